@@ -1,0 +1,104 @@
+"""Descriptors: what a plugin says of itself before any of its code is imported."""
+
+from __future__ import annotations
+
+from attrs import field, frozen
+
+
+@frozen(kw_only=True)
+class Descriptor:
+    """What every kind of plugin says of itself.
+
+    Attributes
+    ----------
+    name : the value that users give, lower case with underscores
+    summary : one line for lists and help
+    factory : "module:attribute", resolved when the plugin is first used
+    options : "module:Class" of the plugin's options (`xtal.options`), or ""
+    reference : where the method is published
+    api : version of the hook that the plugin was written for
+    """
+
+    name: str
+    summary: str
+    factory: str
+    options: str = ""
+    reference: str = ""
+    api: int = 1
+
+
+@frozen(kw_only=True)
+class Format(Descriptor):
+    """A detector format; ``factory`` is a class of `xtal.hooks.protocols.ImageFormat`."""
+
+    extensions: tuple[str, ...] = ()
+
+
+@frozen(kw_only=True)
+class Threshold(Descriptor):
+    """A spot threshold; ``factory`` is a class of `xtal.hooks.protocols.ThresholdAlgorithm`."""
+
+
+@frozen(kw_only=True)
+class Indexing(Descriptor):
+    """An indexing method; ``factory`` is a class of `xtal.hooks.protocols.IndexingMethod`."""
+
+
+@frozen(kw_only=True)
+class Profile(Descriptor):
+    """A profile model; ``factory`` is a class of `xtal.hooks.protocols.ProfileModel`."""
+
+
+@frozen(kw_only=True)
+class Background(Descriptor):
+    """A background model; ``factory`` is a class of `xtal.hooks.protocols.BackgroundModel`."""
+
+
+@frozen(kw_only=True)
+class Scaling(Descriptor):
+    """A scaling model; ``factory`` is a class of `xtal.hooks.protocols.ScalingModel`."""
+
+
+@frozen(kw_only=True)
+class Exporter(Descriptor):
+    """An export format; ``factory`` is a class of `xtal.hooks.protocols.ExportFormat`."""
+
+    extension: str = ""
+
+
+@frozen(kw_only=True)
+class Executor(Descriptor):
+    """A way to run blocks of work; ``factory`` is a class of `xtal.hooks.protocols.BlockExecutor`."""
+
+
+@frozen(kw_only=True)
+class Step(Descriptor):
+    """A step of the work; ``factory`` is a function ``run(context)`` (`xtal.run.Context`).
+
+    Attributes
+    ----------
+    order : place in the flow (10 import, 20 find_spots, 30 index, 40 refine, 50 integrate,
+        60 symmetry, 70 scale, 80 merge, 90 export; helpers between them)
+    inputs : roles that it reads: "images", "experiments", "reflections"; a trailing "?"
+        marks one that may be absent
+    outputs : role to the default file name, for example {"reflections": "strong.refl"};
+        the user changes it with ``output.<role>=NAME``
+    """
+
+    order: int = 100
+    inputs: tuple[str, ...] = ()
+    outputs: dict[str, str] = field(factory=dict)
+
+
+KINDS: dict[str, type[Descriptor]] = {
+    "format": Format,
+    "threshold": Threshold,
+    "indexing": Indexing,
+    "profile": Profile,
+    "background": Background,
+    "scaling": Scaling,
+    "exporter": Exporter,
+    "step": Step,
+    "executor": Executor,
+}
+"""Kind to the class of its descriptors; the hook of a kind is ``xtal_<kind>s`` (``xtal_indexings`` and so on)."""

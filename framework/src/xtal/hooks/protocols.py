@@ -1,0 +1,260 @@
+"""Protocols: what the core asks of each kind of plugin, in arrays and models.
+
+All angles are radians, positions pixels (fast, slow) with pixel centres at +0.5, z the
+array index of images (image number n covers [n - 1, n)), reciprocal vectors 1/angstrom
+without 2 pi. Factories are called with the plugin's options object when the descriptor
+names an options class, else without arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from attrs import define, field, frozen
+from numpy.typing import NDArray
+
+from xtal.models import Beam, Crystal, Detector, Experiment, ExperimentList, Goniometer, Scan
+from xtal.table import ReflectionTable, Shoeboxes
+
+F = NDArray[np.float64]
+T = TypeVar("T")
+R = TypeVar("R")
+
+# --- formats ------------------------------------------------------------------
+
+
+class ImageSource(Protocol):
+    """An open image file, or a container of many frames. Safe to read from several threads.
+
+    Attributes
+    ----------
+    n_frames : frames in this file
+    shape : (slow, fast) of a raw frame of one panel; several panels: one shape each
+    dtype : of raw pixels
+    """
+
+    n_frames: int
+    shapes: Sequence[tuple[int, int]]
+    dtype: np.dtype[Any]
+
+    def models(self) -> tuple[Beam, Detector, Goniometer | None, Scan | None]:
+        """Models from the header, DIALS frame. The scan covers the frames of this file; for a file
+        of one frame its image number comes from the header or is 1 (the core renumbers by template).
+
+        Raises
+        ------
+        DataError
+            If the header lacks what a model needs; names the file, the missing key and the option
+            that supplies it.
+        """
+
+    def read(self, frame: int, out: Sequence[NDArray[Any]]) -> None:
+        """Fill ``out`` (one array per panel, of `shapes` and `dtype`) with raw values of frame (0-based).
+
+        Raises
+        ------
+        DataError
+            If the file is truncated or its data are missing; names the file and frame.
+        """
+
+    def masks(self) -> Sequence[NDArray[np.bool_]] | None:
+        """Static mask per panel (True is good) beyond trusted range and panel rectangles, or None."""
+
+    def frame_mask(self, frame: int) -> Sequence[NDArray[np.bool_]] | None:
+        """Mask of one frame (moving shadows), or None."""
+
+    def close(self) -> None: ...
+
+
+class ImageFormat(Protocol):
+    """A reader of one family of files."""
+
+    def sniff(self, head: bytes, path: Path) -> int:
+        """How specific is the claim to this file: 0 none, 1 generic, up to 9 one instrument.
+
+        ``head`` is the first 4096 bytes, decompressed if the file is .gz or .bz2, read once for all formats.
+        """
+
+    def open(self, path: Path) -> ImageSource:
+        """Open the file.
+
+        Raises
+        ------
+        DataError
+        """
+
+
+# --- spots --------------------------------------------------------------------
+
+
+class ThresholdKernel(Protocol):
+    """Marks strong pixels of frames of one panel; holds its own buffers, used by one thread at a time."""
+
+    def __call__(self, image: NDArray[Any], mask: NDArray[np.bool_], strong: NDArray[np.bool_], frame: int) -> None:
+        """Fill ``strong`` (slow, fast). ``frame`` is the array index z of the image."""
+
+
+class ThresholdAlgorithm(Protocol):
+    """Decides which pixels belong to spots."""
+
+    def prepare(self, experiment: Experiment, panel: int, mask: NDArray[np.bool_]) -> ThresholdKernel:
+        """A kernel for one panel of one experiment; called once per thread.
+
+        ``mask`` is the static mask (slow, fast), True is good.
+        """
+
+
+# --- indexing -----------------------------------------------------------------
+
+
+@frozen
+class BasisVectors:
+    """Candidates of an indexing method.
+
+    Attributes
+    ----------
+    vectors : (n, 3) angstrom, real-space lattice vectors in the frame of the rlp, best first
+    scores : (n,) higher is better
+    orientations : (m, 3, 3) full setting matrices A, from methods that know the cell, else empty
+    """
+
+    vectors: F
+    scores: F
+    orientations: F = field(factory=lambda: np.empty((0, 3, 3)))
+
+
+class IndexingMethod(Protocol):
+    """Finds lattice periodicities in reciprocal space; the step combines, refines and chooses."""
+
+    def candidates(self, rlp: F, experiments: ExperimentList, max_cell: float, d_min: float) -> BasisVectors:
+        """Real-space vectors that explain the points.
+
+        Parameters
+        ----------
+        rlp : (n, 3) 1/angstrom, reciprocal-lattice points at zero rotation
+        max_cell : angstrom, longest cell edge to consider
+        d_min : angstrom, resolution of the search
+        """
+
+
+# --- integration --------------------------------------------------------------
+
+
+class ProfileModel(Protocol):
+    """Size, extent, partiality and shape of reflections."""
+
+    def estimate(self, experiment: Experiment, spots: ReflectionTable) -> dict[str, Any]:
+        """Learn the model's size from strong spots with shoeboxes and predictions; returns the JSON
+        object that is stored as ``experiment.profile``.
+
+        Raises
+        ------
+        AlgorithmFailed
+            If too few spots are left, after its own relaxations.
+        """
+
+    def bbox(self, experiment: Experiment, table: ReflectionTable) -> NDArray[np.int32]:
+        """(n, 6) boxes x0, x1, y0, y1, z0, z1 of predicted reflections (columns s1, xyzcal.px, xyzcal.mm, panel)."""
+
+    def partiality(self, experiment: Experiment, table: ReflectionTable) -> F:
+        """(n,) fraction of each reflection inside its bbox."""
+
+    def mark_foreground(self, experiment: Experiment, table: ReflectionTable, boxes: Shoeboxes) -> None:
+        """Set FOREGROUND or BACKGROUND in the mask of every voxel."""
+
+    def new_references(self, experiment: Experiment) -> Any:
+        """Empty reference profiles (an object that this model alone understands; additive over blocks)."""
+
+    def learn(self, experiment: Experiment, references: Any, table: ReflectionTable, boxes: Shoeboxes) -> None:
+        """Add reflections with background-subtracted shoeboxes to the references."""
+
+    def fit(self, experiment: Experiment, references: Any, table: ReflectionTable, boxes: Shoeboxes) -> None:
+        """Fit reference profiles to a batch; writes columns intensity.prf.value, intensity.prf.variance,
+        profile.correlation and the flags integrated_prf, failed_during_profile_fitting."""
+
+
+class BackgroundModel(Protocol):
+    """Estimates the background under reflections."""
+
+    def fit(self, boxes: Shoeboxes, panel_gain: F) -> BackgroundResult:
+        """Fill ``boxes.background``; mark used voxels BACKGROUND_USED.
+
+        ``panel_gain`` (n_panels,) ADU per photon.
+        """
+
+
+@define
+class BackgroundResult:
+    """Outcome of a batch of background fits.
+
+    Attributes
+    ----------
+    ok : (n,) whether the fit succeeded
+    mean : (n,) background per pixel
+    variance : (n,) variance of that mean
+    n_used : (n,) pixels used
+    dispersion : (n,) index of dispersion of the pixels used
+    """
+
+    ok: NDArray[np.bool_]
+    mean: F
+    variance: F
+    n_used: NDArray[np.int32]
+    dispersion: F
+
+
+# --- scaling ------------------------------------------------------------------
+
+
+class ScalingModel(Protocol):
+    """Inverse scale factors of observations as a function of parameters, for one experiment."""
+
+    n_parameters: int
+    names: Sequence[str]
+
+    def prepare(self, experiment: Experiment, table: ReflectionTable) -> None:
+        """Set up components for the observations (columns s1, xyzobs.px.value or xyzcal.px, d, id)."""
+
+    def initial(self) -> F:
+        """(p,) starting parameters."""
+
+    def scales_and_jacobian(self, parameters: F, rows: NDArray[np.int64]) -> tuple[F, Any]:
+        """(n,) inverse scale factors g of the given rows, and d g / d parameters as a scipy CSR matrix (n, p)."""
+
+    def restraints(self, parameters: F) -> tuple[F, Any]:
+        """Weighted residuals (r,) and their CSR derivative (r, p)."""
+
+    def to_json(self, parameters: F, esds: F) -> dict[str, Any]:
+        """What is stored as ``experiment.scaling_model`` (DIALS's layout where it has one)."""
+
+
+# --- export -------------------------------------------------------------------
+
+
+class ExportFormat(Protocol):
+    """Writes reflections for another program."""
+
+    def export(self, experiments: ExperimentList, table: ReflectionTable, path: Path) -> None:
+        """Write the file (the runner gives a temporary path and renames it)."""
+
+
+# --- running ------------------------------------------------------------------
+
+
+class BlockExecutor(Protocol):
+    """Runs independent blocks of work."""
+
+    n_workers: int
+
+    def map(self, function: Callable[[T], R], blocks: Iterable[T]) -> Iterator[R]:
+        """Results in the order of the blocks, as they complete; at most 2 * n_workers blocks are in flight,
+        so that memory does not grow. An exception of a block is raised here; closing the iterator cancels."""
+
+
+class StepFunction(Protocol):
+    """``run(context)`` of a step: reads options and files, calls algorithms, writes files and prints."""
+
+    def __call__(self, context: Any) -> None: ...

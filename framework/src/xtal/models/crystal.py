@@ -1,0 +1,110 @@
+"""The crystal: its setting matrix and space group, static or varying over the scan."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gemmi
+import numpy as np
+from attrs import define, field
+from numpy.typing import NDArray
+
+from xtal.models.beam import vector
+
+
+def b_matrix(cell: Any) -> NDArray[np.float64]:
+    """(3, 3) orthogonalisation matrix of reciprocal space in the PDB convention, 1/angstrom.
+
+    Lower triangular; columns are a*, b*, c* with c* along z. ``cell`` is six numbers
+    (angstrom, degree) or a `gemmi.UnitCell`.
+    """
+    cell = cell if isinstance(cell, gemmi.UnitCell) else gemmi.UnitCell(*cell)
+    return np.array(cell.frac.mat.tolist()).T
+
+
+def cell_of(a_matrix: NDArray[np.float64]) -> gemmi.UnitCell:
+    """Unit cell of a setting matrix A (columns a*, b*, c* in 1/angstrom)."""
+    a, b, c = np.linalg.inv(a_matrix)
+    la, lb, lc = (float(np.linalg.norm(v)) for v in (a, b, c))
+    angle = lambda u, v, n: float(np.degrees(np.arccos(np.clip(u @ v / n, -1.0, 1.0))))  # noqa: E731
+    return gemmi.UnitCell(la, lb, lc, angle(b, c, lb * lc), angle(a, c, la * lc), angle(a, b, la * lb))
+
+
+def space_group_of(value: str | gemmi.SpaceGroup) -> gemmi.SpaceGroup:
+    """Space group of a Hermann-Mauguin name, number in a string, or Hall symbol.
+
+    Raises
+    ------
+    ValueError
+        If the symbol is unknown.
+    """
+    if isinstance(value, gemmi.SpaceGroup):
+        return value
+    text = value.strip()
+    found = gemmi.find_spacegroup_by_number(int(text)) if text.isdigit() else gemmi.find_spacegroup_by_name(text)
+    if found is None:
+        found = gemmi.find_spacegroup_by_ops(gemmi.symops_from_hall(text))
+    if found is None:
+        raise ValueError(f"{value!r} is not a space group that xtal knows")
+    return found
+
+
+@define(eq=False)
+class Crystal:
+    """A lattice in its orientation: reciprocal vector of index h is A h.
+
+    Attributes
+    ----------
+    A : (3, 3) float64, 1/angstrom, columns a*, b*, c* at zero rotation of the goniometer
+    hall : Hall symbol of the space group
+    A_at_scan_points : (n_images + 1, 3, 3), at the boundaries of the images, or None
+    B_covariance : (9, 9) covariance of the elements of B, row major, or None
+    B_covariance_at_scan_points : (n, 9, 9) or None
+    mosaicity_deg : degrees or None
+    """
+
+    A: NDArray[np.float64] = field(converter=vector)
+    hall: str = " P 1"
+    A_at_scan_points: NDArray[np.float64] | None = None
+    B_covariance: NDArray[np.float64] | None = None
+    B_covariance_at_scan_points: NDArray[np.float64] | None = None
+    mosaicity_deg: float | None = None
+    extra: dict[str, Any] = field(factory=dict)
+
+    @property
+    def space_group(self) -> gemmi.SpaceGroup:
+        return space_group_of(self.hall)
+
+    @space_group.setter
+    def space_group(self, value: str | gemmi.SpaceGroup) -> None:
+        self.hall = str(space_group_of(value).hall)
+
+    @property
+    def cell(self) -> gemmi.UnitCell:
+        return cell_of(self.A)
+
+    @property
+    def B(self) -> NDArray[np.float64]:
+        return b_matrix(self.cell)
+
+    @property
+    def U(self) -> NDArray[np.float64]:
+        return self.A @ np.linalg.inv(self.B)
+
+    def change_basis(self, basis: NDArray[np.float64]) -> Crystal:
+        """The same lattice on new axes.
+
+        Parameters
+        ----------
+        basis : (3, 3)
+            P with (a', b', c') = (a, b, c) P. Miller indices (rows) become h P.
+
+        Returns
+        -------
+        Crystal
+            Scan points are carried along; covariances are dropped; the Hall symbol is
+            left to the caller, who knows the group of the new setting.
+        """
+        inverse_t = np.linalg.inv(np.asarray(basis, dtype=float)).T
+        points = None if self.A_at_scan_points is None else self.A_at_scan_points @ inverse_t
+        return Crystal(self.A @ inverse_t, self.hall, points, mosaicity_deg=self.mosaicity_deg)
