@@ -1,0 +1,7 @@
+"""Experiment lists (.expt) and reflection tables (.refl) in DIALS's own formats; atomic writes."""
+
+from xtal.files.atomic import writing
+from xtal.files.experiments import read_experiments, write_experiments
+from xtal.files.reflections import read_reflections, write_reflections
+
+__all__ = ["read_experiments", "read_reflections", "write_experiments", "write_reflections", "writing"]
