@@ -1,0 +1,63 @@
+"""Which option a user means by part of its name (the rules of DIALS, file-formats "command line")."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from xtal.errors import OptionError
+from xtal.options.convert import did_you_mean
+from xtal.options.tree import Entry
+
+
+def score(key: str, path: str) -> int:
+    """8 the whole path, 4 whole trailing components, 3 any trailing text, 1 anywhere, 0 not at all."""
+    if key == path:
+        return 8
+    if path.endswith("." + key):
+        return 4
+    if path.endswith(key):
+        return 3
+    return 1 if key in path else 0
+
+
+def match(key: str, known: Sequence[Entry]) -> tuple[Entry, str]:
+    """The option meant by ``key``.
+
+    Ties go to the lower level, then to an option that is no plugin's.
+
+    Returns
+    -------
+    entry, warning
+        The warning says what was assumed in a tie, else "".
+
+    Raises
+    ------
+    OptionError
+        If nothing matches (with the nearest names) or several do (with their names).
+    """
+    best = max((score(key, e.path) for e in known), default=0)
+    if best == 0:
+        raise OptionError(f"The option {key!r} is unknown.", advice=nearest(key, known))
+    found = [e for e in known if score(key, e.path) == best]
+    if len(found) == 1:
+        return found[0], "" if best > 1 else f"Assuming {found[0].path} was meant by {key}."
+    lowest = min(e.spec.level for e in found)
+    kept = [e for e in found if e.spec.level == lowest]
+    if len(kept) == 1:
+        return kept[0], f"Assuming {kept[0].path} was meant by {key}."
+    names = ", ".join(e.path for e in kept[:8]) + (", ..." if len(kept) > 8 else "")
+    raise OptionError(f"The option {key!r} is ambiguous: {names}.", advice="Give more of the name.")
+
+
+def nearest(key: str, known: Sequence[Entry]) -> str:
+    """Advice for an unknown name: the nearest full names, by whole name and by last components."""
+    tails: dict[str, str] = {}
+    depth = key.count(".") + 1
+    for e in known:
+        tails.setdefault(".".join(e.path.split(".")[-depth:]), e.path)
+        tails.setdefault(e.path, e.path)
+    advice = did_you_mean(key, tails)
+    for tail in sorted(tails, key=len, reverse=True):
+        if advice and tail in advice.removeprefix("Did you mean ").rstrip("?").split(" or "):
+            advice = advice.replace(tail, tails[tail], 1) if tails[tail] not in advice else advice
+    return advice or "See --help -v for all names."
