@@ -1,0 +1,1 @@
+"""Library of the field: geometry, prediction, refinement, profiles, symmetry, merging; no I/O, no printing."""
