@@ -19,6 +19,6 @@ import os
 
 os.environ.setdefault("NUMBA_CACHE_DIR", os.path.join(os.path.expanduser("~"), ".cache", "xtal", "kernels"))
 
-import numba  # noqa: E402  (the cache directory must be known first)
+import numba
 
 jit = numba.njit(nogil=True, cache=True, error_model="numpy")

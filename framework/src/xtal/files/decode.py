@@ -50,9 +50,7 @@ def decode_list(content: Json, folder: Path, load: Callable[[str], Any]) -> Expe
         if found["beam"] is None or found["detector"] is None:
             raise ValueError("an experiment lacks its beam or detector")
         extra = _rest(entry, {"__id__", "identifier", *MODEL_KEYS})
-        experiments.append(
-            Experiment(**found, images=images, identifier=str(entry.get("identifier", "")), extra=extra)
-        )
+        experiments.append(Experiment(**found, images=images, identifier=str(entry.get("identifier", "")), extra=extra))
     return experiments
 
 

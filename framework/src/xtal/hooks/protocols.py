@@ -16,7 +16,7 @@ import numpy as np
 from attrs import define, field, frozen
 from numpy.typing import NDArray
 
-from xtal.models import Beam, Crystal, Detector, Experiment, ExperimentList, Goniometer, Scan
+from xtal.models import Beam, Detector, Experiment, ExperimentList, Goniometer, Scan
 from xtal.table import ReflectionTable, Shoeboxes
 
 F = NDArray[np.float64]

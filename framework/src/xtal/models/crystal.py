@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import gemmi
@@ -43,7 +44,8 @@ def space_group_of(value: str | gemmi.SpaceGroup) -> gemmi.SpaceGroup:
     text = value.strip()
     found = gemmi.find_spacegroup_by_number(int(text)) if text.isdigit() else gemmi.find_spacegroup_by_name(text)
     if found is None:
-        found = gemmi.find_spacegroup_by_ops(gemmi.symops_from_hall(text))
+        with contextlib.suppress(RuntimeError):
+            found = gemmi.find_spacegroup_by_ops(gemmi.symops_from_hall(text))
     if found is None:
         raise ValueError(f"{value!r} is not a space group that xtal knows")
     return found
