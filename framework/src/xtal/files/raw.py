@@ -1,0 +1,83 @@
+"""Bytes of image files, decompressed where they are .gz or .bz2."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import os
+import threading
+import zlib
+from pathlib import Path
+from typing import Any
+
+from xtal.errors import DataError
+
+_PROBLEMS = (OSError, EOFError, ValueError, zlib.error)
+_thread = threading.local()
+
+
+def _trouble(path: Path, error: Exception) -> DataError:
+    if isinstance(error, FileNotFoundError):
+        return DataError(f"The image {path} does not exist.", advice="Check the path, or whether the images were moved.")
+    if isinstance(error, OSError) and error.errno is not None:
+        return DataError(f"The image {path} cannot be read: {error.strerror}.")
+    return DataError(f"The compressed image {path} is truncated or damaged.", advice="Copy it again.")
+
+
+def read_head(path: Path, size: int = 4096) -> bytes:
+    """The first ``size`` bytes of the content of a file.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read or decompressed.
+    """
+    try:
+        with open(path, "rb") as file:
+            head = file.read(size)
+        if head[:2] == b"\x1f\x8b":
+            with gzip.open(path) as unzipped:
+                return unzipped.read(size)
+        if head[:3] == b"BZh":
+            with bz2.open(path) as unpacked:
+                return unpacked.read(size)
+        return head
+    except _PROBLEMS as error:
+        raise _trouble(path, error) from error
+
+
+def read_whole(path: Path) -> memoryview:
+    """The content of a file.
+
+    A fresh buffer for every image would cost more page faults than the reading itself, so
+    each thread has one: the view is valid until the same thread reads its next file.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read or decompressed.
+    """
+    try:
+        with open(path, "rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            buffer = getattr(_thread, "buffer", bytearray())
+            if len(buffer) < size:
+                buffer = _thread.buffer = bytearray(size + size // 4)
+            content = memoryview(buffer)[: _fill(file, buffer, size)]
+        if content[:2] == b"\x1f\x8b":
+            return memoryview(gzip.decompress(content))
+        if content[:3] == b"BZh":
+            return memoryview(bz2.decompress(content))
+        return content
+    except _PROBLEMS as error:
+        raise _trouble(path, error) from error
+
+
+def _fill(file: Any, buffer: bytearray, size: int) -> int:
+    view, done = memoryview(buffer), 0
+    while done < size:
+        got = file.readinto(view[done:size])
+        if not got:
+            break
+        done += got
+    return done
