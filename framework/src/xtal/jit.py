@@ -1,24 +1,22 @@
 """The one way in which xtal compiles kernels.
 
-Kernels stand in modules named ``kernels.py`` and are plain functions over arrays::
+Kernels stand in modules named ``kernels.py`` (or ``<topic>_kernels.py``) and are plain
+functions over arrays::
 
     from xtal.jit import jit
 
     @jit
     def box_sum(image, mask, half, out): ...
 
-They release the GIL, are cached on disk and follow C's rules of division. The cache
-directory is chosen by `xtal.jit.cache_directory` before numba is imported: one per
-user, keyed by the content of all installed kernel sources, numba's version and the
-processor, so that it is never stale and a read-only installation works.
+They release the GIL, are cached on disk (`xtal.kernel_cache`) and follow C's rules of division.
 """
 
 from __future__ import annotations
 
-import os
+from xtal.kernel_cache import prepare_cache
 
-os.environ.setdefault("NUMBA_CACHE_DIR", os.path.join(os.path.expanduser("~"), ".cache", "xtal", "kernels"))
+prepare_cache()
 
-import numba
+import numba  # noqa: E402  (the cache directory must be known first)
 
 jit = numba.njit(nogil=True, cache=True, error_model="numpy")

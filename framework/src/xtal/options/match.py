@@ -20,6 +20,12 @@ def score(key: str, path: str) -> int:
     return 1 if key in path else 0
 
 
+def _entry_score(key: str, entry: Entry) -> int:
+    """A choice of a plugin also goes by the name of its scope: ``threshold=dispersion``."""
+    plain = score(key, entry.path)
+    return max(plain, score(key, entry.path.removesuffix(".algorithm"))) if entry.is_choice else plain
+
+
 def match(key: str, known: Sequence[Entry]) -> tuple[Entry, str]:
     """The option meant by ``key``.
 
@@ -35,10 +41,11 @@ def match(key: str, known: Sequence[Entry]) -> tuple[Entry, str]:
     OptionError
         If nothing matches (with the nearest names) or several do (with their names).
     """
-    best = max((score(key, e.path) for e in known), default=0)
+    scores = [_entry_score(key, e) for e in known]
+    best = max(scores, default=0)
     if best == 0:
         raise OptionError(f"The option {key!r} is unknown.", advice=nearest(key, known))
-    found = [e for e in known if score(key, e.path) == best]
+    found = [e for e, s in zip(known, scores, strict=True) if s == best]
     if len(found) == 1:
         return found[0], "" if best > 1 else f"Assuming {found[0].path} was meant by {key}."
     lowest = min(e.spec.level for e in found)

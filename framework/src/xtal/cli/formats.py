@@ -1,0 +1,35 @@
+"""``xtal formats``: detector formats that can be read."""
+
+from __future__ import annotations
+
+from xtal.plugins import default_plugins
+
+
+def main(words: list[str]) -> int:
+    """One line per format; with files, which format each one is."""
+    plugins = default_plugins()
+    if words and words[0] not in ("-h", "--help"):
+        return name_formats(words)
+    found = plugins.all("format")
+    width = max((len(f.name) for f in found), default=0)
+    for one in found:
+        extensions = f" ({', '.join(one.extensions)})" if one.extensions else ""
+        print(f"{one.name.ljust(width)}  {one.summary}{extensions}")
+    if not found:
+        print("No formats are installed.")
+    return 0
+
+
+def name_formats(files: list[str]) -> int:
+    """Print the format of each file."""
+    from pathlib import Path
+
+    from xtal.errors import DataError
+    from xtal.run.images import find_format
+
+    plugins = default_plugins()
+    for name in files:
+        if not Path(name).is_file():
+            raise DataError(f"The file {name} does not exist.")
+        print(f"{name}: {find_format(Path(name), plugins)[0]}")
+    return 0

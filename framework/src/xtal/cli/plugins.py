@@ -1,0 +1,112 @@
+"""``xtal plugins list | info NAME | lock [FILE]``."""
+
+from __future__ import annotations
+
+from xtal.errors import UsageError
+from xtal.hooks import KINDS
+from xtal.plugins import Installed, Plugins, default_plugins
+
+
+def main(words: list[str]) -> int:
+    """What is installed."""
+    plugins = default_plugins()
+    match words or ["list"]:
+        case ["list"]:
+            print(listing(plugins))
+        case ["list", kind]:
+            if kind not in KINDS:
+                raise UsageError(f"There is no kind {kind!r}.", advice=f"Kinds: {', '.join(KINDS)}.")
+            print(listing(plugins, [kind]))
+        case ["info", name]:
+            print(info(plugins, name))
+        case ["lock", *rest]:
+            lock(plugins, rest[0] if rest else "xtal.lock.toml")
+        case ["-h" | "--help", *_]:
+            print("xtal plugins list [KIND]   every plugin, and what could not be used, with the cause")
+            print("xtal plugins info NAME     one plugin: NAME or KIND:NAME")
+            print("xtal plugins lock [FILE]   write the exact set (default xtal.lock.toml)")
+        case _:
+            raise UsageError(f"xtal plugins {' '.join(words)} is not understood.", advice="See xtal plugins --help.")
+    return 0
+
+
+def listing(plugins: Plugins, kinds: list[str] | None = None) -> str:
+    """A line per plugin by kind, then the problems and what the policy denies."""
+    rows = [(kind, i) for kind in kinds or KINDS for i in plugins.installed(kind)]
+    if not rows and not plugins.problems:
+        return "No plugins are installed."
+    name = max((len(i.descriptor.name) for _, i in rows), default=0)
+    where = max((len(_where(plugins, i)) for _, i in rows), default=0)
+    kind_width = max((len(k) for k, _ in rows), default=0)
+    lines = [
+        f"{k.ljust(kind_width)}  {i.descriptor.name.ljust(name)}  {_where(plugins, i).ljust(where)}  "
+        f"{i.descriptor.summary}"
+        for k, i in rows
+    ]
+    lines += _conflicts(plugins)
+    for problem in plugins.problems:
+        word = "denied" if problem.denied else "broken"
+        lines.append(f"{word}  {problem.entry}  ({problem.distribution}): {problem.cause}")
+    if plugins.policy.sources:
+        lines.append("policy: " + ", ".join(plugins.policy.sources))
+    return "\n".join(lines)
+
+
+def _where(plugins: Plugins, one: Installed) -> str:
+    return f"{one.distribution} {plugins.versions.get(one.distribution, '')}".strip()
+
+
+def _conflicts(plugins: Plugins) -> list[str]:
+    from xtal.errors import PluginError
+
+    lines = []
+    for kind in KINDS:
+        for name in plugins.names(kind):
+            try:
+                plugins.find(kind, name)
+            except PluginError as error:
+                lines.append(f"conflict  {kind}:{name}: {error}")
+    return lines
+
+
+def info(plugins: Plugins, name: str) -> str:
+    """All that is known of one plugin."""
+    kind, _, plain = name.rpartition(":")
+    kinds = [kind] if kind else [k for k in KINDS if plain in plugins.names(k)]
+    if kind and kind not in KINDS:
+        raise UsageError(f"There is no kind {kind!r}.", advice=f"Kinds: {', '.join(KINDS)}.")
+    if not kinds:
+        from xtal.options.convert import did_you_mean
+
+        for problem in plugins.problems:
+            if problem.entry.endswith(plain) or problem.distribution == plain:
+                return f"{problem.entry} of {problem.distribution} cannot be used: {problem.cause}"
+        near = did_you_mean(plain, [n for k in KINDS for n in plugins.names(k)])
+        raise UsageError(f"There is no plugin {plain!r}.", advice=near or "See xtal plugins list.")
+    return "\n\n".join(_card(plugins, k, plain) for k in kinds)
+
+
+def _card(plugins: Plugins, kind: str, name: str) -> str:
+    from xtal.options import help_rows
+
+    found = plugins.find_installed(kind, name)
+    d = found.descriptor
+    lines = [f"{kind} {name}: {d.summary}", f"  distribution  {_where(plugins, found)} (entry {found.entry})"]
+    lines.append(f"  factory       {d.factory}")
+    if d.reference:
+        lines.append(f"  reference     {d.reference}")
+    cls = plugins.options_class(kind, name)
+    if cls is not None:
+        lines.append("  options")
+        lines += [f"    {r.path} = {r.default}   {r.help}" for r in help_rows([cls], plugins, 1)]
+    return "\n".join(lines)
+
+
+def lock(plugins: Plugins, path: str) -> None:
+    """Write the exact set."""
+    from xtal.files.atomic import writing
+    from xtal.plugins.lock import lock_text
+
+    with writing(path) as temporary:
+        temporary.write_text(lock_text(plugins), encoding="utf-8")
+    print(f"Wrote {path}.")

@@ -1,0 +1,115 @@
+"""How an output was made: program, plugins, options that differ from the defaults, digests of the inputs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import xtal
+from xtal.files.atomic import writing
+from xtal.run.settings import SILENT
+
+KEY = "xtal"
+"""Top-level key of .expt files."""
+
+
+def digest(path: Path) -> str:
+    """Digest of a file's content."""
+    h = hashlib.blake2b(digest_size=16)
+    with open(path, "rb") as stream:
+        while block := stream.read(1 << 20):
+            h.update(block)
+    return h.hexdigest()
+
+
+def images_digest(paths: Iterable[Path]) -> str:
+    """Digest of names, sizes and times of image files: reading them all would cost as much as finding spots."""
+    h = hashlib.blake2b(digest_size=16)
+    for path in paths:
+        try:
+            found = path.stat()
+            h.update(f"{path.absolute()}\0{found.st_size}\0{found.st_mtime_ns}\n".encode())
+        except OSError:
+            h.update(f"{path}\0absent\n".encode())
+    return h.hexdigest()
+
+
+def record(
+    step: str,
+    options: Mapping[str, str],
+    inputs: Mapping[str, list[Path]],
+    used: Mapping[str, str],
+    installed: Mapping[str, str],
+) -> dict[str, Any]:
+    """The JSON object that goes with each output of a run."""
+    files = [
+        {"role": role, "file": path.name, "digest": digest(path)}
+        for role, paths in inputs.items()
+        if role != "images"
+        for path in paths
+    ]
+    if inputs.get("images"):
+        paths = inputs["images"]
+        files.append({"role": "images", "file": paths[0].name, "n": len(paths), "digest": images_digest(paths)})
+    return {
+        "program": f"xtal {xtal.__version__}",
+        "step": step,
+        "options": dict(options),
+        "inputs": files,
+        "plugins": dict(used),
+        "installed": dict(installed),
+    }
+
+
+def made_path(path: Path) -> Path:
+    """Where the record of an output other than .expt stands."""
+    return path.with_name(path.name + ".made.json")
+
+
+def write_made(path: Path, made: Mapping[str, Any]) -> None:
+    """Write the record of ``path`` beside it."""
+    text = json.dumps({**made, "output": {"file": path.name, "digest": digest(path)}}, indent=1)
+    with writing(made_path(path)) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def read_made(path: Path) -> dict[str, Any] | None:
+    """The record of an output, or None where there is none or the file has changed since."""
+    try:
+        if path.suffix == ".expt":
+            found = json.loads(path.read_text(encoding="utf-8")).get(KEY)
+        else:
+            found = json.loads(made_path(path).read_text(encoding="utf-8"))
+            if found["output"]["digest"] != digest(path):
+                return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return found if isinstance(found, dict) and "step" in found else None
+
+
+def same_run(made: Mapping[str, Any], wanted: Mapping[str, Any], versions: Mapping[str, str]) -> bool:
+    """Whether an output was made by this step from these inputs with these options and plugins."""
+    return (
+        made.get("step") == wanted["step"]
+        and made.get("program") == wanted["program"]
+        and telling(made.get("options", {})) == telling(wanted["options"])
+        and _digests(made) == _digests(wanted)
+        and all(_same_version(text, versions) for text in made.get("plugins", {}).values())
+    )
+
+
+def telling(options: Mapping[str, str]) -> dict[str, str]:
+    """The options that can change a result."""
+    return {k: v for k, v in options.items() if not k.startswith(SILENT)}
+
+
+def _digests(made: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [(i.get("role", ""), i.get("digest", "")) for i in made.get("inputs", [])]
+
+
+def _same_version(text: str, versions: Mapping[str, str]) -> bool:
+    name, _, version = text.partition(" ")
+    return versions.get(name) == version

@@ -1,0 +1,253 @@
+"""Running one step: options, inputs, log, provenance."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from attrs import define, frozen
+
+import xtal
+from xtal.errors import DataError, OptionError, XtalError
+from xtal.hooks import Step
+from xtal.options import Assignment, differences, parse_all
+from xtal.options.parsing import Parsed
+from xtal.plugins import Plugins
+from xtal.run.context import Context
+from xtal.run.inputs import sort_inputs
+from xtal.run.report import Reporter
+from xtal.run.settings import step_classes
+
+
+@frozen
+class Outcome:
+    """What a step left: its outputs by role and its summary; ``skipped`` where they were there already."""
+
+    step: str
+    outputs: dict[str, Path]
+    summary: tuple[str, ...]
+    seconds: float
+    skipped: bool = False
+
+
+@define
+class Prepared:
+    """A step with its options and input files, ready to run."""
+
+    step: Step
+    parsed: Parsed
+    changed: dict[str, str]
+    inputs: dict[str, list[Path]]
+
+    @property
+    def output_options(self) -> Any:
+        return self.parsed.objects[1].output
+
+    @property
+    def directory(self) -> Path:
+        return Path(self.output_options.directory).expanduser()
+
+
+def prepare(plugins: Plugins, name: str, assignments: Sequence[Assignment], files: Sequence[str]) -> Prepared:
+    """Options and inputs of a step, checked.
+
+    Raises
+    ------
+    OptionError, DataError, UsageError, PluginError
+    """
+    step: Step = plugins.find("step", name)
+    plugins.check()
+    parsed = step_options(plugins, step, assignments)
+    changed: dict[str, str] = {}
+    for options in parsed.objects:
+        changed.update(differences(options))
+    named = {role: getattr(parsed.objects[2].input, role) for role in ("experiments", "reflections")}
+    return Prepared(step, parsed, changed, sort_inputs(step, files, named))
+
+
+def step_options(plugins: Plugins, step: Step, assignments: Sequence[Assignment]) -> Parsed:
+    """Options objects of a step: the site's defaults, then the user's settings, then what the site enforces."""
+    classes = step_classes(step, plugins.options_class("step", step.name))
+    defaults = [Assignment(s.name, s.value, s.source) for s in _applying(plugins, step, classes, enforced=False)]
+    enforced = [Assignment(s.name, s.value, s.source) for s in _applying(plugins, step, classes, enforced=True)]
+    asked = parse_all(classes, [*defaults, *assignments], plugins)
+    if not enforced:
+        return asked
+    final = parse_all(classes, [*defaults, *assignments, *enforced], plugins)
+    before = _all_differences(asked)
+    after = _all_differences(final)
+    for path in parse_all(classes, assignments, plugins).given:
+        if before.get(path) != after.get(path):
+            source = next(a.where for a in enforced if a.key == path or path.endswith("." + a.key))
+            raise OptionError(f"{source} enforces {path}={after.get(path, 'its default')}.", advice="Leave it out.")
+    return final
+
+
+def _applying(plugins: Plugins, step: Step, classes: list[type], *, enforced: bool) -> list[Any]:
+    """The policy's settings for a step; those for every step only where the step has such an option."""
+    settings = plugins.policy.enforced_for(step.name) if enforced else plugins.policy.options_for(step.name)
+    kept = []
+    for setting in settings:
+        try:
+            parse_all(classes, [Assignment(setting.name, setting.value, setting.source)], plugins)
+        except OptionError as error:
+            if setting.step != "*" or "unknown" not in error.message:
+                raise
+            continue
+        kept.append(setting)
+    return kept
+
+
+def _all_differences(parsed: Parsed) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for options in parsed.objects:
+        found.update(differences(options))
+    return found
+
+
+def run_step(
+    plugins: Plugins,
+    name: str,
+    assignments: Sequence[Assignment] = (),
+    files: Sequence[str] = (),
+    *,
+    verbosity: int = 2,
+) -> Outcome:
+    """Run a step.
+
+    Parameters
+    ----------
+    plugins
+        Installed plugins.
+    name
+        Of the step.
+    assignments, files
+        From the command line (`xtal.options.split_tokens`).
+    verbosity
+        See `xtal.run.report.Reporter`.
+
+    Raises
+    ------
+    XtalError
+        What the data or the options cannot do. Any other exception is a defect; its traceback
+        stands in the log, whose path the exception carries as ``xtal_log``.
+    """
+    return run_prepared(plugins, prepare(plugins, name, assignments, files), verbosity=verbosity)
+
+
+def run_prepared(plugins: Plugins, prepared: Prepared, *, verbosity: int = 2) -> Outcome:
+    """Run a step whose options and inputs are known; see `run_step`."""
+    start = time.monotonic()
+    make_directory(prepared.directory)
+    log = prepared.output_options.log
+    reporter = Reporter(verbosity, prepared.directory / log if log else None)
+    try:
+        with single_threaded_libraries():
+            context = _context(plugins, prepared, reporter)
+            _start(context, prepared)
+            plugins.factory("step", prepared.step.name)(context)
+        for line in context.summary_lines:
+            reporter.say(line, least=1)
+        seconds = time.monotonic() - start
+        wrote = ", ".join(str(p) for p in context.outputs.values())
+        reporter.say(f"Wrote {wrote} in {seconds:.1f} s." if wrote else f"Done in {seconds:.1f} s.")
+        return Outcome(prepared.step.name, context.outputs, tuple(context.summary_lines), seconds)
+    except OSError as error:
+        raise _told(error, reporter) from error
+    except BaseException as error:
+        _log_failure(error, reporter)
+        raise
+    finally:
+        reporter.close()
+
+
+def _context(plugins: Plugins, prepared: Prepared, reporter: Reporter) -> Context:
+    own, _, run = prepared.parsed.objects
+    return Context(
+        prepared.step,
+        own,
+        prepared.inputs,
+        plugins,
+        reporter,
+        run=run,
+        outputs=prepared.output_options,
+        changed=prepared.changed,
+    )
+
+
+def _start(context: Context, prepared: Prepared) -> None:
+    """Say what runs with which options, and check the inputs before work begins."""
+    context.reporter.log(f"xtal {xtal.__version__} {prepared.step.name}   {time.strftime('%Y-%m-%d %H:%M:%S')}")
+    for role, paths in prepared.inputs.items():
+        shown = ", ".join(map(str, paths[:3])) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
+        context.reporter.log(f"{role}: {shown}")
+    if prepared.changed:
+        context.print("Options that differ from the defaults:")
+        for name, value in prepared.changed.items():
+            context.print(f"  {name} = {value}")
+    for warning in prepared.parsed.warnings:
+        context.warn(warning)
+    announce_compilation(context.reporter)
+    if context.has("experiments") and context.has("reflections"):
+        context.reflections  # noqa: B018 (reads the heads of the files and checks that they belong together)
+
+
+def make_directory(path: Path) -> None:
+    """Make the folder of the outputs."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"The folder {path} cannot be made: {error.strerror}.", advice="Give another output.directory."
+        ) from None
+
+
+def single_threaded_libraries() -> AbstractContextManager[Any]:
+    """Keep BLAS and OpenMP from starting threads of their own: ours use all cores already."""
+    if "numpy" not in sys.modules:
+        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLOSC_NTHREADS"):
+            os.environ.setdefault(name, "1")
+        return nullcontext()
+    from threadpoolctl import threadpool_limits
+
+    limits: AbstractContextManager[Any] = threadpool_limits(1)
+    return limits
+
+
+def announce_compilation(reporter: Reporter) -> None:
+    """Say once, before the kernels of this installation are compiled for the first time, that they are."""
+    from xtal.kernel_cache import prepare_cache
+
+    if prepare_cache():
+        reporter.say("First run of this version: kernels are compiled once, which takes some seconds.", least=1)
+
+
+def _told(error: OSError, reporter: Reporter) -> Exception:
+    """An error of the system as a sentence, where it is one that users can do something about."""
+    import errno
+
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        told = DataError(
+            f"The disk is full: {error.filename or 'an output'} could not be written.",
+            advice="Free some space, then run the same command again.",
+        )
+        reporter.log(str(told))
+        return told
+    _log_failure(error, reporter)
+    return error
+
+
+def _log_failure(error: BaseException, reporter: Reporter) -> None:
+    if isinstance(error, XtalError):
+        reporter.log(f"Stopped: {error}")
+    elif isinstance(error, KeyboardInterrupt):
+        reporter.log("Interrupted.")
+    else:
+        reporter.log(traceback.format_exc())
+        error.xtal_log = reporter.log_path  # type: ignore[attr-defined]
