@@ -53,7 +53,9 @@ def ours(data: Path, folder: Path, xtal: str) -> None:
 def peer(data: Path, folder: Path, group: str) -> None:
     """DIALS's chain by the shared script; its times stand in times.txt."""
     folder.mkdir(parents=True, exist_ok=True)
-    subprocess.run([str(TOOLS / "run_dials_chain.sh"), str(data), str(folder), group], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [str(TOOLS / "run_dials_chain.sh"), str(data), str(folder), group], check=True, stdout=subprocess.DEVNULL
+    )
     rows = [line.split() for line in (folder / "times.txt").read_text().splitlines()]
     total = sum(float(user) + float(system) for _, user, system, _ in rows)
     steps = ", ".join(f"{name} {float(user) + float(system):.1f}" for name, user, system, _ in rows)
@@ -79,7 +81,9 @@ def main() -> None:
     xtal = str(Path(sys.executable).parent / "xtal")
     for preset in arguments.presets:
         name, _, group = preset.partition(":")
-        made = subprocess.run([sys.executable, str(TOOLS / "simulate_truth.py"), name], capture_output=True, text=True, check=True)
+        made = subprocess.run(
+            [sys.executable, str(TOOLS / "simulate_truth.py"), name], capture_output=True, text=True, check=True
+        )
         data = Path(made.stdout.strip().splitlines()[-1])
         print(f"== {name}", flush=True)
         for side in ("xtal", "dials"):
