@@ -1,0 +1,138 @@
+"""Strong pixels of a run of frames, block by block, in threads."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from attrs import define, frozen
+from numpy.typing import NDArray
+
+from xtal.errors import AlgorithmFailed
+from xtal.models import Experiment
+from xtal.physics.spots import StrongPixels
+
+Mask = NDArray[np.bool_]
+
+FRAMES_PER_BLOCK = 16
+"""Frames of a block at most; what is found does not depend on it."""
+
+
+@define
+class Workspace:
+    """Buffers and kernels that one thread uses at a time, per panel."""
+
+    images: list[NDArray[Any]]
+    corrected: list[NDArray[Any]]
+    masks: list[Mask]
+    strong: list[Mask]
+    kernels: list[Any]
+
+
+@frozen
+class Correction:
+    """From raw values to counts: (raw - pedestal) / gain; integers stay integers where they can."""
+
+    gain: float
+    pedestal: float
+    dtype: np.dtype[Any]
+
+    @classmethod
+    def of_panel(cls, panel: Any, raw: np.dtype[Any]) -> Correction | None:
+        """None where nothing is to be done."""
+        if panel.gain in (0.0, 1.0) and panel.pedestal == 0.0:
+            return None
+        whole = raw.kind in "iu" and panel.gain in (0.0, 1.0) and float(panel.pedestal).is_integer()
+        return cls(panel.gain or 1.0, panel.pedestal, np.dtype(np.int32 if whole else np.float64))
+
+    def apply(self, raw: NDArray[Any], out: NDArray[Any]) -> None:
+        """Fill ``out``."""
+        np.copyto(out, raw, casting="unsafe")
+        out -= out.dtype.type(self.pedestal)
+        if self.gain != 1.0:
+            out /= self.gain
+
+
+class Search:
+    """Looks for strong pixels on the images of an experiment.
+
+    Parameters
+    ----------
+    experiment
+        Its models and images.
+    reader
+        Of its images (`xtal.run.images.FrameReader`).
+    threshold
+        A threshold plugin.
+    masks
+        Where to search, per panel, or None for everywhere.
+    max_fraction
+        Largest fraction of strong pixels of an image; 1 for no limit.
+    """
+
+    def __init__(
+        self, experiment: Experiment, reader: Any, threshold: Any, masks: list[Mask] | None, max_fraction: float
+    ) -> None:
+        self.experiment, self.reader, self.threshold, self.masks = experiment, reader, threshold, masks
+        n_pixels = sum(slow * fast for slow, fast in reader.shapes)
+        self.most = math.ceil(max_fraction * n_pixels) if max_fraction < 1 else n_pixels
+        self.corrections = [Correction.of_panel(p, np.dtype(reader.dtype)) for p in experiment.detector]
+        self._idle: deque[Workspace] = deque()
+
+    def blocks(self, first: int, last: int, n_workers: int) -> list[range]:
+        """Blocks of frames (array indices first to last, half open), several for each worker."""
+        size = max(1, min(FRAMES_PER_BLOCK, (last - first) // (4 * n_workers)))
+        return [range(z, min(z + size, last)) for z in range(first, last, size)]
+
+    def run(self, first: int, last: int, executor: Any) -> Iterator[tuple[int, list[StrongPixels]]]:
+        """Blocks in order: number of frames, and their strong pixels per panel."""
+        blocks = self.blocks(first, last, executor.n_workers)
+        for block, pixels in zip(blocks, executor.map(self.block, blocks), strict=True):
+            yield len(block), pixels
+
+    def block(self, frames: range) -> list[StrongPixels]:
+        """Strong pixels of a block of frames, per panel. May be called from several threads."""
+        try:
+            work = self._idle.pop()
+        except IndexError:
+            work = self._workspace()
+        found = [self._frame(z, work) for z in frames]
+        self._idle.append(work)
+        return [StrongPixels.concatenate(parts) for parts in zip(*found, strict=True)]
+
+    def _frame(self, z: int, work: Workspace) -> list[StrongPixels]:
+        self.reader.read(z, out=work.images)
+        self.reader.mask(z, work.images, out=work.masks)
+        found = []
+        for k, mask in enumerate(work.masks):
+            if self.masks is not None:
+                mask &= self.masks[k]
+            correction = self.corrections[k]
+            if correction is not None:
+                correction.apply(work.images[k], work.corrected[k])
+            work.kernels[k](work.corrected[k], mask, work.strong[k], z)
+            found.append(StrongPixels.of_frame(work.corrected[k], work.strong[k]))
+        self._check(z, sum(map(len, found)))
+        return found
+
+    def _check(self, z: int, n_strong: int) -> None:
+        if n_strong > self.most:
+            raise AlgorithmFailed(
+                f"On image {z + 1} there are {n_strong} strong pixels, more than the {self.most} allowed.",
+                advice="Set threshold.gain= or raise threshold.sigma_strong= for a noisy detector, mask bad pixels, "
+                "or raise max_strong_pixel_fraction=.",
+            )
+
+    def _workspace(self) -> Workspace:
+        shapes = self.reader.shapes
+        images = [np.empty(shape, self.reader.dtype) for shape in shapes]
+        corrected = [i if c is None else np.empty(i.shape, c.dtype) for i, c in zip(images, self.corrections)]
+        static = self.reader.static_mask()
+        if self.masks is not None:
+            static = [a & b for a, b in zip(static, self.masks, strict=True)]
+        kernels = [self.threshold.prepare(self.experiment, k, mask) for k, mask in enumerate(static)]
+        masks, strong = ([np.empty(shape, bool) for shape in shapes] for _ in range(2))
+        return Workspace(images, corrected, masks, strong, kernels)

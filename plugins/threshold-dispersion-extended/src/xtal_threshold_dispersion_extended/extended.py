@@ -1,0 +1,55 @@
+"""The extended dispersion threshold as a plugin."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xtal.models import Experiment
+from xtal_threshold_dispersion.dispersion import Window
+from xtal_threshold_dispersion_extended.kernels import above_background, shrink
+from xtal_threshold_dispersion_extended.options import DispersionExtendedOptions
+
+EXTRA = 2
+"""Pixels by which the window of the second pass is wider at each side."""
+
+
+class DispersionExtended:
+    """Strong where a region is dispersed and the pixel exceeds the background outside of such regions."""
+
+    def __init__(self, options: DispersionExtendedOptions | None = None) -> None:
+        self.options = options or DispersionExtendedOptions()
+        self.window = Window(self.options)
+
+    def prepare(self, experiment: Experiment, panel: int, mask: NDArray[np.bool_]) -> DispersionExtendedKernel:
+        """A kernel with buffers of the panel's size; the experiment does not matter to it."""
+        return DispersionExtendedKernel(self.window, mask.shape, self.options.masked_is_background)
+
+
+class DispersionExtendedKernel:
+    """Marks strong pixels of frames of one shape; not for two threads at a time.
+
+    A window is dispersed as far as it reaches a spot, so regions are shrunk by the half
+    window less one pixel (Winter et al. 2018); the rest of the image is background.
+    """
+
+    def __init__(self, window: Window, shape: tuple[int, ...], masked_is_background: bool) -> None:
+        self.window = window
+        self.masked_is_background = masked_is_background
+        self.reach = min(window.half_slow, window.half_fast) - 1
+        self.horizontal = np.empty(shape, bool)
+        self.signal = np.empty(shape, bool)
+
+    def __call__(self, image: NDArray[Any], mask: NDArray[np.bool_], strong: NDArray[np.bool_], frame: int) -> None:
+        """Fill ``strong``; all arrays have the shape (slow, fast)."""
+        w = self.window
+        w.mark(image, mask, strong, peaks=False)
+        if not self.masked_is_background:
+            np.logical_or(strong, ~mask, out=strong)
+        any_in_row = shrink(strong, self.reach, self.horizontal, self.signal)
+        above_background(
+            image, mask, self.signal, any_in_row, w.half_slow + EXTRA, w.half_fast + EXTRA,
+            w.sigma_strong, w.gain, w.global_threshold, strong,
+        )  # fmt: skip

@@ -1,0 +1,20 @@
+"""Options: those of the plain dispersion threshold and one more."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from xtal.options import option
+from xtal_threshold_dispersion.options import DispersionOptions
+
+
+@frozen
+class DispersionExtendedOptions(DispersionOptions):
+    """What the user may set."""
+
+    masked_is_background: bool = option(
+        True,
+        help="Count masked pixels as background when regions are shrunk: spots within 2 px of a gap are lost "
+        "(DIALS before 3.24); False keeps them",
+        level=1,
+    )
