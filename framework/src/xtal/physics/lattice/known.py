@@ -103,12 +103,22 @@ def _changed_cell(cell: gemmi.UnitCell, basis: F) -> gemmi.UnitCell:
 def _to_setting(candidate: LatticeCandidate, group: gemmi.SpaceGroup) -> F | None:
     """From the candidate's axes to those of the group's setting."""
     reference = gemmi.find_spacegroup_by_number(group.number)
-    current = candidate.space_group
-    for move in unimodular():
-        if _keeps(current, move.astype(float), reference):
+    moves = unimodular().astype(float)
+    if candidate.bravais[0] == "m":
+        moves = moves[np.argsort(_unlike_90(candidate.crystal, moves), kind="stable")]
+    for move in moves:
+        if _keeps(candidate.space_group, move, reference):
             operation = np.array(group.basisop.rot, dtype=float) / gemmi.Op.DEN
-            return move @ np.linalg.inv(operation)
+            return np.asarray(move @ np.linalg.inv(operation))
     return None
+
+
+def _unlike_90(crystal: Crystal, moves: F) -> F:
+    """(n,) how far the angles of new axes are from 90 degrees; acute ones last."""
+    metrics = np.einsum("nki,kl,nlj->nij", moves, metric_of(crystal.A), moves)
+    lengths = np.sqrt(np.diagonal(metrics, axis1=1, axis2=2))
+    cosines = np.stack([metrics[:, i, j] / (lengths[:, i] * lengths[:, j]) for i, j in ((1, 2), (0, 2), (0, 1))])
+    return np.round(np.abs(cosines).sum(axis=0) + 10.0 * (cosines > 1e-6).any(axis=0), 6)
 
 
 def _keeps(source: gemmi.SpaceGroup, move: F, target: gemmi.SpaceGroup) -> bool:
