@@ -1,0 +1,262 @@
+"""Gauss-Newton refinement of scaling models, with outliers and the error model in turn.
+
+Beilsten-Edmands et al. (2020), Acta Cryst. D76, 385-399, for the target: the sum of
+w (I - g M)^2, M the mean of the group that the parameters imply.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from attrs import define, field, frozen
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from xtal.errors import AlgorithmFailed
+from xtal.physics.merging.segments import Segments
+from xtal.physics.scaling.error_model import ErrorModel, fit_error_model
+from xtal.physics.scaling.observations import ScalingData, expected_intensity
+from xtal.physics.scaling.outliers import leave_one_out, reject_outliers
+
+if TYPE_CHECKING:
+    from xtal.hooks.protocols import ScalingModel
+
+F = NDArray[np.float64]
+I64 = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+ROBUST = 4.0
+"""Deviations beyond so many sigmas lose weight while the model is refined (Huber)."""
+
+
+@frozen
+class ScalingSettings:
+    """How to scale.
+
+    Attributes
+    ----------
+    max_observations : refine on whole groups of about so many observations; 0 takes all
+    z_max : limit of outlier rejection; 0 rejects none. one_pass : all at once
+    error_model : whether variances are corrected
+    cycles : rounds of refinement, outlier rejection and error model
+    """
+
+    max_observations: int = 100_000
+    z_max: float = 6.0
+    one_pass: bool = False
+    error_model: bool = True
+    cycles: int = 3
+
+
+@define(eq=False)
+class ScalingResult:
+    """What scaling found, by observation of the `ScalingData`.
+
+    Attributes
+    ----------
+    scale, scale_variance : (n,) inverse scale factors; their variances relative to those of equivalents
+    variance : (n,) of the unscaled intensities after the error model (which, fitted to scaled
+        intensities, contains what errors of the scales add)
+    outlier : (n,)
+    parameters, esds : per model
+    error_model
+    history : (round, observations refined on, rms weighted residual)
+    """
+
+    scale: F
+    scale_variance: F
+    variance: F
+    outlier: Mask
+    parameters: list[F]
+    esds: list[F]
+    error_model: ErrorModel
+    history: list[tuple[int, int, float]] = field(factory=list)
+
+
+class _Models:
+    """The models of all experiments as one, their parameters one after another."""
+
+    def __init__(self, models: Sequence[ScalingModel], data: ScalingData) -> None:
+        self.models, self.data = models, data
+        self.starts = np.concatenate([[0], np.cumsum([m.n_parameters for m in models])]).astype(np.int64)
+        self.offset = self.starts[data.experiment]
+
+    def initial(self) -> F:
+        return np.concatenate([m.initial() for m in self.models])
+
+    def split(self, parameters: F) -> list[F]:
+        return [parameters[a:b] for a, b in zip(self.starts[:-1], self.starts[1:], strict=True)]
+
+    def evaluate(self, parameters: F, rows: I64) -> tuple[F, tuple[I64, I64, F]]:
+        """Scales of the rows (ordered by experiment) and the parts of their stacked CSR Jacobian."""
+        scales, pointers, indices, values, at = [], [np.zeros(1, dtype=np.int64)], [], [], 0
+        for k, (model, part) in enumerate(zip(self.models, self.split(parameters), strict=True)):
+            mine = self.data.row[rows[self.data.experiment[rows] == k]]
+            g, jacobian = model.scales_and_jacobian(part, mine)
+            scales.append(g)
+            pointers.append(jacobian.indptr[1:].astype(np.int64) + at)
+            indices.append(jacobian.indices.astype(np.int64))
+            values.append(np.asarray(jacobian.data, dtype=float))
+            at += len(values[-1])
+        return np.concatenate(scales), (np.concatenate(pointers), np.concatenate(indices), np.concatenate(values))
+
+    def restrain(self, parameters: F, normal: F, gradient: F) -> float:
+        """Add the models' own restraints; returns their part of the objective."""
+        total = 0.0
+        for model, part, a in zip(self.models, self.split(parameters), self.starts, strict=False):
+            residual, derivative = model.restraints(part)
+            total += float(residual @ residual)
+            end = a + model.n_parameters
+            normal[a:end, a:end] += (derivative.T @ derivative).toarray()
+            gradient[a:end] -= derivative.T @ residual
+        return total
+
+
+def scale_intensities(
+    models: Sequence[ScalingModel], data: ScalingData, settings: ScalingSettings = ScalingSettings()
+) -> ScalingResult:
+    """Refine the models so that equivalents agree.
+
+    Parameters
+    ----------
+    models : prepared, one per experiment in order
+
+    Raises
+    ------
+    AlgorithmFailed
+        If no reflection is observed twice.
+    """
+    if not np.any(data.target.counts > 1):
+        raise AlgorithmFailed(
+            "No reflection was observed twice, so nothing can be scaled.",
+            advice="Check the space group, collect more data, or scale with anomalous=False.",
+        )
+    joint = _Models(models, data)
+    everything = np.arange(len(data))
+    chosen = _selection(data, settings.max_observations)
+    parameters, error = joint.initial(), ErrorModel()
+    kept = np.ones(len(data), dtype=bool)
+    history: list[tuple[int, int, float]] = []
+    scale, _ = joint.evaluate(parameters, everything)
+    variance = _first_variance(data, scale, error)
+    for cycle in range(settings.cycles):
+        parameters, rms = _refine(joint, parameters, chosen[kept[chosen]], variance, data.target)
+        scale, _ = joint.evaluate(parameters, everything)
+        history.append((cycle + 1, int(kept[chosen].sum()), rms))
+        for _ in range(3):
+            expected = scale * expected_intensity(data, scale, variance, kept)
+            variance = error.variance(data, expected)
+            if settings.z_max > 0:
+                candidates = np.ones(len(data), dtype=bool)
+                kept = reject_outliers(
+                    data.value / scale, variance / scale**2, data.target, candidates, settings.z_max, settings.one_pass
+                )
+            if settings.error_model:
+                error = fit_error_model(data, scale, expected, kept, error)
+        variance = error.variance(data, expected)
+    covariance = _covariance(joint, parameters, chosen[kept[chosen]], variance, data.target)
+    scale_variance = _propagate(joint, parameters, covariance, everything)
+    esds = np.sqrt(np.maximum(np.diag(covariance), 0.0))
+    return ScalingResult(
+        scale, scale_variance, variance, ~kept, joint.split(parameters), joint.split(esds), error, history
+    )
+
+
+def _first_variance(data: ScalingData, scale: F, error: ErrorModel) -> F:
+    """Variances before anything is known of the means: twice from the merged data themselves."""
+    everything = np.ones(len(data), dtype=bool)
+    n_shells = int(data.shell.max()) + 1
+    level = np.bincount(data.shell, data.value, n_shells) / np.maximum(np.bincount(data.shell, minlength=n_shells), 1)
+    variance = error.variance(data, np.maximum(level, 0.0)[data.shell])
+    for _ in range(2):
+        variance = error.variance(data, scale * expected_intensity(data, scale, variance, everything))
+    return variance
+
+
+def _selection(data: ScalingData, limit: int) -> I64:
+    """Rows to refine on: groups of two and more, thinned evenly in their order by a fixed hash."""
+    counts = data.target.counts
+    multiple = counts > 1
+    total = int(counts[multiple].sum())
+    if limit and total > limit:
+        share = (data.target.keys.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(40)
+        multiple &= share < np.uint64(limit / total * 2**24)
+    return np.flatnonzero(multiple[data.target.group])
+
+
+def _refine(
+    joint: _Models, parameters: F, rows: I64, variance: F, target: Segments, max_iterations: int = 12
+) -> tuple[F, float]:
+    """Gauss-Newton with step halving; returns parameters and the rms weighted residual."""
+    groups = Segments(target.group[rows])
+    value, weight, offset = joint.data.value[rows], 1.0 / variance[rows], joint.offset[rows]
+    last = np.inf
+    step = np.zeros_like(parameters)
+    for _ in range(max_iterations):
+        scale, csr = joint.evaluate(parameters, rows)
+        z = leave_one_out(value / scale, variance[rows] / scale**2, groups, np.ones(len(rows), dtype=bool))
+        robust = weight * np.minimum(1.0, ROBUST / np.maximum(z, 1e-9))
+        objective, normal, gradient = _equations(joint, parameters, groups, csr, offset, robust, scale, value)
+        if objective > last * (1 + 1e-6):
+            step = step / 2
+            parameters = parameters - step
+            continue
+        if last - objective < 1e-5 * objective:
+            break
+        last = objective
+        step = _pseudo_inverse(normal) @ gradient
+        parameters = parameters + step
+    return parameters, float(np.sqrt(objective / max(1, len(rows))))
+
+
+def _equations(
+    joint: _Models, parameters: F, groups: Segments, csr: tuple[I64, I64, F], offset: I64, weight: F, scale: F, value: F
+) -> tuple[float, F, F]:
+    """Objective, normal matrix and right-hand side, restraints included."""
+    from xtal.physics.scaling.kernels import accumulate_normal
+
+    n = len(parameters)
+    normal, gradient = np.zeros((n, n)), np.zeros(n)
+    objective = accumulate_normal(groups.starts, groups.order, *csr, offset, weight, scale, value, normal, gradient)
+    normal = np.tril(normal) + np.tril(normal, -1).T
+    return objective + joint.restrain(parameters, normal, gradient), normal, gradient
+
+
+def _pseudo_inverse(normal: F) -> F:
+    """Inverse without the directions that the data do not see (the overall scale)."""
+    size = np.sqrt(np.maximum(np.diag(normal), 1e-300))
+    values, vectors = np.linalg.eigh(normal / np.outer(size, size))
+    kept = values > 1e-9 * values[-1]
+    return np.asarray((vectors[:, kept] / values[kept]) @ vectors[:, kept].T / np.outer(size, size))
+
+
+def _covariance(joint: _Models, parameters: F, rows: I64, variance: F, target: Segments) -> F:
+    """Covariance of the parameters at the solution."""
+    groups = Segments(target.group[rows])
+    scale, csr = joint.evaluate(parameters, rows)
+    _, normal, _ = _equations(
+        joint, parameters, groups, csr, joint.offset[rows], 1.0 / variance[rows], scale, joint.data.value[rows]
+    )
+    return _pseudo_inverse(normal)
+
+
+def _propagate(joint: _Models, parameters: F, covariance: F, rows: I64) -> F:
+    """(n,) variance of the scales of the rows, relative to the mean scale of their equivalents.
+
+    What multiplies all equivalents alike (the overall scale and B) no data can tell, and it is
+    left out by taking the mean derivative of the group from each.
+    """
+    scale, (pointers, indices, values) = joint.evaluate(parameters, rows)
+    sizes = np.diff(pointers)
+    shape = (len(rows), len(parameters))
+    columns = indices + np.repeat(joint.offset[rows], sizes)
+    relative = csr_matrix((values / np.repeat(scale, sizes), columns, pointers), shape=shape)
+    groups = joint.data.target
+    member = csr_matrix((np.ones(len(rows)), groups.order, groups.starts), shape=(len(groups), len(rows)))
+    mean = (member @ relative).multiply(1.0 / groups.counts[:, None]).tocsr()
+    values_root, vectors = np.linalg.eigh(covariance)
+    root = vectors * np.sqrt(np.maximum(values_root, 0.0))
+    apart = relative @ root - (mean @ root)[groups.group]
+    return np.asarray(scale**2 * np.einsum("np,np->n", apart, apart))

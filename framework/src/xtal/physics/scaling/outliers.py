@@ -1,0 +1,50 @@
+"""Observations that disagree with their equivalents."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xtal.physics.merging.segments import Segments
+
+F = NDArray[np.float64]
+
+
+def leave_one_out(value: F, variance: F, groups: Segments, use: NDArray[np.bool_]) -> F:
+    """(n,) deviation of each used observation from the weighted mean of the others, in its sigmas.
+
+    0 where there are not at least two others.
+    """
+    weight = np.where(use, 1.0 / variance, 0.0)
+    total, weighted = groups.sum(weight)[groups.group], groups.sum(weight * value)[groups.group]
+    count = groups.sum(use)[groups.group]
+    testable = use & (count > 2)
+    others = np.where(testable, total - weight, 1.0)
+    mean = (weighted - weight * value) / others
+    return np.where(testable, np.abs(value - mean) / np.sqrt(variance + 1.0 / others), 0.0)
+
+
+def reject_outliers(
+    value: F, variance: F, groups: Segments, use: NDArray[np.bool_], z_max: float = 6.0, one_pass: bool = False
+) -> NDArray[np.bool_]:
+    """(n,) observations kept: in each group the worst beyond ``z_max`` goes first, until none is left.
+
+    Parameters
+    ----------
+    value, variance : (n,) scaled intensities
+    use : (n,) candidates
+    one_pass : reject all beyond z_max at once
+    """
+    kept = use.copy()
+    while True:
+        z = leave_one_out(value, variance, groups, kept)
+        bad = np.flatnonzero(z > z_max)
+        if not len(bad):
+            return kept
+        if not one_pass:
+            order = bad[np.lexsort((-z[bad], groups.group[bad]))]
+            first = np.concatenate([[True], np.diff(groups.group[order]) != 0])
+            bad = order[first]
+        kept[bad] = False
+        if one_pass:
+            return kept

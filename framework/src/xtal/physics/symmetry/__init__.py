@@ -1,0 +1,44 @@
+"""Symmetry of reflections: asymmetric units, Laue groups scored on the data, systematic absences.
+
+Rotations act on fractional coordinates as x' = R x and on Miller indices (rows) as
+h' = h R. A change of basis P has (a', b', c') = (a, b, c) P, so h' = h P and
+R' = P^-1 R P.
+"""
+
+from xtal.physics.symmetry.absences import SpaceGroupScore, score_space_groups
+from xtal.physics.symmetry.asu import (
+    ccp4_asu,
+    centric,
+    epsilon,
+    pack,
+    point_group_rotations,
+    representatives,
+    systematically_absent,
+    unpack,
+)
+from xtal.physics.symmetry.groups import lattice_rotations, reduced_basis, subgroups
+from xtal.physics.symmetry.laue import ElementScore, LaueResult, SubgroupScore, find_laue_group, normalise
+from xtal.physics.symmetry.settings import Setting, conventional_setting
+
+__all__ = [
+    "ElementScore",
+    "LaueResult",
+    "Setting",
+    "SpaceGroupScore",
+    "SubgroupScore",
+    "ccp4_asu",
+    "centric",
+    "conventional_setting",
+    "epsilon",
+    "find_laue_group",
+    "lattice_rotations",
+    "normalise",
+    "pack",
+    "point_group_rotations",
+    "reduced_basis",
+    "representatives",
+    "score_space_groups",
+    "subgroups",
+    "systematically_absent",
+    "unpack",
+]
