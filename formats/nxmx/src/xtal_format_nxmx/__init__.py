@@ -9,7 +9,7 @@ def xtal_formats() -> list[Format]:
         Format(
             name="nxmx",
             summary="NeXus NXmx (HDF5) and DECTRIS masters, with their linked data files",
-            factory="xtal_format_nxmx.source:NXmx",
+            factory="xtal_format_nxmx.format:NXmx",
             extensions=(".nxs", ".h5"),
             reference="Bernstein et al. (2020), IUCrJ 7, 784",
         )

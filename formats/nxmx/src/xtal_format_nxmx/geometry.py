@@ -1,0 +1,192 @@
+"""Models of NXmx files."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import h5py
+import numpy as np
+from attrs import define
+from numpy.typing import NDArray
+
+from xtal.errors import DataError
+from xtal.models import Beam, Detector, Goniometer, Panel, Scan
+from xtal.physics.detectors import beam_of, set_sensor
+from xtal_format_nxmx.tree import TO_LAB, Axis, axis_of, chain, children, length_mm, number, text, total
+
+MATERIALS = {"si": "Si", "silicon": "Si", "cdte": "CdTe", "cadmium telluride": "CdTe", "gaas": "GaAs"}
+
+
+@define
+class Parts:
+    """The groups of an entry that matter."""
+
+    entry: Any
+    instrument: Any
+    detector: Any
+    sample: Any
+    beam: Any
+
+
+def parts_of_entry(entry: Any) -> Parts:
+    """Find instrument, detector, sample and beam by their classes."""
+    first = lambda group, kind: None if group is None else next(children(group, kind), None)  # noqa: E731
+    instrument, sample = first(entry, "NXinstrument"), first(entry, "NXsample")
+    return Parts(
+        entry,
+        instrument,
+        first(instrument, "NXdetector"),
+        sample,
+        first(instrument, "NXbeam") or first(sample, "NXbeam"),
+    )
+
+
+def beam_model(parts: Parts) -> Beam:
+    """Wavelength in angstrom (a spectrum is averaged by its weights); electrons where the source says so."""
+    wavelength = float("nan")
+    if parts.beam is not None and "incident_wavelength" in parts.beam:
+        dataset = parts.beam["incident_wavelength"]
+        values = np.atleast_1d(np.asarray(dataset[()], dtype=float)).ravel()
+        weights = next((parts.beam[n] for n in _weights(parts.beam)), None)
+        if weights is not None and weights.size == values.size:
+            wavelength = float(np.average(values, weights=np.asarray(weights[()], dtype=float).ravel()))
+        elif values.size:
+            wavelength = float(values[0])
+        unit = text(dataset.attrs.get("units")).lower()
+        wavelength *= {"nm": 10.0, "m": 1e10, "pm": 0.01}.get(unit, 1.0)
+    beam = beam_of(wavelength)
+    source = next(children(parts.entry, "NXsource"), None) or (
+        next(children(parts.instrument, "NXsource"), None) if parts.instrument is not None else None
+    )
+    if source is not None and "probe" in source and "electron" in text(source["probe"]).lower():
+        beam.probe, beam.polarization_fraction = "electron", 0.5
+    return beam
+
+
+def _weights(beam: Any) -> list[str]:
+    return [n for n in ("incident_wavelength_weights", "incident_wavelength_weight") if n in beam]
+
+
+def detector_model(parts: Parts, beam: Beam, shape: tuple[int, int], limit: float) -> tuple[Detector, list[Any]]:
+    """Panels of the modules, and the (slow, fast) slices of the frame that they are.
+
+    Parameters
+    ----------
+    shape
+        (slow, fast) of a frame.
+    limit
+        Highest value that is a count.
+    """
+    modules = list(children(parts.detector, "NXdetector_module"))
+    if not modules:
+        raise DataError(f"{parts.entry.file.filename} does not say where the modules of its detector are.")
+    low = max(number(parts.detector, "underload_value", default=0.0), 0.0)
+    high = number(parts.detector, "saturation_value", default=limit + 1.0)
+    panels, slices = [], []
+    for module in modules:
+        panel, part = _panel(parts, module, shape)
+        panel.trusted_range = (low, min(high - 1.0, limit))
+        panels.append(panel)
+        slices.append(part)
+    detector = Detector(panels)
+    if len(panels) == 1:
+        _repair_position(parts, panels[0])
+    material = MATERIALS.get(text(parts.detector.get("sensor_material")).lower(), "")
+    set_sensor(detector, beam, material, length_mm(parts.detector, "sensor_thickness", default=0.0))
+    return detector, slices
+
+
+def _panel(parts: Parts, module: Any, shape: tuple[int, int]) -> tuple[Panel, Any]:
+    try:
+        fast, slow = axis_of(module["fast_pixel_direction"]), axis_of(module["slow_pixel_direction"])
+        frame = total(chain(module["fast_pixel_direction"]))
+    except KeyError as error:
+        raise DataError(f"The detector module of {module.file.filename} is incomplete: {error}.") from error
+    size, origin = _extent(module, shape)
+    offset = np.append(fast.offset, 1.0)
+    corner = TO_LAB @ (frame @ offset)[:3]
+    unit = lambda v: v / np.linalg.norm(v)  # noqa: E731
+    panel = Panel(
+        unit(TO_LAB @ frame[:3, :3] @ fast.vector),
+        unit(TO_LAB @ frame[:3, :3] @ slow.vector),
+        corner,
+        (size[1], size[0]),
+        (abs(fast.values[0]), abs(slow.values[0])),
+        name=module.name,
+        raw_image_offset=(origin[1], origin[0]),
+    )
+    return panel, np.s_[origin[0] : origin[0] + size[0], origin[1] : origin[1] + size[1]]
+
+
+def _extent(module: Any, shape: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Size and origin (slow, fast) of a module in the frame; some writers store them (fast, slow)."""
+    size = tuple(int(v) for v in np.ravel(module["data_size"][()])[-2:]) if "data_size" in module else shape
+    origin = tuple(int(v) for v in np.ravel(module["data_origin"][()])[-2:]) if "data_origin" in module else (0, 0)
+    for s, o in ((size, origin), (size[::-1], origin[::-1])):
+        if min(s) > 0 and min(o) >= 0 and s[0] + o[0] <= shape[0] and s[1] + o[1] <= shape[1]:
+            return (s[0], s[1]), (o[0], o[1])
+    raise DataError(f"A detector module of {module.file.filename} is larger than the image.")
+
+
+def _repair_position(parts: Parts, panel: Panel) -> None:
+    """Writers that leave the detector's translation to beam_center, or put it before the sample."""
+    centre = [number(parts.detector, f"beam_center_{xy}") for xy in "xy"]
+    if np.allclose(panel.origin[:2], 0.0) and np.all(np.isfinite(centre)) and any(centre):
+        panel.origin -= centre[0] * panel.pixel_size[0] * panel.fast_axis
+        panel.origin -= centre[1] * panel.pixel_size[1] * panel.slow_axis
+    if abs(panel.normal[2]) > 1.0 - 1e-6 and panel.origin[2] > 0:
+        panel.origin[2] = -panel.origin[2]
+
+
+def goniometer_and_scan(parts: Parts, n_frames: int) -> tuple[Goniometer | None, Scan | None]:
+    """Rotation axes from the crystal to the base, and the scan of the one that turns.
+
+    A rotation to negative angles is written as one about the opposite axis.
+    """
+    axes = [a for a in chain(parts.sample) if a.rotation] if parts.sample is not None else []
+    if not axes:
+        return None, None
+    turning = [k for k, a in enumerate(axes) if a.values.size > 1 and np.ptp(a.values) > 0]
+    if len(turning) > 1:
+        names = ", ".join(axes[k].name for k in turning)
+        raise DataError(f"{parts.entry.file.filename} turns several axes at once: {names}.")
+    scan_axis = turning[0] if turning else 0
+    start, width = _oscillation(parts.entry.file, axes[scan_axis], n_frames)
+    vectors = np.array([TO_LAB @ a.vector for a in axes]) + 0.0
+    angles = np.array([a.values[0] for a in axes])
+    if width < 0:
+        start, width = -start, -width
+        vectors[scan_axis], angles[scan_axis] = -vectors[scan_axis] + 0.0, -angles[scan_axis]
+    if len(axes) == 1:
+        goniometer = Goniometer(vectors[0])
+    else:
+        goniometer = Goniometer.from_axes(vectors, angles, [a.name for a in axes], scan_axis)
+    exposure = number(parts.detector, "frame_time", default=number(parts.detector, "count_time", default=0.0))
+    times = np.full(n_frames, exposure)
+    return goniometer, Scan((1, n_frames), (start, width), times, np.arange(n_frames) * exposure)
+
+
+def _oscillation(file: Any, axis: Axis, n_frames: int) -> tuple[float, float]:
+    ends = file.get(axis.path + "_end")
+    start = float(axis.values[0])
+    if isinstance(ends, h5py.Dataset) and ends.size == axis.values.size:
+        end_values = np.atleast_1d(np.asarray(ends[()], dtype=float)).ravel()
+        return start, tidy(float(np.median(end_values - axis.values)))
+    if axis.values.size > 1:
+        return start, tidy(float(np.median(np.diff(axis.values))))
+    return start, 0.0
+
+
+def tidy(value: float) -> float:
+    """Without the noise of single precision: 0.10000000149 is 0.1."""
+    return float(f"{value:.6g}")
+
+
+def pixel_mask(detector: Any, shape: tuple[int, int]) -> NDArray[np.bool_] | None:
+    """(slow, fast) mask, True where the file calls a pixel good, or None."""
+    for group in (detector, detector.get("detectorSpecific")):
+        found = group.get("pixel_mask") if isinstance(group, h5py.Group) else None
+        if isinstance(found, h5py.Dataset) and found.ndim >= 2 and found.shape[-2:] == shape:
+            values = found[(0,) * (found.ndim - 2)]
+            return np.asarray(values) == 0
+    return None

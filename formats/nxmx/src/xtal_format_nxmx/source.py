@@ -1,0 +1,134 @@
+"""NXmx files and DECTRIS masters as sources of images."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from xtal.errors import DataError
+from xtal.models import Beam, Detector, Goniometer, Scan
+from xtal_format_nxmx import dectris, geometry
+from xtal_format_nxmx.frames import Frames, Part, parts_of
+from xtal_format_nxmx.tree import children, number, text
+
+_NUMBERED = re.compile(r"data_\d+")
+_AS_STORED = {"uint8": np.uint8, "uint16": np.uint16, "uint32": np.uint32, "int32": np.int32}
+
+
+def _entry(file: Any) -> tuple[Any, str]:
+    """The entry that holds images and what it is: "nxmx", "dectris" or ""."""
+    for entry in children(file, "NXentry"):
+        definition = text(entry["definition"]) if "definition" in entry else ""
+        if definition == "NXmx":
+            return entry, "nxmx"
+        if dectris.is_dectris(geometry.parts_of_entry(entry).detector):
+            return entry, "dectris"
+    return None, ""
+
+
+def holds_images(path: Path) -> bool:
+    """Whether an HDF5 file has an entry that is read here."""
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            return bool(_entry(file)[1])
+    except (OSError, RuntimeError, KeyError):
+        return False
+
+
+class NXmxImages:
+    """All frames behind one master (`xtal.hooks.protocols.ImageSource`).
+
+    Attributes
+    ----------
+    value_limit : highest raw value that is a count; those above say that a pixel is bad
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._file = h5py.File(path, "r", locking=False)
+        except OSError as error:
+            raise DataError(f"{path} is no HDF5 file that can be read, or is truncated.") from error
+        entry, self._kind = _entry(self._file)
+        if entry is None:
+            raise DataError(f"{path} has no entry after the definition NXmx.")
+        self._parts = geometry.parts_of_entry(entry)
+        if self._parts.detector is None:
+            raise DataError(f"{path} describes no detector.")
+        self._frames = Frames(_data(entry, path), path)
+        self.n_frames = self._frames.n
+        self.dtype: np.dtype[Any] = np.dtype(_AS_STORED.get(self._frames.stored.name, np.int32))
+        self.value_limit = self._limit()
+
+    def _limit(self) -> int:
+        bits = 8 * self.dtype.itemsize
+        known = [number(self._parts.detector, f"bit_depth_{k}", default=0.0) for k in ("image", "readout")]
+        bits = next((int(b) for b in known if 0 < b <= 32), bits)
+        # all ones and all ones less one mark pixels without a value
+        return 2**31 - 3 if self.dtype.kind == "i" else 2**bits - 3
+
+    @cached_property
+    def _models(self) -> tuple[Beam, Detector, Goniometer | None, Scan | None, list[Any]]:
+        parts, shape, limit = self._parts, self._frames.shape, float(self.value_limit)
+        beam = geometry.beam_model(parts)
+        if self._kind == "dectris" and next(children(parts.detector, "NXdetector_module"), None) is None:
+            detector, slices = dectris.detector_model(parts, beam, shape, limit), [np.s_[:, :]]
+        else:
+            detector, slices = geometry.detector_model(parts, beam, shape, limit)
+        goniometer, scan = geometry.goniometer_and_scan(parts, self.n_frames)
+        if goniometer is None and self._kind == "dectris":
+            goniometer, scan = dectris.goniometer_and_scan(parts, self.n_frames)
+        return beam, detector, goniometer, scan, slices
+
+    def models(self) -> tuple[Beam, Detector, Goniometer | None, Scan | None]:
+        """Models of the whole file; numbers that it lacks are NaN."""
+        return self._models[:4]
+
+    @cached_property
+    def shapes(self) -> Sequence[tuple[int, int]]:
+        return [(panel.image_size[1], panel.image_size[0]) for panel in self._models[1]]
+
+    def read(self, frame: int, out: Sequence[NDArray[Any]]) -> None:
+        """Raw values of a frame, one array per module."""
+        if len(out) == 1 and out[0].shape == self._frames.shape:
+            self._frames.read(frame, out[0])
+            return
+        whole = np.empty(self._frames.shape, self.dtype)
+        self._frames.read(frame, whole)
+        for panel, part in zip(out, self._models[4], strict=True):
+            panel[...] = whole[part]
+
+    def masks(self) -> Sequence[NDArray[np.bool_]] | None:
+        """The detector's own pixel mask, per module."""
+        mask = geometry.pixel_mask(self._parts.detector, self._frames.shape)
+        return None if mask is None else [np.ascontiguousarray(mask[part]) for part in self._models[4]]
+
+    def frame_mask(self, frame: int) -> None:
+        """No shadow is known here."""
+        return None
+
+    def close(self) -> None:
+        self._frames.close()
+        self._file.close()
+
+
+def _data(entry: Any, path: Path) -> list[Part]:
+    """Where the frames of an entry are: its signal, or datasets data_000001, data_000002 ..."""
+    found: list[Part] = []
+    for group in children(entry, "NXdata"):
+        signal = text(group.attrs.get("signal")) or "data"
+        numbered = sorted(name for name in group if _NUMBERED.fullmatch(name))
+        if signal in group:
+            return parts_of(str(path), f"{group.name}/{signal}")
+        for name in numbered:
+            found += parts_of(str(path), f"{group.name}/{name}", found[-1].first + found[-1].n if found else 0)
+        if found:
+            return found
+    raise DataError(f"{path} holds no images.")

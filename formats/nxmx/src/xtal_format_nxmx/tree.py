@@ -1,0 +1,139 @@
+"""Reading NeXus: groups by class, scalars with units, chains of transformations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import h5py
+import numpy as np
+from attrs import frozen
+from numpy.typing import NDArray
+
+from xtal.errors import DataError
+from xtal.models import rotation_matrix
+
+TO_LAB = np.diag([-1.0, 1.0, -1.0])
+"""From the frame of NeXus (McStas, +z with the beam) to the laboratory frame (imgCIF, +z to the source)."""
+
+_TO_MM = {"m": 1000.0, "cm": 10.0, "mm": 1.0, "um": 1e-3, "µm": 1e-3, "nm": 1e-6, "metre": 1000.0, "meter": 1000.0}
+_LONGEST_CHAIN = 64
+
+
+def text(value: Any) -> str:
+    """Text of a dataset's or attribute's value, "" for None."""
+    if isinstance(value, h5py.Dataset):
+        value = value[()]
+    if isinstance(value, np.ndarray):
+        value = value.flat[0] if value.size else ""
+    return value.decode("utf-8", "replace").strip() if isinstance(value, bytes) else str(value or "").strip()
+
+
+def children(group: Any, nx_class: str) -> Iterator[Any]:
+    """Groups of a NeXus class in a group, in the order of their names."""
+    for name in group:
+        link = group.get(name, getlink=True)
+        if isinstance(link, h5py.ExternalLink):
+            continue
+        item = group[name]
+        if isinstance(item, h5py.Group) and text(item.attrs.get("NX_class")) == nx_class:
+            yield item
+
+
+def number(group: Any, name: str, *, default: float = float("nan")) -> float:
+    """First value of a dataset, without regard to units."""
+    if group is None or name not in group or not isinstance(group[name], h5py.Dataset) or not group[name].size:
+        return default
+    return float(np.asarray(group[name][()]).flat[0])
+
+
+def length_mm(group: Any, name: str, *, unit: str = "m", default: float = float("nan")) -> float:
+    """First value of a dataset, in mm; ``unit`` where the dataset names none."""
+    value = number(group, name, default=float("nan"))
+    if not np.isfinite(value):
+        return default
+    return value * _factor(text(group[name].attrs.get("units")) or unit)
+
+
+def _factor(unit: str) -> float:
+    if unit.lower().rstrip("s") not in _TO_MM and unit.lower() not in _TO_MM:
+        raise DataError(f"A length in a NeXus file has the unit {unit!r}, which xtal does not know.")
+    return _TO_MM.get(unit.lower(), _TO_MM.get(unit.lower().rstrip("s"), 1.0))
+
+
+@frozen
+class Axis:
+    """One transformation: its name, kind, vector, offset (mm) and values (degree or mm)."""
+
+    name: str
+    rotation: bool
+    vector: NDArray[np.float64]
+    offset: NDArray[np.float64]
+    values: NDArray[np.float64]
+    path: str
+
+    def matrix(self) -> NDArray[np.float64]:
+        """(4, 4) homogeneous, at the first value."""
+        total = np.eye(4)
+        if self.rotation:
+            total[:3, :3] = rotation_matrix(self.vector, math.radians(self.values[0]))
+            total[:3, 3] = self.offset
+        else:
+            total[:3, 3] = self.vector * self.values[0] + self.offset
+        return total
+
+
+def axis_of(dataset: Any) -> Axis:
+    """What a dataset of a chain says."""
+    attributes = dataset.attrs
+    rotation = text(attributes.get("transformation_type")) == "rotation"
+    unit = text(attributes.get("units"))
+    values = np.atleast_1d(np.asarray(dataset[()], dtype=float)).ravel()
+    if rotation:
+        values = np.degrees(values) if unit.lower().startswith("rad") else values
+    else:
+        values = values * (_factor(unit) if unit else 1.0)
+    offset = np.asarray(attributes.get("offset", (0.0, 0.0, 0.0)), dtype=float)
+    offset_unit = text(attributes.get("offset_units")) or ("" if rotation else unit)
+    offset = offset * (_factor(offset_unit) if offset_unit else 1.0)
+    vector = np.asarray(attributes.get("vector", (0.0, 0.0, 1.0)), dtype=float)
+    return Axis(dataset.name.rsplit("/", 1)[-1], rotation, vector, offset, values, dataset.name)
+
+
+def chain(dataset: Any) -> list[Axis]:
+    """Transformations that a dataset or group depends on, nearest first.
+
+    Raises
+    ------
+    DataError
+        If one is missing or they go in a circle.
+    """
+    found: list[Axis] = []
+    where, name = dataset, _dependence(dataset)
+    while name and name != ".":
+        if len(found) > _LONGEST_CHAIN:
+            raise DataError(f"The transformations of {dataset.name} in {dataset.file.filename} go in a circle.")
+        parent = where if isinstance(where, h5py.Group) else where.parent
+        target = parent.get(name) if not name.startswith("/") else parent.file.get(name)
+        if target is None:
+            raise DataError(f"{dataset.file.filename} names a transformation {name} that it does not hold.")
+        found.append(axis_of(target))
+        where, name = target, _dependence(target)
+    return found
+
+
+def _dependence(item: Any) -> str:
+    if "depends_on" in item.attrs:
+        return text(item.attrs["depends_on"])
+    if isinstance(item, h5py.Group) and "depends_on" in item:
+        return text(item["depends_on"])
+    return ""
+
+
+def total(axes: list[Axis]) -> NDArray[np.float64]:
+    """(4, 4) product of a chain: the last transformation acts last."""
+    matrix = np.eye(4)
+    for axis in axes:
+        matrix = axis.matrix() @ matrix
+    return matrix

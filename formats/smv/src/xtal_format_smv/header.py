@@ -1,0 +1,82 @@
+"""The header of an SMV image: ``{``, lines ``KEY=VALUE;``, ``}``, padded to HEADER_BYTES."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from attrs import frozen
+
+from xtal.errors import DataError
+
+_ITEM = re.compile(r"^\s*([A-Za-z0-9_]+)\s*=\s*(.*?)\s*;?\s*$", re.MULTILINE)
+_TYPES = {
+    "unsigned_short": "u2",
+    "unsigned_short_int": "u2",
+    "signed_short": "i2",
+    "short_integer": "i2",
+    "unsigned_long": "u4",
+    "long_integer": "i4",
+    "signed_long": "i4",
+}
+
+
+def is_smv(head: bytes) -> bool:
+    """Whether the file begins as SMV does."""
+    return head.startswith(b"{") and b"HEADER_BYTES" in head[:64]
+
+
+@frozen
+class Header:
+    """Keys and values of the header of one file."""
+
+    path: Path
+    values: dict[str, str]
+
+    @classmethod
+    def parse(cls, head: bytes, path: Path) -> Header:
+        end = head.find(b"}")
+        text = head[: end if end >= 0 else len(head)].decode("latin-1")
+        return cls(path, dict(_ITEM.findall(text)))
+
+    def number(self, *keys: str, default: float = float("nan")) -> float:
+        """The first of these keys that stands in the header, as a number."""
+        for key in keys:
+            if key in self.values:
+                try:
+                    return float(self.values[key].split()[0])
+                except (ValueError, IndexError):
+                    continue
+        return default
+
+    def text(self, key: str) -> str:
+        return self.values.get(key, "")
+
+    def needed(self, key: str) -> int:
+        value = self.number(key)
+        if not 0 < value < 1e6:
+            raise DataError(f"The SMV image {self.path} has no usable {key} in its header.")
+        return int(value)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(slow, fast) pixels of the stored image."""
+        return self.needed("SIZE2"), self.needed("SIZE1")
+
+    @property
+    def stored(self) -> np.dtype[np.int64]:
+        """Type of the stored pixels with its byte order."""
+        name = self.text("TYPE").lower() or "unsigned_short"
+        if name not in _TYPES:
+            raise DataError(f"The SMV image {self.path} has pixels of type {name!r}, which xtal does not read.")
+        order = ">" if self.text("BYTE_ORDER").lower() == "big_endian" else "<"
+        return np.dtype(order + _TYPES[name])
+
+    def epoch(self) -> float:
+        """DATE in seconds of UTC, 0 if there is none that can be read."""
+        try:
+            return datetime.strptime(self.text("DATE"), "%a %b %d %H:%M:%S %Y").replace(tzinfo=UTC).timestamp()
+        except ValueError:
+            return 0.0

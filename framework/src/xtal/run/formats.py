@@ -1,0 +1,96 @@
+"""Which format reads a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from xtal.errors import DataError, PluginError
+from xtal.files.raw import read_head
+from xtal.hooks.protocols import ImageFormat, ImageSource
+from xtal.plugins import Plugins
+
+HEAD = 4096
+
+_UNREAD = (
+    (b"OD SAPPHIRE", "an image of Oxford Diffraction / Rigaku (ROD)"),
+    (b"II*\x00", "a TIFF image"),
+    (b"MM\x00*", "a TIFF image"),
+    (b"RAXIS", "an image plate of Rigaku (R-AXIS)"),
+    (b"R-AXIS", "an image plate of Rigaku (R-AXIS)"),
+    (b"mar research", "an image plate of mar (mar345)"),
+    (b"\x89HDF\r\n\x1a\n", "an HDF5 file without NXmx images (a data file is read through its master)"),
+    (b"DTREK_DATE_TIME", "an SMV image with a d*TREK header"),
+    (b"DETECTOR_NAMES=", "an SMV image with a d*TREK header"),
+    (b"FORMAT :", "an image of Bruker"),
+    (b"TRPX", "a Terse image"),
+    (b"<Terse", "a Terse image"),
+)
+"""Beginnings of files that are images, but not of an installed format."""
+
+
+class Formats:
+    """The installed formats.
+
+    Parameters
+    ----------
+    plugins
+        Installed plugins; those of the kind "format" are constructed when first asked.
+    """
+
+    def __init__(self, plugins: Plugins) -> None:
+        self._formats: dict[str, ImageFormat] = {}
+        self._broken: list[str] = []
+        for name in plugins.names("format"):
+            try:
+                self._formats[name] = plugins.load("format", name)
+            except PluginError as error:
+                self._broken.append(str(error))
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._formats)
+
+    def recognise(self, path: Path) -> tuple[str, ImageFormat]:
+        """The name of the format that makes the most specific claim to a file, and the format.
+
+        Raises
+        ------
+        DataError
+            If the file cannot be read or no format knows it.
+        PluginError
+            If two formats claim it alike; names both.
+        """
+        head = read_head(path, HEAD)
+        claims = [(form.sniff(head, path), name) for name, form in self._formats.items()]
+        best = max((claim for claim, _ in claims), default=0)
+        if best <= 0:
+            raise self._unknown(head, path)
+        names = [name for claim, name in claims if claim == best]
+        if len(names) > 1:
+            raise PluginError(
+                f"The formats {' and '.join(names)} claim the file {path} alike.",
+                advice="Deny one of them in xtal.toml.",
+            )
+        return names[0], self._formats[names[0]]
+
+    def open(self, path: Path) -> ImageSource:
+        """Open a file with the format that knows it."""
+        return self.recognise(path)[1].open(path)
+
+    def _unknown(self, head: bytes, path: Path) -> DataError:
+        what = next((what for start, what in _UNREAD if start in head[:512]), "")
+        if head.startswith(b"###CBF") and b"_diffrn" in head:
+            what = "a full imgCIF image"
+        elif head.startswith(b"###CBF"):
+            what = "a CBF image without a header convention that is known"
+        broken = " ".join(self._broken)
+        installed = f"Installed formats: {', '.join(self._formats) or 'none'}."
+        if what:
+            return DataError(f"{path} is {what}, which no installed format reads.", advice=f"{installed} {broken}".strip())
+        if not head:
+            return DataError(f"{path} is empty.", advice="Copy it again.")
+        return DataError(
+            f"{path} is no image that an installed format knows.",
+            advice=f"Leave it out, or install a format that reads it. {installed} {broken}".strip(),
+        )

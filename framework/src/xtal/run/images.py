@@ -1,0 +1,236 @@
+"""Frames of an experiment, wherever they are, and their masks.
+
+A reader over a template opens each file when it is read; one over a container opens it
+once. Reading is safe from several threads; the caller brings the arrays to fill.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xtal.errors import DataError
+from xtal.hooks.protocols import ImageFormat, ImageSource
+from xtal.models import Experiment, Images
+from xtal.physics.detectors import rectangle_mask
+from xtal.plugins import Plugins
+from xtal.run.formats import Formats
+
+_HASHES = re.compile(r"#+")
+Arrays = list[NDArray[Any]]
+Masks = list[NDArray[np.bool_]]
+
+
+def file_of_template(template: str, number: int) -> Path:
+    """Path of image ``number``; the last run of # holds it, padded with zeros."""
+    runs = list(_HASHES.finditer(template))
+    if not runs:
+        return Path(template)
+    last = runs[-1]
+    return Path(template[: last.start()] + str(number).zfill(len(last[0])) + template[last.end() :])
+
+
+def open_images(experiment: Experiment, plugins: Plugins | Formats) -> FrameReader:
+    """A reader of the images of an experiment.
+
+    Raises
+    ------
+    DataError
+        If the experiment names no images, the first one is missing or no format knows it.
+    """
+    return FrameReader(experiment, plugins if isinstance(plugins, Formats) else Formats(plugins))
+
+
+class FrameReader:
+    """Reads frames by their array index z, and makes their masks.
+
+    Attributes
+    ----------
+    n_panels : panels of the detector
+    shapes : (slow, fast) of the raw array of each panel
+    dtype : of raw pixels
+    """
+
+    def __init__(self, experiment: Experiment, formats: Formats) -> None:
+        if experiment.images is None or not (experiment.images.template or experiment.images.paths):
+            raise DataError("The experiment does not say where its images are.", advice="Import the images again.")
+        self.experiment = experiment
+        self.images: Images = experiment.images
+        self.z0, self.z1 = experiment.scan.array_range if experiment.scan else (0, self._n_without_scan())
+        self._container: ImageSource | None = None
+        first = self.path(self.z0)
+        self._format: ImageFormat = formats.recognise(first)[1]
+        self._first = self._format.open(first)
+        self._shared_path = first if self._is_container() else None
+        if self._shared_path is not None:
+            self._container = self._first
+        self.dtype: np.dtype[Any] = np.dtype(self._first.dtype)
+        self.shapes: list[tuple[int, int]] = list(self._first.shapes)
+        self.n_panels = len(self.shapes)
+        expected = [(p.image_size[1], p.image_size[0]) for p in experiment.detector]
+        if expected != self.shapes:
+            raise DataError(
+                f"The image {first} has panels of {self.shapes} pixels, the detector of the experiment {expected}.",
+                advice="Import the images again.",
+            )
+
+    def _n_without_scan(self) -> int:
+        return len(self.images.indices or self.images.paths or [0])
+
+    def _is_container(self) -> bool:
+        template = self.images.template
+        return "#" not in template if template else len(set(self.images.paths)) == 1 and self._first.n_frames > 1
+
+    def path(self, z: int) -> Path:
+        """File in which the frame of array index z stands."""
+        if self.images.template:
+            return file_of_template(self.images.template, z + 1)
+        k = z - self.z0
+        if not 0 <= k < len(self.images.paths):
+            raise DataError(f"The experiment has no image at {z}: it has {len(self.images.paths)}.")
+        return Path(self.images.paths[k])
+
+    def frame(self, z: int) -> int:
+        """Frame number (from 0) inside its file."""
+        if self._container is None:
+            return 0
+        indices = self.images.indices
+        if not indices:
+            return z
+        k = z - self.z0 if len(indices) == self.z1 - self.z0 else z
+        if not 0 <= k < len(indices):
+            raise DataError(f"{self.images.template} has no frame for image {z + 1}: the experiment lists {len(indices)}.")
+        return indices[k]
+
+    def allocate(self) -> Arrays:
+        """Arrays to read into."""
+        return [np.empty(shape, self.dtype) for shape in self.shapes]
+
+    def allocate_masks(self) -> Masks:
+        """Arrays for masks."""
+        return [np.empty(shape, dtype=bool) for shape in self.shapes]
+
+    def read(self, z: int, out: Sequence[NDArray[Any]] | None = None) -> Arrays:
+        """Raw values of one frame.
+
+        Parameters
+        ----------
+        z
+            Array index: image number n has z = n - 1.
+        out
+            One array per panel, of `shapes` and `dtype`, to be filled; new ones if None.
+
+        Returns
+        -------
+        list of (slow, fast) arrays
+            ``out``, filled.
+
+        Raises
+        ------
+        DataError
+            If the file is missing, truncated or of another size.
+        """
+        arrays = self.allocate() if out is None else list(out)
+        if self._container is not None:
+            self._container.read(self.frame(z), arrays)
+        else:
+            self._format.open(self.path(z)).read(0, arrays)
+        return arrays
+
+    @cached_property
+    def _static(self) -> Masks:
+        masks = [rectangle_mask(panel) for panel in self.experiment.detector]
+        own = self._first.masks()
+        for k, mask in enumerate(own or []):
+            masks[k] &= mask
+        if self.images.mask:
+            for mask, read in zip(masks, read_mask(Path(self.images.mask), self.shapes), strict=True):
+                mask &= read
+        return masks
+
+    def static_mask(self) -> Masks:
+        """Mask per panel (True is good) that holds for all frames: rectangles, format, mask file."""
+        return self._static
+
+    @cached_property
+    def _limits(self) -> list[tuple[Any, Any]]:
+        """Trusted range per panel, as scalars of the pixels' type."""
+        top = getattr(self._first, "value_limit", None)
+        limits = []
+        for panel in self.experiment.detector:
+            low, high = panel.trusted_range
+            high = high if top is None else min(high, top)
+            if self.dtype.kind == "f":
+                limits.append((self.dtype.type(low), self.dtype.type(high)))
+                continue
+            info = np.iinfo(self.dtype)
+            low, high = max(np.ceil(low), info.min), min(np.floor(high), info.max)
+            if low > high:
+                low, high = 1, 0
+            limits.append((self.dtype.type(int(low)), self.dtype.type(int(high))))
+        return limits
+
+    def mask(self, z: int, images: Sequence[NDArray[Any]], out: Sequence[NDArray[np.bool_]] | None = None) -> Masks:
+        """Good pixels of one frame: static mask, trusted range (inclusive) and the frame's own mask.
+
+        Parameters
+        ----------
+        z
+            Array index of the frame.
+        images
+            Its raw values, as `read` gives them.
+        out
+            One bool array per panel to be filled; new ones if None.
+        """
+        from xtal.run.mask_kernels import trusted_pixels
+
+        masks = self.allocate_masks() if out is None else list(out)
+        for image, static, (low, high), mask in zip(images, self._static, self._limits, masks, strict=True):
+            trusted_pixels(image.reshape(-1), static.reshape(-1), low, high, mask.reshape(-1))
+        if self._container is not None:
+            for mask, shadow in zip(masks, self._container.frame_mask(self.frame(z)) or [], strict=False):
+                mask &= shadow
+        return masks
+
+    def close(self) -> None:
+        """Close the files."""
+        self._first.close()
+
+    def __enter__(self) -> FrameReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def read_mask(path: Path, shapes: Sequence[tuple[int, int]]) -> Masks:
+    """Masks of a file: .npy for one panel, .npz with one array per panel in the order of their names.
+
+    Raises
+    ------
+    DataError
+        If the file is no such mask or has other panels.
+    """
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        names = None if isinstance(loaded, np.ndarray) else sorted(loaded.files, key=_natural)
+        masks = [loaded] if names is None else [loaded[name] for name in names]
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(
+            f"The mask {path} cannot be read.",
+            advice="Give a .npy (one panel) or .npz (one array per panel) of booleans, True where pixels are good.",
+        ) from error
+    found = [(m.shape, m.dtype.kind) for m in masks]
+    if found != [(tuple(shape), "b") for shape in shapes]:
+        raise DataError(f"The mask {path} does not fit the detector, whose panels have {list(shapes)} pixels.")
+    return masks
+
+
+def _natural(name: str) -> list[Any]:
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
