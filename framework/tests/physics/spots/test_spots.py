@@ -1,0 +1,150 @@
+"""Joining, centroids and boxes against slow computations."""
+
+from __future__ import annotations
+
+import gemmi
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from xtal.physics.resolution import d_of_panel
+from xtal.physics.spots import StrongPixels, find_spots, ice_rings, resolution_mask
+from xtal.table import Flag
+from xtal.testing import tiny_experiment
+
+
+def volume(seed, shape=(7, 19, 23), fraction=0.25):
+    rng = np.random.default_rng(seed)
+    return rng.poisson(20, shape).astype(np.int32) + 1, rng.random(shape) < fraction
+
+
+def pixels(image, strong):
+    return StrongPixels.concatenate([StrongPixels.of_frame(i, s) for i, s in zip(image, strong, strict=True)])
+
+
+@given(seed=st.integers(0, 2**31), fraction=st.floats(0.0, 0.9), link=st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_labels_are_connected_components(seed, fraction, link):
+    image, strong = volume(seed, fraction=fraction)
+    spots = find_spots(pixels(image, strong), link_frames=link)
+    structure = ndimage.generate_binary_structure(3, 1)
+    if not link:
+        structure[[0, 2]] = False
+    labels, n = ndimage.label(strong, structure)
+    assert len(spots) == n
+    # scipy numbers components in the order of their first voxel, as we do
+    np.testing.assert_array_equal(spots.labels + 1, labels[strong])
+
+
+def test_sums_centroids_and_boxes():
+    image, strong = volume(11)
+    spots = find_spots(pixels(image, strong), link_frames=True)
+    labels, n = ndimage.label(strong)
+    table = spots.table(panel=2, experiment=3, first_frame=100)
+    boxes = table["shoebox"]
+    for k in range(n):
+        at = np.argwhere(labels == k + 1)
+        v, c = image[tuple(at.T)].astype(float), at[:, ::-1] + 0.5
+        mean = np.average(c, axis=0, weights=v)
+        w, q = v.sum(), (v * v).sum()
+        variance = ((c - mean) ** 2 * v[:, None]).sum(axis=0) * w / (w * w - q) / w if len(v) > 1 else np.zeros(3)
+        np.testing.assert_allclose(table["xyzobs.px.value"][k], mean + np.array([0, 0, 100]), rtol=1e-12)
+        np.testing.assert_allclose(table["xyzobs.px.variance"][k], variance + 1 / 12, rtol=1e-9)
+        assert table["intensity.sum.value"][k] == table["intensity.sum.variance"][k] == w
+        assert table["n_signal"][k] == len(v)
+        low, high = at.min(axis=0), at.max(axis=0) + 1
+        np.testing.assert_array_equal(
+            table["bbox"][k].reshape(3, 2)[::-1], np.stack([low, high], 1) + np.array([[100], [0], [0]])
+        )
+        data, mask, background = boxes.box(k)
+        inside = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+        mine = labels[inside] == k + 1
+        np.testing.assert_array_equal(data, np.where(mine, image[inside], 0))
+        np.testing.assert_array_equal(mask, np.where(mine, 5, 0))
+        assert not background.any()
+    assert (table["flags"] == Flag.STRONG).all()
+    assert (table["panel"] == 2).all()
+    assert (table["id"] == 3).all()
+
+
+def test_selected_spots_keep_their_pixels():
+    image, strong = volume(12, fraction=0.2)
+    spots = find_spots(pixels(image, strong), link_frames=True)
+    some = spots.select(spots.count >= 3)
+    some = some.select(np.arange(len(some)) % 2 == 0)
+    assert 5 < len(some) < len(spots) / 2
+    boxes = some.shoeboxes(0, 0)
+    sums = np.add.reduceat(boxes.data.astype(float), boxes.offsets[:-1])
+    np.testing.assert_array_equal(sums, some.total)
+    np.testing.assert_array_equal(np.diff(boxes.offsets), np.prod(some.bbox[:, 1::2] - some.bbox[:, ::2], axis=1))
+
+
+def test_peak_is_the_first_highest_pixel():
+    image = np.zeros((2, 3, 5), np.int32)
+    image[0, 1, 1:4] = 5, 9, 9
+    spots = find_spots(pixels(image, image > 0), link_frames=True)
+    np.testing.assert_array_equal(spots.peak, [[2.5, 1.5, 0.5]])
+    np.testing.assert_allclose(spots.peak_distance(), 2 + 4 / 23 - 2)
+
+
+def test_spot_without_positive_sum_has_no_weight():
+    image = np.full((1, 4, 4), -2, np.int32)
+    strong = np.zeros(image.shape, bool)
+    strong[0, 1, 1:3] = True
+    spots = find_spots(pixels(image, strong), link_frames=True)
+    np.testing.assert_array_equal(spots.centroid, [[2.0, 1.5, 0.5]])
+    np.testing.assert_array_equal(spots.centroid_variance(), [[0.0, 0.0, 0.0]])
+
+
+def test_nothing_strong():
+    image, strong = volume(1, fraction=0.0)
+    table = find_spots(pixels(image, strong), link_frames=True).table(0, 0, 0)
+    assert len(table) == 0
+    assert table["xyzobs.px.value"].shape == (0, 3)
+    assert len(table["shoebox"]) == 0
+
+
+def test_frames_may_be_empty():
+    image, strong = volume(9)
+    strong[[0, 3, 6]] = False
+    assert len(find_spots(pixels(image, strong), link_frames=True)) == ndimage.label(strong)[1]
+
+
+def test_hot_pixels():
+    image, strong = volume(2, fraction=0.3)
+    strong[:, 4, 7] = True
+    expected = np.flatnonzero(strong.all(axis=0))
+    np.testing.assert_array_equal(pixels(image, strong).strong_on_every_frame(), expected)
+
+
+def test_ice_rings_are_those_of_hexagonal_ice():
+    # d of the unique reflections that P 63/m m c allows, a = 4.498, c = 7.338 angstrom
+    expected = [3.8954, 3.6690, 3.4406, 2.6708, 2.2490, 2.0715, 1.9477, 1.9174, 1.8825, 1.8345, 1.7203, 1.6597, 1.5237]
+    rings = ice_rings(1.5)
+    middle = [((a**-2 + b**-2) / 2) ** -0.5 for a, b in rings]
+    np.testing.assert_allclose(middle, expected, atol=6e-5)
+    np.testing.assert_allclose([a**-2 - b**-2 for a, b in rings], 0.002)
+
+
+def test_rings_of_another_lattice():
+    cell = gemmi.UnitCell(3.6, 3.6, 3.6, 90, 90, 90)
+    rings = ice_rings(1.2, unit_cell=(3.6, 3.6, 3.6, 90, 90, 90), space_group="F m -3 m", width=0.01)
+    allowed = sorted({cell.calculate_d(h) for h in ([1, 1, 1], [2, 0, 0], [2, 2, 0])}, reverse=True)
+    assert [a < d < b for (a, b), d in zip(rings, allowed, strict=False)] == [True] * 3
+
+
+@pytest.mark.parametrize("parallax", [False, True])
+def test_resolution_mask(parallax):
+    experiment = tiny_experiment(size=(150, 140))
+    panel = experiment.detector[0]
+    panel.parallax = parallax
+    d = d_of_panel(panel, experiment.beam)
+    excluded = [(3.0, 3.2), (3.1, 3.4), (6.0, 6.5)]
+    mask = resolution_mask(panel, experiment.beam, d_min=2.6, d_max=20.0, excluded=excluded)
+    expected = (d > 2.6) & (d < 20)
+    for a, b in excluded:
+        expected &= ~((d >= a) & (d <= b))
+    np.testing.assert_array_equal(mask, expected)
+    assert 0.1 < mask.mean() < 0.95

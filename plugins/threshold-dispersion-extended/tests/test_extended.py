@@ -1,0 +1,90 @@
+"""The kernels against a slow twin that follows the definition."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from xtal_threshold_dispersion_extended.extended import DispersionExtended
+from xtal_threshold_dispersion_extended.kernels import shrink
+from xtal_threshold_dispersion_extended.options import DispersionExtendedOptions
+
+
+def window(array, j, i, half_slow, half_fast):
+    return array[max(0, j - half_slow) : j + half_slow + 1, max(0, i - half_fast) : i + half_fast + 1]
+
+
+def twin(image, mask, o: DispersionExtendedOptions):
+    """Strong pixels by the definition (four steps of Winter et al. 2018)."""
+    (ky, kx), gain, used = o.kernel_size, o.gain or 1.0, mask & (image < 2**24)
+    dispersed = np.zeros(image.shape, bool) if o.masked_is_background else ~mask
+    for j, i in np.argwhere(mask):
+        v = window(image, j, i, ky, kx)[window(used, j, i, ky, kx)].astype(float)
+        if len(v) >= 2 and v.sum() > 0:
+            limit = gain * (1 + o.sigma_background * np.sqrt(2 / (len(v) - 1)))
+            dispersed[j, i] = v.var(ddof=1) / v.mean() > limit + 1e-9
+    reach = min(ky, kx) - 1
+    signal = np.array([[window(dispersed, j, i, reach, reach).all() for i in range(image.shape[1])]
+                       for j in range(image.shape[0])])  # fmt: skip
+    strong = np.zeros(image.shape, bool)
+    for j, i in np.argwhere(signal & mask):
+        v = window(image, j, i, ky + 2, kx + 2)[window(used & ~signal, j, i, ky + 2, kx + 2)].astype(float)
+        mean = v.mean() if len(v) >= 2 else 0.0
+        strong[j, i] = image[j, i] > o.global_threshold and image[j, i] >= mean + o.sigma_strong * np.sqrt(gain * mean)
+    return strong
+
+
+def frame(rng, shape=(41, 53)):
+    """Background with spots, some of them at a gap and at the edges."""
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    expected = 1.0 + 0.03 * y
+    for cy, cx in [*rng.uniform(0, 1, (10, 2)) * shape, (15, 18), (0, 30), (39, 51)]:
+        expected = expected + 60 * np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / 3)
+    image = rng.poisson(expected).astype(np.int32)
+    image[:, 20:23] = -1
+    return image, image >= 0
+
+
+CASES = {
+    "defaults": {},
+    "gain": {"gain": 1.3, "sigma_strong": 2.5},
+    "window": {"kernel_size": (2, 4), "sigma_background": 4.0},
+    "smallest": {"kernel_size": (1, 1)},
+    "gaps": {"masked_is_background": False},
+    "threshold": {"global_threshold": 30.0},
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_agrees_with_the_definition(case):
+    options = DispersionExtendedOptions(**CASES[case])
+    image, mask = frame(np.random.default_rng(8))
+    strong = np.empty(image.shape, bool)
+    kernel = DispersionExtended(options).prepare(None, 0, mask)
+    for _ in range(2):  # buffers are used again
+        kernel(image, mask, strong, 0)
+        expected = twin(image, mask, options)
+        assert expected.sum() > 20
+        np.testing.assert_array_equal(strong, expected)
+
+
+def test_spots_at_a_gap_are_kept_on_request():
+    image, mask = frame(np.random.default_rng(8))
+    found = []
+    for masked_is_background in (True, False):
+        strong = np.empty(image.shape, bool)
+        options = DispersionExtendedOptions(masked_is_background=masked_is_background)
+        DispersionExtended(options).prepare(None, 0, mask)(image, mask, strong, 0)
+        found.append(strong[12:19, 15:20].sum())
+    assert found[0] < found[1]
+
+
+@pytest.mark.parametrize("reach", [0, 1, 2, 3])
+def test_shrinking_counts_the_outside_as_marked(reach):
+    marked = np.random.default_rng(1).random((17, 23)) < 0.9
+    marked[5:9] = False
+    horizontal, shrunk = np.empty_like(marked), np.empty_like(marked)
+    any_in_row = shrink(marked, reach, horizontal, shrunk)
+    expected = np.array([[window(marked, j, i, reach, reach).all() for i in range(23)] for j in range(17)])
+    np.testing.assert_array_equal(shrunk, expected)
+    np.testing.assert_array_equal(any_in_row, expected.any(axis=1))
