@@ -82,13 +82,13 @@ def search_experiment(context: Context, number: int, experiment: Experiment, cou
         If an image has too many strong pixels.
     """
     options: SpotfinderOptions = context.options.spotfinder
-    ranges = frame_ranges(experiment, options.scan_range)
     masks = search_masks(experiment, options)
     threshold = context.plugin(options.threshold)
     link = not (experiment.is_still or options.force_2d)
     reader = context.frames(experiment)
     tables = []
     try:
+        ranges = frame_ranges(reader.z0, reader.z1, options.scan_range)
         search = Search(experiment, reader, threshold, masks, options.filter.max_strong_pixel_fraction)
         with context.progress(sum(last - first for first, last in ranges), "frames") as progress:
             for first, last in ranges:
@@ -110,18 +110,14 @@ def joined(parts: tuple[StrongPixels, ...]) -> StrongPixels:
     return StrongPixels.concatenate(parts)
 
 
-def frame_ranges(experiment: Experiment, scan_range: tuple[tuple[int, int], ...]) -> list[tuple[int, int]]:
-    """Runs of frames to search, as array indices, half open.
+def frame_ranges(first: int, last: int, scan_range: tuple[tuple[int, int], ...]) -> list[tuple[int, int]]:
+    """Runs of frames to search, of those from first to last (array indices, half open).
 
     Raises
     ------
     OptionError
         If no image lies in the ranges asked for.
     """
-    if experiment.scan is not None:
-        first, last = experiment.scan.array_range
-    else:
-        first, last = 0, max(1, len(experiment.images.paths) if experiment.images else 1)
     if not scan_range:
         return [(first, last)]
     wanted = np.zeros(last - first + 2, bool)
