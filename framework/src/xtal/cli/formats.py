@@ -24,12 +24,9 @@ def name_formats(files: list[str]) -> int:
     """Print the format of each file."""
     from pathlib import Path
 
-    from xtal.errors import DataError
-    from xtal.run.images import find_format
+    from xtal.run.formats import Formats
 
-    plugins = default_plugins()
+    formats = Formats(default_plugins())
     for name in files:
-        if not Path(name).is_file():
-            raise DataError(f"The file {name} does not exist.")
-        print(f"{name}: {find_format(Path(name), plugins)[0]}")
+        print(f"{name}: {formats.recognise(Path(name))[0]}")
     return 0

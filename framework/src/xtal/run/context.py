@@ -36,6 +36,7 @@ class Context:
     directory : folder of the outputs
     outputs : role to the path that was written
     summary_lines : what `summary` was given
+    used : plugins that had a part, "kind:name" to distribution and version
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class Context:
         self.summary_lines: list[str] = []
         self.changed = changed
         self._run, self._output_options = run, outputs
-        self._used: dict[str, str] = {}
+        self.used: dict[str, str] = {}
         self._note("step", step.name)
 
     # --- inputs -----------------------------------------------------------------
@@ -142,7 +143,7 @@ class Context:
 
     def _note(self, kind: str, name: str) -> None:
         distribution = self.plugins.find_installed(kind, name).distribution
-        self._used[f"{kind}:{name}"] = f"{distribution} {self.plugins.versions.get(distribution, '')}".strip()
+        self.used[f"{kind}:{name}"] = f"{distribution} {self.plugins.versions.get(distribution, '')}".strip()
 
     # --- speaking ---------------------------------------------------------------
 
@@ -192,7 +193,7 @@ class Context:
     @property
     def made(self) -> dict[str, Any]:
         """How the outputs of this run are made (`xtal.run.provenance`)."""
-        return {**self._inputs_record, "plugins": dict(self._used)}
+        return {**self._inputs_record, "plugins": dict(self.used)}
 
     def write_experiments(self, experiments: ExperimentList, role: str = "experiments") -> Path:
         """Write an experiment list, with how it was made under its key ``xtal``."""

@@ -92,7 +92,9 @@ def _add(step: Step, found: dict[str, list[Path]], role: str, path: Path) -> Non
     if role not in found:
         what = "neither an experiment list nor a reflection table" if role == "images" else EXAMPLES.get(role, role)
         reads = " and ".join(EXAMPLES.get(r, r) for r in found) or "no files"
-        raise DataError(f"{path} is {what}; the step {step.name} reads {reads}.", advice="Check the order of the steps.")
+        raise DataError(
+            f"{path} is {what}; the step {step.name} reads {reads}.", advice="See xtal run for the order of the steps."
+        )
     found[role].append(path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -37,6 +38,23 @@ def images_digest(paths: Iterable[Path]) -> str:
     return h.hexdigest()
 
 
+OURS = {".expt", ".refl", ".json", ".log", ".mtz", ".phil", ".toml", ".html", ".part"}
+"""Suffixes of files that runs write: in a folder of images they are no images."""
+
+
+def expanded(paths: Iterable[Path]) -> list[Path]:
+    """The files that folders, globs and templates stand for now."""
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            found += sorted(p for p in path.iterdir() if p.is_file() and p.suffix not in OURS)
+        elif path.exists():
+            found.append(path)
+        else:
+            found += sorted(map(Path, glob.glob(str(path).replace("#", "[0-9]"))))
+    return found
+
+
 def record(
     step: str,
     options: Mapping[str, str],
@@ -52,8 +70,9 @@ def record(
         for path in paths
     ]
     if inputs.get("images"):
-        paths = inputs["images"]
-        files.append({"role": "images", "file": paths[0].name, "n": len(paths), "digest": images_digest(paths)})
+        paths = expanded(inputs["images"])
+        first = paths[0].name if paths else ""
+        files.append({"role": "images", "file": first, "n": len(paths), "digest": images_digest(paths)})
     return {
         "program": f"xtal {xtal.__version__}",
         "step": step,

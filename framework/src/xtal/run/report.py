@@ -22,8 +22,8 @@ class Reporter:
     Parameters
     ----------
     verbosity
-        0 says nothing but warnings and errors (``-q``), 1 what `xtal process` shows of a step
-        (its summary), 2 everything.
+        0 says nothing but warnings and errors (``-q``), 1 progress and what the user must know
+        (`xtal process` shows the summaries), 2 everything.
     log
         Path of the log, or None.
     """
@@ -32,6 +32,7 @@ class Reporter:
         self.verbosity = verbosity
         self.stream = stream or sys.stdout
         self.log_path = log
+        self.tables: list[str] = []
         self._log: TextIO | None = None
         self._lock = threading.RLock()
         self._bar: Any = None
@@ -84,7 +85,9 @@ class Reporter:
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """A table with right-aligned numbers."""
-        self.say(format_table(title, columns, rows))
+        text = format_table(title, columns, rows)
+        self.tables.append(text)
+        self.say(text)
 
     def progress(self, total: int, unit: str) -> Progress:
         """Progress of ``total`` units, as a context manager with ``advance(n)``."""

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from attrs import define, frozen
+from attrs import define, field, frozen
 
 import xtal
 from xtal.errors import DataError, OptionError, XtalError
@@ -27,13 +27,26 @@ from xtal.run.settings import step_classes
 
 @frozen
 class Outcome:
-    """What a step left: its outputs by role and its summary; ``skipped`` where they were there already."""
+    """What a step left.
+
+    Attributes
+    ----------
+    step : its name
+    outputs : role to file
+    summary : at most three lines
+    seconds : wall clock
+    tables : as text
+    skipped : whether the outputs were there already
+    used : the plugins that had a part in it, each with its distribution and version
+    """
 
     step: str
     outputs: dict[str, Path]
     summary: tuple[str, ...]
     seconds: float
+    tables: tuple[str, ...] = ()
     skipped: bool = False
+    used: dict[str, str] = field(factory=dict)
 
 
 @define
@@ -153,11 +166,12 @@ def run_prepared(plugins: Plugins, prepared: Prepared, *, verbosity: int = 2) ->
             _start(context, prepared)
             plugins.factory("step", prepared.step.name)(context)
         for line in context.summary_lines:
-            reporter.say(line, least=1)
+            reporter.say(line)
         seconds = time.monotonic() - start
         wrote = ", ".join(str(p) for p in context.outputs.values())
         reporter.say(f"Wrote {wrote} in {seconds:.1f} s." if wrote else f"Done in {seconds:.1f} s.")
-        return Outcome(prepared.step.name, context.outputs, tuple(context.summary_lines), seconds)
+        summary, tables = tuple(context.summary_lines), tuple(reporter.tables)
+        return Outcome(prepared.step.name, context.outputs, summary, seconds, tables, used=context.used)
     except OSError as error:
         raise _told(error, reporter) from error
     except BaseException as error:
