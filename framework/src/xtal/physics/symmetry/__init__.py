@@ -18,6 +18,7 @@ from xtal.physics.symmetry.asu import (
 )
 from xtal.physics.symmetry.groups import lattice_rotations, reduced_basis, subgroups
 from xtal.physics.symmetry.laue import ElementScore, LaueResult, SubgroupScore, find_laue_group, normalise
+from xtal.physics.symmetry.reindex import basis_for_space_group, basis_of, fits_cell, to_reference
 from xtal.physics.symmetry.settings import Setting, conventional_setting
 
 __all__ = [
@@ -26,11 +27,14 @@ __all__ = [
     "Setting",
     "SpaceGroupScore",
     "SubgroupScore",
+    "basis_for_space_group",
+    "basis_of",
     "ccp4_asu",
     "centric",
     "conventional_setting",
     "epsilon",
     "find_laue_group",
+    "fits_cell",
     "lattice_rotations",
     "normalise",
     "pack",
@@ -40,5 +44,6 @@ __all__ = [
     "score_space_groups",
     "subgroups",
     "systematically_absent",
+    "to_reference",
     "unpack",
 ]

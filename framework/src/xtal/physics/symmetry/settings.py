@@ -117,21 +117,20 @@ def _monoclinic(rotations: I64, vectors: I64, metric: F) -> Setting:
     """Unique axis b, the least oblique of the C and I cells."""
     rotation = rotations[1]
     b, plane = _kept(rotation, vectors)[0], _across(rotation, vectors)
-    short = plane[:12]
+    short = plane[np.gcd.reduce(plane, axis=1) == 1][:16]
     area = min(x for x in (_area(u, v, metric) for u, v in itertools.combinations(short, 2)) if x > 1e-6)
     best: tuple[float, F, str] | None = None
     for a, c in itertools.permutations(short, 2):
-        cosine = float(a @ metric @ c)
-        if abs(_area(a, c, metric) - area) > 1e-3 * area or cosine > 1e-6:
+        cosine = float(a @ metric @ c) / float(np.sqrt((a @ metric @ a) * (c @ metric @ c)))
+        if abs(_area(a, c, metric) - area) > 1e-3 * area or cosine > 1e-5:
             continue
         basis = np.array([a, b, c], dtype=float).T
         basis = basis if np.linalg.det(basis) > 0 else basis * np.array([1.0, -1.0, 1.0])
         letter = _centring(basis)
-        if letter not in ("P", "C", "I") or (letter != "C" and a @ metric @ a > c @ metric @ c + 1e-6):
+        if letter not in ("P", "C", "I") or (letter != "C" and a @ metric @ a > 1.0001 * (c @ metric @ c)):
             continue
-        obliqueness = -cosine / np.sqrt((a @ metric @ a) * (c @ metric @ c))
-        if best is None or obliqueness < best[0] - 1e-6:
-            best = (obliqueness, basis, letter)
+        if best is None or -cosine < best[0] - 1e-5:
+            best = (-cosine, basis, letter)
     assert best is not None
     return Setting(best[1], best[2], "2")
 

@@ -1,0 +1,267 @@
+"""The step ``symmetry``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import gemmi
+import numpy as np
+from numpy.typing import NDArray
+
+from xtal.errors import AlgorithmFailed, DataError, OptionError
+from xtal.models import Crystal
+from xtal.models.crystal import space_group_of
+from xtal.physics.merging import Intensities, integrated_intensities, merge, scaled_intensities
+from xtal.physics.symmetry import (
+    LaueResult,
+    SpaceGroupScore,
+    basis_for_space_group,
+    basis_of,
+    find_laue_group,
+    reduced_basis,
+    score_space_groups,
+    to_reference,
+)
+from xtal.table import ReflectionTable
+from xtal_steps_reduce.common import crystals_of, excluded, median_cell
+
+if TYPE_CHECKING:
+    from xtal.run import Context
+
+F = NDArray[np.float64]
+
+DECIDED = 0.9
+"""Probability from which a space group counts as decided."""
+
+
+def run(context: Context) -> None:
+    """Find and apply the symmetry."""
+    options, table = context.options, context.reflections
+    crystals = crystals_of(context.experiments)
+    _check_common_lattice(crystals)
+    data = _intensities(context, table)
+    centring, cell = crystals[0].space_group.centring_type(), median_cell(crystals)
+    reduced = reduced_basis(cell, centring)
+    laue = _score_laue(data, table, reduced, _cell_on(cell, reduced), options.lattice_symmetry_max_delta)
+    if options.space_group:
+        basis, group = _given(options.space_group, cell, centring, reduced, laue)
+        _report_laue(context, laue, reduced)
+        context.print(f"Space group {group.xhm()}, as given; Laue group {_laue_name(group)}.")
+        headline = f"{group.xhm()}, as given"
+    else:
+        _report_laue(context, laue, reduced)
+        basis = basis_of(laue.best, reduced, centring)
+        basis, group, headline = _find_space_group(context, data, laue, basis, cell, crystals[0].space_group)
+    _warn_of_ambiguity(context, laue, group)
+    _apply(context, table, basis, group)
+    new = median_cell(crystals_of(context.experiments))
+    context.print(f"Cell {_cell_text(new)}; reindexed by {_basis_text(basis)}.")
+    context.summary(
+        f"Space group {headline}",
+        f"Laue group {_laue_name(group)}: probability {laue.best.probability:.3f}, "
+        f"CC of its elements {laue.best.cc_for:.3f}, of Friedel mates {laue.cc_identity:.3f}"
+        if not options.space_group
+        else f"Laue group {_laue_name(group)} by the option space_group",
+        f"Cell {_cell_text(new)}",
+    )
+
+
+def _check_common_lattice(crystals: list[Crystal]) -> None:
+    """All crystals must be in one setting, with cells alike to 5 % and 2 degrees."""
+    first = np.array(crystals[0].cell.parameters)
+    for k, crystal in enumerate(crystals[1:], 1):
+        this = np.array(crystal.cell.parameters)
+        alike = np.all(np.abs(this[:3] / first[:3] - 1) < 0.05) and np.all(np.abs(this[3:] - first[3:]) < 2)
+        if not alike or crystal.space_group.centring_type() != crystals[0].space_group.centring_type():
+            raise DataError(
+                f"The cells of experiments 0 and {k} differ: {_cell_text(crystals[0].cell)} and "
+                f"{_cell_text(crystal.cell)}.",
+                advice="Index all of them with the same space_group= and unit_cell=.",
+            )
+
+
+def _intensities(context: Context, table: ReflectionTable) -> Intensities:
+    """Scaled intensities where the table has them, else integrated ones; cut as the options say."""
+    options = context.options
+    if "intensity.scale.value" in table and "inverse_scale_factor" in table:
+        data = scaled_intensities(table, min_partiality=options.partiality_threshold)
+    else:
+        data = integrated_intensities(table, min_partiality=options.partiality_threshold)
+    keep = ~excluded(table, options.exclude_images, len(context.experiments))[data.rows]
+    if options.d_min:
+        keep &= np.asarray(table["d"])[data.rows] >= options.d_min
+    if keep.sum() < 20:
+        raise DataError(
+            f"Only {int(keep.sum())} intensities are left to find the symmetry from.",
+            advice="Loosen d_min or exclude_images.",
+        )
+    return data.select(keep)
+
+
+def _score_laue(
+    data: Intensities, table: ReflectionTable, reduced: F, cell: gemmi.UnitCell, max_delta: float
+) -> LaueResult:
+    """Merge in P1 and score. Experiments are brought to one mean intensity first."""
+    owner = np.asarray(table["id"])[data.rows]
+    value, sigma = data.value.copy(), np.sqrt(data.variance)
+    for k in np.unique(owner):
+        mean = max(float(np.mean(value[owner == k])), 1e-9)
+        value[owner == k] /= mean
+        sigma[owner == k] /= mean
+    hkl = np.rint(data.hkl @ reduced).astype(np.int32)
+    merged = merge(hkl, value, sigma**2 + (0.03 * value) ** 2, gemmi.SpaceGroup("P 1"))
+    both = np.concatenate([merged.hkl, -merged.hkl]).astype(np.int64)
+    mean, error = (
+        np.concatenate(pair)
+        for pair in ((merged.plus, merged.minus), (merged.sigma_plus, merged.sigma_minus))
+    )
+    there = np.isfinite(mean)
+    return find_laue_group(both[there], mean[there], error[there], cell, max_delta)
+
+
+def _given(
+    name: str, cell: gemmi.UnitCell, centring: str, reduced: F, laue: LaueResult
+) -> tuple[F, gemmi.SpaceGroup]:
+    """Change of basis to the space group that the user gave."""
+    try:
+        group = space_group_of(name)
+    except (ValueError, RuntimeError) as error:
+        raise OptionError(f"space_group={name} is not a space group.", advice="Write it as P43212 or 96.") from error
+    basis = basis_for_space_group(group, cell, centring, reduced, laue)
+    if basis is None:
+        raise AlgorithmFailed(
+            f"The lattice {_cell_text(cell)} does not have the symmetry of {group.xhm()}.",
+            advice="Leave space_group out to see what fits, or raise lattice_symmetry_max_delta.",
+        )
+    return basis, group
+
+
+def _find_space_group(
+    context: Context, data: Intensities, laue: LaueResult, basis: F, cell: gemmi.UnitCell, before: gemmi.SpaceGroup
+) -> tuple[F, gemmi.SpaceGroup, str]:
+    """Space group of the best Laue group; the final basis, the group, and a headline."""
+    symmorphic = laue.best.setting.symmorphic
+    if not context.options.systematic_absences.check:
+        return basis, symmorphic, f"{symmorphic.xhm()} (screw axes not sought)"
+    hkl = np.rint(data.hkl @ basis).astype(np.int32)
+    merged = merge(hkl, data.value, data.variance + (0.03 * data.value) ** 2, symmorphic, keep_absent=True)
+    scores = score_space_groups(merged.hkl, merged.mean, merged.sigma, _cell_on(cell, basis), symmorphic)
+    _report_absences(context, scores)
+    best = scores[0]
+    choices = [best.group, *([best.enantiomorph] if best.enantiomorph else []), *best.twins]
+    same = np.allclose(basis, np.eye(3))
+    group = next((g for g in choices if same and g.number == before.number), best.group)
+    text = group.xhm()
+    others = [g.xhm() for g in choices if g.number != group.number]
+    if others:
+        text += f" or {' or '.join(others)} (the intensities cannot tell them apart)"
+    if best.probability < DECIDED and len(scores) > 1:
+        text += f", not decided: probability {best.probability:.2f}, next {scores[1].group.xhm()}"
+        context.warn("Too few axial reflections to decide on the screw axes; check the space group later.")
+    context.print(f"Space group {text}.")
+    order, group = to_reference(group)
+    return basis @ order, group, text
+
+
+def _report_laue(context: Context, laue: LaueResult, reduced: F) -> None:
+    """Tables of elements and subgroups."""
+    rows = [
+        [f"{e.likelihood:.3f}", f"{e.z:.2f}", f"{e.cc:.2f}", e.n, _stars(e.likelihood, 0.9, 0.7, 0.5), e.order,
+         _axis_text(reduced @ np.array(e.axis, dtype=float))]
+        for e in laue.elements
+    ]  # fmt: skip
+    if rows:
+        columns = ["Likelihood", "Z-CC", "CC", "N", "", "Order", "Axis"]
+        context.table("Symmetry elements of the lattice, on the intensities", columns, rows)
+    rows = [
+        [s.setting.symmorphic.laue_str(), s.setting.symmorphic.xhm(), _stars(s.probability, 0.8, 0.6, 0.4),
+         f"{s.probability:.3f}", f"{s.net_z:.2f}", f"{s.cc_for:.2f}", f"{s.cc_against:.2f}", f"{s.delta_deg:.2f}",
+         _basis_text(reduced @ s.setting.basis)]
+        for s in laue.subgroups
+    ]  # fmt: skip
+    columns = ["Laue class", "Group", "", "Probability", "NetZcc", "CC", "CC-", "Delta", "Reindex"]
+    context.table(f"Subgroups (CC of Friedel mates {laue.cc_identity:.3f})", columns, rows)
+    if len(laue.subgroups) > 1 and laue.best.probability < DECIDED:
+        context.warn(
+            f"The Laue group is not sure: probability {laue.best.probability:.2f}, "
+            f"next {laue.subgroups[1].setting.symmorphic.xhm()} {laue.subgroups[1].probability:.2f}."
+        )
+
+
+def _report_absences(context: Context, scores: list[SpaceGroupScore]) -> None:
+    rows = []
+    for s in scores:
+        names = [s.group, *([s.enantiomorph] if s.enantiomorph else []), *s.twins]
+        absent = (f"{s.mean_absent:.2f}", f"{s.z_absent:.1f}") if s.n_absent else ("", "")
+        rows.append([" / ".join(g.xhm() for g in names), f"{s.probability:.3f}", s.n_absent, *absent])
+    columns = ["Space group", "Probability", "Absent", "<I/sigma> absent", "Z of that mean"]
+    context.table("Systematic absences", columns, rows)
+
+
+def _warn_of_ambiguity(context: Context, laue: LaueResult, group: gemmi.SpaceGroup) -> None:
+    """Say where the lattice allows more than one indexing."""
+    ways = len(laue.lattice) // max(1, len({str(op.rot) for op in group.operations().derive_symmorphic().sym_ops}))
+    if ways > 1:
+        context.print(
+            f"The lattice has {ways} times the rotations of the Laue group: other crystals of this kind can be "
+            f"indexed in {ways} ways that differ in their intensities."
+        )
+
+
+def _apply(context: Context, table: ReflectionTable, basis: F, group: gemmi.SpaceGroup) -> None:
+    """Reindex experiments and table; write both."""
+    done: dict[int, Crystal] = {}
+    unchanged = np.allclose(basis, np.eye(3))
+    for experiment in context.experiments:
+        old = experiment.crystal
+        assert old is not None
+        if id(old) not in done:
+            done[id(old)] = old if unchanged else old.change_basis(basis)
+        experiment.crystal = done[id(old)]
+        experiment.crystal.space_group = group
+    if not unchanged:
+        table["miller_index"] = np.rint(table["miller_index"] @ basis).astype(np.int32)
+    context.write_experiments(context.experiments)
+    context.write_reflections(table)
+
+
+def _cell_on(cell: gemmi.UnitCell, basis: F) -> gemmi.UnitCell:
+    """The cell on new axes."""
+    a, b, c = (np.array(cell.orth.mat.tolist()) @ basis).T
+    la, lb, lc = (float(np.linalg.norm(v)) for v in (a, b, c))
+    cosines = np.clip([b @ c / (lb * lc), a @ c / (la * lc), a @ b / (la * lb)], -1, 1)
+    return gemmi.UnitCell(la, lb, lc, *np.degrees(np.arccos(cosines)))
+
+
+def _laue_name(group: gemmi.SpaceGroup) -> str:
+    return str(group.laue_str())
+
+
+def _cell_text(cell: gemmi.UnitCell) -> str:
+    return " ".join(f"{p:.2f}" for p in cell.parameters)
+
+
+def _stars(value: float, *limits: float) -> str:
+    return "*" * sum(value > limit for limit in limits)
+
+
+def _axis_text(axis: F) -> str:
+    """Direction on the input axes, without common divisor where it is whole."""
+    smallest = np.min(np.abs(axis[np.abs(axis) > 1e-6]))
+    scaled = axis / smallest
+    if np.allclose(scaled, np.rint(scaled), atol=1e-3):
+        axis = scaled
+    return "(" + ", ".join(f"{x:g}" for x in np.round(axis, 2) + 0.0) + ")"
+
+
+def _basis_text(basis: F) -> str:
+    """New axes as sums of the old ones: b,c,a."""
+    parts = []
+    for column in basis.T:
+        text = ""
+        for value, letter in zip(column, "abc", strict=True):
+            if abs(value) > 1e-6:
+                size = "" if abs(abs(value) - 1) < 1e-6 else f"{abs(value):.4g}*"
+                text += ("-" if value < 0 else "+" if text else "") + size + letter
+        parts.append(text)
+    return ",".join(parts)
