@@ -47,8 +47,11 @@ class NXmxImages:
 
     Attributes
     ----------
+    container : frames are numbered within the file, even if it holds one only
     value_limit : highest raw value that is a count; those above say that a pixel is bad
     """
+
+    container = True
 
     def __init__(self, path: Path) -> None:
         self.path = path

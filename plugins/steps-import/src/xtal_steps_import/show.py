@@ -1,0 +1,254 @@
+"""The step show: print what experiments and reflection tables hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from xtal.errors import UsageError
+from xtal.models import Beam, Crystal, Detector, Experiment, ExperimentList, Goniometer, Panel, Scan
+from xtal.run import Context
+from xtal.table import Flag, ReflectionTable, Shoeboxes
+from xtal_steps_import.geometry import beam_centre
+from xtal_steps_import.options import ShowOptions
+
+
+def run(context: Context) -> None:
+    """Show the files that were given."""
+    options: ShowOptions = context.options
+    if not context.has("experiments") and not context.has("reflections"):
+        raise UsageError("The step show needs an experiment list (.expt) or a reflection table (.refl).")
+    if context.has("experiments"):
+        show_experiments(context, context.experiments, options)
+    if context.has("reflections"):
+        show_reflections(context, context.reflections, options)
+
+
+def show_experiments(context: Context, experiments: ExperimentList, options: ShowOptions) -> None:
+    """One table per experiment; stills that share models after the first are counted."""
+    seen: set[tuple[int, ...]] = set()
+    alike = 0
+    for k, experiment in enumerate(experiments):
+        models = experiment.beam, experiment.detector, experiment.goniometer, experiment.scan, experiment.crystal
+        key = tuple(map(id, models))
+        if key in seen:
+            alike += 1
+            continue
+        seen.add(key)
+        context.table(f"Experiment {k}", ["", ""], experiment_rows(experiment))
+        if len(experiment.detector) > 1:
+            columns = ["panel", "name", "size (px)", "origin (mm)", "fast", "slow"]
+            context.table("Panels", columns, [_panel_row(n, p) for n, p in enumerate(experiment.detector)])
+        if options.show_scan_varying and experiment.crystal is not None:
+            _show_scan_varying(context, experiment)
+    if alike:
+        context.print(f"{alike} more experiments with the same models.")
+    if options.show_shared_models or len(experiments) > 1:
+        _show_shared(context, experiments)
+
+
+def experiment_rows(e: Experiment) -> list[tuple[str, str]]:
+    """Names and values of one experiment."""
+    rows = [("identifier", e.identifier)]
+    if e.images is not None:
+        rows.append(("images", e.images.template or ", ".join(e.images.paths[:2])))
+        if e.images.mask:
+            rows.append(("mask", e.images.mask))
+    rows += _beam_rows(e.beam)
+    rows += _detector_rows(e.detector, e.beam)
+    if e.scan is not None:
+        rows += _scan_rows(e.scan)
+    if e.goniometer is not None:
+        rows += _goniometer_rows(e.goniometer)
+    if e.crystal is not None:
+        rows += _crystal_rows(e.crystal)
+    if e.profile is not None:
+        rows.append(("profile", _flat(e.profile)))
+    if e.scaling_model is not None:
+        rows.append(("scaling", str(e.scaling_model.get("__id__", ""))))
+    return rows
+
+
+def _beam_rows(beam: Beam) -> list[tuple[str, str]]:
+    rows = [("wavelength", f"{beam.wavelength:.6g} Å ({'electron' if beam.is_electron else beam.probe})")]
+    rows.append(("direction", vector(beam.direction)))
+    rows.append(("polarisation", f"{beam.polarization_fraction:g}, normal {vector(beam.polarization_normal)}"))
+    if beam.s0_at_scan_points is not None:
+        rows.append(("beam drifts", f"{len(beam.s0_at_scan_points)} scan points"))
+    return rows
+
+
+def _detector_rows(detector: Detector, beam: Beam) -> list[tuple[str, str]]:
+    panel = detector[0]
+    fast, slow = panel.image_size
+    rows = [("panels", f"{len(detector)} of {fast} x {slow} px of {panel.pixel_size[0]:g} x {panel.pixel_size[1]:g} mm")]
+    low, high = panel.trusted_range
+    rows.append(("trusted", f"{low:g} to {high:g} (inclusive), {len(panel.mask)} masked rectangles"))
+    sensor = f"{panel.material or 'unknown'}, {panel.thickness:g} mm, mu {panel.mu:.5g}/mm"
+    rows.append(("sensor", sensor + (", parallax corrected" if panel.parallax else "")))
+    rows.append(("gain, pedestal", f"{panel.gain:g}, {panel.pedestal:g}"))
+    rows.append(("distance", f"{panel.distance:.4f} mm"))
+    if len(detector) == 1:
+        rows.append(("fast, slow", f"{vector(panel.fast_axis)}; {vector(panel.slow_axis)}"))
+        rows.append(("origin", f"{vector(panel.origin)} mm"))
+    centre = beam_centre(detector, beam)
+    if centre is None:
+        rows.append(("beam centre", "off the detector"))
+    else:
+        number, (x, y) = centre
+        place = f" on panel {number}" if len(detector) > 1 else ""
+        rows.append(("beam centre", f"{x:.3f}, {y:.3f} px (fast, slow){place}"))
+    corner, edge = resolutions(detector, beam)
+    rows.append(("resolution", f"{corner:.3f} Å at the corners, {edge:.3f} Å all round"))
+    return rows
+
+
+def resolutions(detector: Detector, beam: Beam) -> tuple[float, float]:
+    """Finest d at the corners, and the coarsest at the edges round the detector (angstrom)."""
+    corners, middles = [], []
+    for panel in detector:
+        f, s = panel.image_size
+        corners.append(panel.s1(np.array([(0, 0), (f, 0), (0, s), (f, s)], dtype=float), beam.wavelength))
+        t = np.linspace(0.0, 1.0, 101)
+        edges = [(t * f, 0 * t), (t * f, 0 * t + s), (0 * t, t * s), (0 * t + f, t * s)]
+        middles.append(panel.s1(np.concatenate([np.column_stack(e) for e in edges]), beam.wavelength))
+    length = lambda s1: np.linalg.norm(np.concatenate(s1) - beam.s0, axis=1)  # noqa: E731
+    far, near = length(corners).max(), length(middles).min() if len(detector) == 1 else np.nan
+    return float(1.0 / far), float(1.0 / near) if near > 0 else float("nan")
+
+
+def _scan_rows(scan: Scan) -> list[tuple[str, str]]:
+    start, width = scan.oscillation_deg
+    first, last = scan.image_range
+    rows = [("image numbers", f"{first} to {last} ({scan.n_images})")]
+    rows.append(("oscillation", f"{start:.6g}° to {start + width * scan.n_images:.6g}° by {width:.6g}°"))
+    if scan.exposure_times is not None and len(scan.exposure_times):
+        rows.append(("exposure", f"{scan.exposure_times[0]:g} s"))
+    return rows
+
+
+def _goniometer_rows(goniometer: Goniometer) -> list[tuple[str, str]]:
+    rows = [("rotation axis", vector(goniometer.axis))]
+    if goniometer.axes is not None and goniometer.angles_deg is not None:
+        for k, (axis, angle) in enumerate(zip(goniometer.axes, goniometer.angles_deg, strict=True)):
+            name = goniometer.names[k] if k < len(goniometer.names) else str(k)
+            turns = "turns" if k == goniometer.scan_axis else f"at {angle:g}°"
+            rows.append((f"axis {name}", f"{vector(axis)} {turns}"))
+    for name, matrix in (("fixed", goniometer.fixed_rotation), ("setting", goniometer.setting_rotation)):
+        if not np.allclose(matrix, np.eye(3)):
+            rows.append((f"{name} rotation", "; ".join(vector(row) for row in matrix)))
+    return rows
+
+
+def _crystal_rows(crystal: Crystal) -> list[tuple[str, str]]:
+    rows = [("unit cell", cell(crystal)), ("space group", crystal.space_group.xhm())]
+    rows.append(("U", "; ".join(vector(row) for row in crystal.U)))
+    rows.append(("B", "; ".join(vector(row) for row in crystal.B)))
+    if crystal.A_at_scan_points is not None:
+        rows.append(("crystal varies", f"{len(crystal.A_at_scan_points)} scan points"))
+    if crystal.mosaicity_deg is not None:
+        rows.append(("mosaicity", f"{crystal.mosaicity_deg:.4f}°"))
+    return rows
+
+
+def cell(crystal: Crystal) -> str:
+    """Cell parameters as text (angstrom, degree)."""
+    c = crystal.cell
+    return f"{c.a:.4f} {c.b:.4f} {c.c:.4f} Å  {c.alpha:.3f} {c.beta:.3f} {c.gamma:.3f}°"
+
+
+def vector(v: Sequence[float] | np.ndarray) -> str:
+    """Three numbers as text."""
+    return ", ".join(f"{x:.6g}" for x in np.asarray(v, dtype=float) + 0.0)
+
+
+def _flat(values: dict[str, Any]) -> str:
+    parts = [f"{k} {v:.5g}" if isinstance(v, float) else f"{k} {v}" for k, v in values.items() if k != "__id__"]
+    return " ".join([str(values.get("__id__", "")), *[p for p in parts if len(p) < 40]])
+
+
+def _panel_row(number: int, p: Panel) -> list[str]:
+    fast, slow = p.image_size
+    return [str(number), p.name, f"{fast} x {slow}", vector(p.origin), vector(p.fast_axis), vector(p.slow_axis)]
+
+
+def _show_scan_varying(context: Context, experiment: Experiment) -> None:
+    crystal = experiment.crystal
+    if crystal is None or crystal.A_at_scan_points is None or experiment.scan is None:
+        return
+    first = experiment.scan.image_range[0]
+    rows = [[str(first + k), cell(Crystal(a, crystal.hall))] for k, a in enumerate(crystal.A_at_scan_points)]
+    context.table("Crystal at the start of each image", ["image", "unit cell"], rows)
+
+
+def _show_shared(context: Context, experiments: ExperimentList) -> None:
+    """Numbers of the models that each experiment uses."""
+    names = ("beam", "detector", "goniometer", "scan", "crystal")
+    numbers: dict[str, dict[int, int]] = {name: {} for name in names}
+    rows = []
+    for k, e in enumerate(experiments):
+        row = [str(k)]
+        for name in names:
+            model = getattr(e, name)
+            known = numbers[name]
+            row.append("" if model is None else str(known.setdefault(id(model), len(known))))
+        rows.append(row)
+    shown = rows if len(rows) <= 20 else [*rows[:10], ["..."] * len(rows[0]), *rows[-5:]]
+    context.table("Models of the experiments, by number", ["experiment", *names], shown)
+
+
+def show_reflections(context: Context, table: ReflectionTable, options: ShowOptions) -> None:
+    """Range and mean of each column, flags, identifiers, rows."""
+    context.print(f"{len(table)} reflections")
+    rows = [row for name in table.columns() for row in _column_rows(name, table[name])]
+    context.table("Columns", ["column", "min", "max", "mean"], rows)
+    if "flags" in table and (options.show_flags or len(table)):
+        context.table("Flags", ["flag", "reflections", "%"], flag_rows(table))
+    if options.show_identifiers:
+        context.table("Identifiers", ["id", "identifier"], [[str(k), v] for k, v in table.identifiers.items()])
+    if options.max_reflections:
+        _show_rows(context, table, options.max_reflections)
+
+
+def _column_rows(name: str, column: Any) -> list[list[str]]:
+    if isinstance(column, Shoeboxes):
+        n = np.diff(column.offsets)
+        return [_row("shoebox (pixels)", n)] if len(n) else [["shoebox", "", "", ""]]
+    values = np.asarray(column)
+    if not len(values) or values.dtype.kind not in "iufb":
+        return [[name, "", "", ""]]
+    values = values.reshape(len(values), -1)
+    parts = [_row(name, values[:, k])[1:] for k in range(values.shape[1])]
+    return [[name, *[", ".join(p[k] for p in parts) for k in range(3)]]]
+
+
+def _row(name: str, values: np.ndarray) -> list[str]:
+    if values.dtype.kind in "iub":
+        return [name, f"{values.min()}", f"{values.max()}", f"{values.astype(float).mean():.1f}"]
+    finite = values[np.isfinite(values)]
+    if not len(finite):
+        return [name, "nan", "nan", "nan"]
+    return [name, f"{finite.min():.5g}", f"{finite.max():.5g}", f"{finite.mean():.5g}"]
+
+
+def flag_rows(table: ReflectionTable) -> list[list[str]]:
+    """Flag, how many reflections have it, and per cent; those of none are left out."""
+    flags = np.asarray(table["flags"], dtype=np.int64)
+    rows = []
+    for flag in Flag:
+        n = int(np.count_nonzero((flags & int(flag)) == int(flag)))
+        if n:
+            rows.append([flag.name.lower() if flag.name else str(int(flag)), str(n), f"{100 * n / len(flags):.1f}"])
+    return rows
+
+
+def _show_rows(context: Context, table: ReflectionTable, n: int) -> None:
+    wanted = ("miller_index", "id", "xyzobs.px.value", "xyzcal.px", "intensity.sum.value", "intensity.prf.value", "d")
+    names = [name for name in wanted if name in table]
+    rows = [
+        [", ".join(f"{x:.6g}" for x in np.atleast_1d(table[name][k]).astype(float)) for name in names]
+        for k in range(min(n, len(table)))
+    ]
+    context.table("Reflections", names, rows)
