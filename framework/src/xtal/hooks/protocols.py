@@ -143,12 +143,47 @@ class IndexingMethod(Protocol):
 # --- integration --------------------------------------------------------------
 
 
-class ProfileModel(Protocol):
-    """Size, extent, partiality and shape of reflections."""
+@frozen
+class ProfileEstimate:
+    """Outcome of `ProfileModel.estimate`.
 
-    def estimate(self, experiment: Experiment, spots: ReflectionTable) -> dict[str, Any]:
-        """Learn the model's size from strong spots with shoeboxes and predictions; returns the JSON
-        object that is stored as ``experiment.profile``.
+    Attributes
+    ----------
+    profile : JSON object that is stored as ``experiment.profile``
+    n_spots : spots that it rests on
+    notes : sentences for the user, for instance on what had to be relaxed
+    """
+
+    profile: dict[str, Any]
+    n_spots: int
+    notes: list[str]
+
+
+@define
+class ProfileFit:
+    """Outcome of `ProfileReferences.fit`, arrays of n rows.
+
+    Attributes
+    ----------
+    ok : whether the fit succeeded; where not, the rest means nothing
+    intensity, variance : counts of the whole reflection, its unrecorded part included
+    correlation : between counts and model over the voxels that were fitted
+    recorded : part of the profile on usable voxels
+    """
+
+    ok: NDArray[np.bool_]
+    intensity: F
+    variance: F
+    correlation: F
+    recorded: F
+
+
+class ProfileModel(Protocol):
+    """Size, extent, partiality and shape of reflections. Tables of predictions have the columns
+    s1, xyzcal.px, xyzcal.mm, zeta, panel and, once known, bbox. Safe to use from several threads."""
+
+    def estimate(self, experiment: Experiment, spots: ReflectionTable) -> ProfileEstimate:
+        """Learn the model's size from strong spots: predictions with the found ``shoebox`` of each.
 
         Raises
         ------
@@ -156,53 +191,67 @@ class ProfileModel(Protocol):
             If too few spots are left, after its own relaxations.
         """
 
-    def bbox(self, experiment: Experiment, table: ReflectionTable) -> NDArray[np.int32]:
-        """(n, 6) boxes x0, x1, y0, y1, z0, z1 of predicted reflections (columns s1, xyzcal.px, xyzcal.mm, panel)."""
+    def bbox(self, experiment: Experiment, table: ReflectionTable, margin: float) -> NDArray[np.int32]:
+        """(n, 6) boxes x0, x1, y0, y1, z0, z1. In x and y they reach ``margin`` times as far as the foreground
+        and may leave the panel; in z they are cut at the ends of the scan."""
 
     def partiality(self, experiment: Experiment, table: ReflectionTable) -> F:
         """(n,) fraction of each reflection inside its bbox."""
 
-    def mark_foreground(self, experiment: Experiment, table: ReflectionTable, boxes: Shoeboxes) -> None:
-        """Set FOREGROUND or BACKGROUND in the mask of every voxel."""
+    def footprint(self, experiment: Experiment, table: ReflectionTable) -> NDArray[np.uint8]:
+        """Foreground (1) of one layer [y][x] of each bbox, packed one after another; all layers are alike."""
 
-    def new_references(self, experiment: Experiment) -> Any:
-        """Empty reference profiles (an object that this model alone understands; additive over blocks)."""
+    def references(self, experiment: Experiment) -> ProfileReferences:
+        """Shapes that are still to be learned."""
 
-    def learn(self, experiment: Experiment, references: Any, table: ReflectionTable, boxes: Shoeboxes) -> None:
-        """Add reflections with background-subtracted shoeboxes to the references."""
 
-    def fit(self, experiment: Experiment, references: Any, table: ReflectionTable, boxes: Shoeboxes) -> None:
-        """Fit reference profiles to a batch; writes columns intensity.prf.value, intensity.prf.variance,
-        profile.correlation and the flags integrated_prf, failed_during_profile_fitting."""
+class ProfileReferences(Protocol):
+    """Shapes learned from strong reflections while the scan passes, and the fit with them.
+
+    The scan is cut into ``n_blocks`` blocks of the model's own choice. The engine calls ``learn`` for each
+    block in order, and ``fit`` for block k once block k + 1 is learned; so at most three
+    blocks are held. Tables have all columns of predictions and those of background and summation
+    (``background.mean.variance`` among them), boxes are cut to the foreground and hold the background. The result
+    must not depend on anything but the arguments (not on the order of rows).
+    """
+
+    n_blocks: int
+
+    def block_of(self, z: F) -> NDArray[np.int64]:
+        """(n,) block of reflections predicted at array index z; does not decrease with z."""
+
+    def learn(self, block: int, table: ReflectionTable, boxes: Shoeboxes) -> NDArray[np.bool_]:
+        """Learn from the reflections of a block; returns which of them were used."""
+
+    def fit(self, block: int, table: ReflectionTable, boxes: Shoeboxes, floor: float) -> ProfileFit:
+        """Fit the reflections of a block (the same that were given to `learn`); those fail of which less than
+        ``floor`` of the profile is on usable voxels."""
 
 
 class BackgroundModel(Protocol):
-    """Estimates the background under reflections."""
+    """Estimates the background under reflections. Safe to use from several threads."""
 
-    def fit(self, boxes: Shoeboxes, panel_gain: F) -> BackgroundResult:
-        """Fill ``boxes.background``; mark used voxels BACKGROUND_USED.
+    def fit(self, boxes: Shoeboxes) -> BackgroundResult:
+        """Fill ``boxes.background`` for every voxel and mark those used BACKGROUND_USED.
 
-        ``panel_gain`` (n_panels,) ADU per photon.
+        Counts are photons. Usable are voxels with VALID and BACKGROUND and without OVERLAPPED (which belong to a
+        neighbour). Where a fit fails the background is 0.
         """
 
 
 @define
 class BackgroundResult:
-    """Outcome of a batch of background fits.
+    """Outcome of a batch of background fits, arrays of n rows.
 
     Attributes
     ----------
-    ok : (n,) whether the fit succeeded
-    mean : (n,) background per pixel
-    variance : (n,) variance of that mean
-    n_used : (n,) pixels used
-    dispersion : (n,) index of dispersion of the pixels used
+    ok : whether the fit succeeded
+    variance : of the background per voxel, common to the box
+    dispersion : index of dispersion (variance over mean) of the voxels used
     """
 
     ok: NDArray[np.bool_]
-    mean: F
     variance: F
-    n_used: NDArray[np.int32]
     dispersion: F
 
 

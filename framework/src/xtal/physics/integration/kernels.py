@@ -1,0 +1,112 @@
+"""Kernels that touch every voxel of a box."""
+
+from __future__ import annotations
+
+from xtal.jit import jit
+
+VALID, BACKGROUND, FOREGROUND, BACKGROUND_USED, OVERLAPPED = 1, 2, 4, 16, 32
+
+
+@jit
+def gather(image, good, static, top, rows, bbox, offsets, shape, footprint, z, cover, data, mask, overloaded):  # type: ignore[no-untyped-def]
+    """Copy one frame of one panel into the boxes that are active on it.
+
+    Parameters
+    ----------
+    image : (slow, fast) raw counts; good, static : (slow, fast) usable pixels of this frame, of every frame
+    top : highest trusted value
+    rows : (k,) boxes active on this frame and panel
+    bbox : (n, 6); offsets : (n,) first voxel of each box
+    shape : (n,) first pixel of each box in ``footprint``, which is 1 in the foreground
+    z : array index of the frame
+    cover : (slow, fast) uint8 scratch, zero on entry and on return
+    data, mask : voxels, filled
+    overloaded : (n,) uint8, set to 1 where a voxel exceeds ``top``
+    """
+    ny, nx = image.shape
+    for step in range(2):  # mark what belongs to any reflection; at the end wipe it again
+        for k in range(len(rows)):
+            r = rows[k]
+            x0, x1, y0, y1, z0 = bbox[r, 0], bbox[r, 1], bbox[r, 2], bbox[r, 3], bbox[r, 4]
+            width = x1 - x0
+            xa, xb = max(x0, 0), min(x1, nx)
+            for y in range(max(y0, 0), min(y1, ny)):
+                spot = shape[r] + (y - y0) * width - x0
+                for x in range(xa, xb):
+                    cover[y, x] = 0 if step == 1 else min(cover[y, x] + footprint[spot + x], 200)
+        if step == 1:
+            break
+        for k in range(len(rows)):
+            r = rows[k]
+            x0, x1, y0, y1, z0 = bbox[r, 0], bbox[r, 1], bbox[r, 2], bbox[r, 3], bbox[r, 4]
+            width = x1 - x0
+            first = offsets[r] + (z - z0) * width * (y1 - y0)
+            for y in range(y0, y1):
+                spot = shape[r] + (y - y0) * width - x0
+                at = first + (y - y0) * width - x0
+                for x in range(x0, x1):
+                    own = footprint[spot + x]
+                    bits = FOREGROUND if own else BACKGROUND
+                    value = 0.0
+                    if 0 <= y < ny and 0 <= x < nx:
+                        if cover[y, x] > own:
+                            bits |= OVERLAPPED
+                        if good[y, x]:
+                            bits |= VALID
+                            value = image[y, x]
+                        elif static[y, x] and image[y, x] > top:
+                            overloaded[r] = 1
+                    data[at + x] = value
+                    mask[at + x] = bits
+
+
+@jit
+def sum_boxes(bbox, offsets, data, mask, background, counts, sums):  # type: ignore[no-untyped-def]
+    """Counts of voxels and sums over the foreground of each box.
+
+    ``counts`` (n, 8) int32: valid, background, background used, foreground valid, foreground, foreground
+    overlapped, background bad, background overlapped. ``sums`` (n, 10): signal and background over the
+    valid foreground, mean background of all voxels, then weight, weighted x, y, z (voxel centres) and x2, y2, z2
+    about the box's middle of the positive differences.
+    """
+    for r in range(len(bbox)):
+        width, height, depth = bbox[r, 1] - bbox[r, 0], bbox[r, 3] - bbox[r, 2], bbox[r, 5] - bbox[r, 4]
+        at = offsets[r]
+        total = 0.0
+        for k in range(depth):
+            for j in range(height):
+                for i in range(width):
+                    bits = mask[at]
+                    b = background[at]
+                    total += b
+                    if bits & VALID:
+                        counts[r, 0] += 1
+                    if bits & FOREGROUND:
+                        counts[r, 4] += 1
+                        if bits & OVERLAPPED:
+                            counts[r, 5] += 1
+                        if bits & VALID:
+                            counts[r, 3] += 1
+                            sums[r, 0] += data[at]
+                            sums[r, 1] += b
+                            w = data[at] - b
+                            if w > 0:
+                                x, y, z = i + 0.5 - 0.5 * width, j + 0.5 - 0.5 * height, k + 0.5 - 0.5 * depth
+                                sums[r, 3] += w
+                                sums[r, 4] += w * x
+                                sums[r, 5] += w * y
+                                sums[r, 6] += w * z
+                                sums[r, 7] += w * x * x
+                                sums[r, 8] += w * y * y
+                                sums[r, 9] += w * z * z
+                    elif bits & BACKGROUND:
+                        if bits & OVERLAPPED:
+                            counts[r, 7] += 1
+                        if bits & VALID:
+                            counts[r, 1] += 1
+                            if bits & BACKGROUND_USED:
+                                counts[r, 2] += 1
+                        else:
+                            counts[r, 6] += 1
+                    at += 1
+        sums[r, 2] = total / max(1, width * height * depth)

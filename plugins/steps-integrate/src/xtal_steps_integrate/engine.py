@@ -1,0 +1,301 @@
+"""Streams the frames of one set of images through boxes, background, summation and profile fits.
+
+The scan is cut into runs of frames. A run is read by one worker, which fills the boxes that touch it, and finishes
+(background, summation) those that lie inside; boxes that reach over an end are completed by the consumer. Of a finished
+reflection only the foreground is kept, until the shapes of its block of the scan and of the next one are learned; then it is
+fitted and forgotten. So memory does not grow with the scan, and nothing depends on how it was cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from attrs import define, field, frozen
+from numpy.typing import NDArray
+
+from xtal.hooks.protocols import BackgroundModel, BlockExecutor, ProfileModel, ProfileReferences
+from xtal.models import Experiment
+from xtal.physics.integration import Gatherer, OpenBoxes, chunks_of_frames, crop_to_foreground, summation
+from xtal.run.images import FrameReader
+from xtal.table import Flag, MaskBit, ReflectionTable, Shoeboxes
+
+Ints = NDArray[np.int64]
+BYTES_PER_VOXEL = 40
+"""Data, mask and background of a box, and copies while it is worked on."""
+
+
+@frozen
+class Settings:
+    """What the engine needs to know besides plugins: see the options of the step."""
+
+    fitting: bool = True
+    floor: float = 0.5
+    max_voxels: int = 6_000_000
+
+
+@define
+class Finished:
+    """Reflections whose voxels are complete: rows, columns and foreground boxes."""
+
+    rows: Ints
+    columns: dict[str, NDArray[np.generic]]
+    boxes: Shoeboxes
+
+
+@define
+class Run:
+    """What a worker made of a run of frames."""
+
+    frames: tuple[int, int]
+    finished: Finished
+    open_rows: Ints
+    open_boxes: Shoeboxes
+    open_overloaded: NDArray[np.uint8]
+
+
+@define
+class _Pending:
+    """Finished reflections of one experiment that wait for the shapes of their block."""
+
+    experiment: Experiment
+    references: ProfileReferences
+    block: Ints
+    ends: NDArray[np.int32]
+    next_learn: int = 0
+    waiting: dict[int, list[tuple[Ints, Shoeboxes]]] = field(factory=dict)
+    learned: dict[int, tuple[Ints, Shoeboxes]] = field(factory=dict)
+
+
+@define
+class Engine:
+    """Integrates the predictions of all lattices in one set of images.
+
+    Parameters
+    ----------
+    experiments : value of the column ``id`` to the experiment, with its profile
+    table : predictions, with columns id, panel, bbox, s1, zeta, xyzcal.px, xyzcal.mm, partiality, flags; filled in place
+    """
+
+    experiments: dict[int, Experiment]
+    table: ReflectionTable
+    reader: FrameReader
+    profile: ProfileModel
+    background: BackgroundModel
+    settings: Settings
+    _pending: dict[int, _Pending] = field(init=False, factory=dict)
+    _bbox: NDArray[np.int32] = field(init=False)
+    _panel: Ints = field(init=False)
+    _static: list[NDArray[np.bool_]] = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._bbox = np.ascontiguousarray(self.table["bbox"], dtype=np.int32)
+        self._panel = np.asarray(self.table["panel"]).astype(np.int64)
+        self._static = list(self.reader.static_mask())
+        z = np.asarray(self.table["xyzcal.px"])[:, 2]
+        ids = np.asarray(self.table["id"])
+        _add_columns(self.table)
+        for k, experiment in self.experiments.items():
+            references = self.profile.references(experiment)
+            block = np.where(ids == k, references.block_of(z), -1)
+            ends = np.full(references.n_blocks, np.iinfo(np.int32).min, np.int32)
+            np.maximum.at(ends, block[ids == k], self._bbox[ids == k, 5])
+            self._pending[k] = _Pending(experiment, references, block, np.maximum.accumulate(ends))
+
+    @property
+    def _any(self) -> Experiment:
+        return next(iter(self.experiments.values()))
+
+    def run(self, executor: BlockExecutor, advance: Callable[[int], None]) -> None:
+        """Read all frames; fills the table's columns and flags."""
+        scan = self._any.scan
+        assert scan is not None
+        chunks = chunks_of_frames(self._bbox, scan.array_range, self.settings.max_voxels)
+        held = OpenBoxes.empty()
+        for run in executor.map(self._read, chunks):
+            rows = run.open_rows
+            done, held = held.update(
+                rows, self._panel[rows].astype(np.uint32), self._bbox[rows], run.open_boxes, run.open_overloaded,
+                run.frames[1],
+            )  # fmt: skip
+            self._take(run.finished)
+            if len(done.rows):
+                self._take(self._finish(done.rows, done.boxes, done.overloaded))
+            if self.settings.fitting:
+                self._fit_until(run.frames[1], run.frames[1] == scan.array_range[1])
+            advance(run.frames[1] - run.frames[0])
+
+    # --- in the workers -----------------------------------------------------------
+
+    def _read(self, frames: tuple[int, int]) -> Run:
+        """Fill the boxes that touch a run of frames and finish those inside."""
+        first, end = frames
+        rows = np.flatnonzero((self._bbox[:, 4] < end) & (self._bbox[:, 5] > first))
+        part = self._bbox[rows]
+        part[:, 4:] = np.clip(part[:, 4:], first, end)
+        top = [p.trusted_range[1] for p in self._any.detector]
+        gatherer = Gatherer(self._panel[rows], part, self._footprints(rows), top)
+        images = None
+        for z in range(first, end):
+            images = self.reader.read(z, out=images)
+            gatherer.add(z, images, self.reader.mask(z, images), self._static)
+        self._to_photons(gatherer.boxes)
+        whole = np.all(part == self._bbox[rows], axis=1)
+        inside, across = np.flatnonzero(whole), np.flatnonzero(~whole)
+        boxes = gatherer.boxes
+        boxes.background = np.zeros(len(boxes.data), np.float32)
+        finished = self._finish(rows[inside], boxes.select(inside), gatherer.overloaded[inside])
+        return Run(frames, finished, rows[across], boxes.select(across), gatherer.overloaded[across])
+
+    def _footprints(self, rows: Ints) -> NDArray[np.uint8]:
+        """Packed foregrounds of the boxes of these rows, in their order."""
+        b = self._bbox[rows].astype(np.int64)
+        sizes = (b[:, 1] - b[:, 0]) * (b[:, 3] - b[:, 2])
+        if len(self.experiments) == 1:
+            return self.profile.footprint(self._any, _slim(self.table, rows))
+        starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        out = np.empty(int(starts[-1]), np.uint8)
+        ids = np.asarray(self.table["id"])[rows]
+        for k, experiment in self.experiments.items():
+            mine = np.flatnonzero(ids == k)
+            packed = self.profile.footprint(experiment, _slim(self.table, rows[mine]))
+            at = np.repeat(starts[mine] - np.cumsum(sizes[mine]) + sizes[mine], sizes[mine]) + np.arange(len(packed))
+            out[at] = packed
+        return out
+
+    def _to_photons(self, boxes: Shoeboxes) -> None:
+        """Take off the pedestal and divide by the gain of each panel."""
+        for p, panel in enumerate(self._any.detector):
+            if panel.gain == 1.0 and panel.pedestal == 0.0:
+                continue
+            voxels = np.repeat(boxes.panel == p, np.diff(boxes.offsets))
+            boxes.data[voxels] = (boxes.data[voxels] - np.float32(panel.pedestal)) / np.float32(panel.gain)
+
+    def _finish(self, rows: Ints, boxes: Shoeboxes, overloaded: NDArray[np.uint8]) -> Finished:
+        """Background and summation of complete boxes."""
+        fit = self.background.fit(boxes)
+        again = np.flatnonzero(~fit.ok)
+        if len(again):  # crowded: background that a neighbour's foreground covers is better than none
+            second = boxes.select(again)
+            second.mask[(second.mask & int(MaskBit.BACKGROUND)) != 0] &= ~int(MaskBit.OVERLAPPED)
+            retry = self.background.fit(second)
+            fit.ok[again], fit.variance[again], fit.dispersion[again] = retry.ok, retry.variance, retry.dispersion
+            voxels = np.repeat(boxes.offsets[again] - second.offsets[:-1], np.diff(second.offsets))
+            boxes.background[voxels + np.arange(second.offsets[-1])] = second.background
+        sums = summation(boxes, fit.variance)
+        flags = np.zeros(len(rows), np.uint64)
+
+        def mark(where: NDArray[np.bool_], flag: Flag) -> None:
+            flags[where] |= np.uint64(int(flag))
+
+        summed = fit.ok & (sums.n_missing == 0) & (sums.n_foreground > 0)
+        mark(summed, Flag.INTEGRATED_SUM)
+        mark(~summed, Flag.FAILED_DURING_SUMMATION)
+        mark(~fit.ok, Flag.FAILED_DURING_BACKGROUND_MODELLING | Flag.DONT_INTEGRATE)
+        mark(sums.n_missing > 0, Flag.FOREGROUND_INCLUDES_BAD_PIXELS)
+        mark(sums.n_background_bad > 0, Flag.BACKGROUND_INCLUDES_BAD_PIXELS)
+        mark(sums.n_overlapped > 0, Flag.OVERLAPPED_FG)
+        mark(sums.n_background_overlapped > 0, Flag.OVERLAPPED_BG)
+        mark(overloaded > 0, Flag.OVERLOADED)
+        columns: dict[str, NDArray[np.generic]] = {
+            "flags": flags,
+            "intensity.sum.value": sums.intensity,
+            "intensity.sum.variance": sums.variance,
+            "background.sum.value": sums.background,
+            "background.sum.variance": sums.background_variance,
+            "background.mean": sums.background_mean,
+            "background.mean.variance": fit.variance,
+            "background.dispersion": fit.dispersion,
+            "xyzobs.px.value": sums.xyz,
+            "xyzobs.px.variance": sums.xyz_variance,
+            "num_pixels.valid": sums.n_valid,
+            "num_pixels.background": sums.n_background,
+            "num_pixels.background_used": sums.n_background_used,
+            "num_pixels.foreground": sums.n_foreground,
+        }
+        return Finished(rows, columns, crop_to_foreground(boxes))
+
+    # --- in the consumer ----------------------------------------------------------
+
+    def _take(self, finished: Finished) -> None:
+        """Write columns; keep the boxes for the fit."""
+        for name, values in finished.columns.items():
+            if name == "flags":
+                self.table["flags"][finished.rows] |= values
+            else:
+                self.table[name][finished.rows] = values
+        if not self.settings.fitting:
+            return
+        ids = np.asarray(self.table["id"])[finished.rows]
+        fit = (np.asarray(self.table["flags"])[finished.rows] & np.uint64(int(Flag.DONT_INTEGRATE))) == 0
+        for k, pending in self._pending.items():
+            block = pending.block[finished.rows]
+            for b in np.unique(block[(ids == k) & fit]):
+                rows = np.flatnonzero((ids == k) & fit & (block == b))
+                pending.waiting.setdefault(int(b), []).append((finished.rows[rows], finished.boxes.select(rows)))
+
+    def _fit_until(self, end: int, last: bool) -> None:
+        """Learn and fit all blocks whose frames have passed."""
+        for pending in self._pending.values():
+            n = pending.references.n_blocks
+            while pending.next_learn < n and (last or pending.ends[pending.next_learn] <= end):
+                block = pending.next_learn
+                rows, boxes = _join(pending.waiting.pop(block, []))
+                used = pending.references.learn(block, self.table.select(rows), boxes)
+                self.table.set_flags(rows[used], Flag.USED_IN_MODELLING)
+                pending.learned[block] = (rows, boxes)
+                pending.next_learn += 1
+                if block > 0:
+                    self._fit(pending, block - 1)
+            if last and pending.next_learn == n and n - 1 in pending.learned:
+                self._fit(pending, n - 1)
+
+    def _fit(self, pending: _Pending, block: int) -> None:
+        rows, boxes = pending.learned.pop(block)
+        fit = pending.references.fit(block, self.table.select(rows), boxes, self.settings.floor)
+        t, ok = self.table, fit.ok
+        t["intensity.prf.value"][rows[ok]], t["intensity.prf.variance"][rows[ok]] = fit.intensity[ok], fit.variance[ok]
+        t["profile.correlation"][rows[ok]] = fit.correlation[ok]
+        t.set_flags(rows[ok], Flag.INTEGRATED_PRF)
+        t.set_flags(rows[~ok], Flag.FAILED_DURING_PROFILE_FITTING)
+
+
+def _join(parts: list[tuple[Ints, Shoeboxes]]) -> tuple[Ints, Shoeboxes]:
+    """Reflections in the order of the table, so that sums do not depend on how the scan was cut."""
+    if not parts:
+        return np.empty(0, np.int64), Shoeboxes.allocate(np.empty(0, np.uint32), np.empty((0, 6), np.int32))
+    rows = np.concatenate([p[0] for p in parts])
+    order = np.argsort(rows, kind="stable")
+    return rows[order], Shoeboxes.concatenate([p[1] for p in parts]).select(order)
+
+
+def _slim(table: ReflectionTable, rows: Ints) -> ReflectionTable:
+    """Only what the profile model needs of a prediction."""
+    out = ReflectionTable(n_rows=len(rows))
+    for name in ("s1", "xyzcal.px", "xyzcal.mm", "zeta", "panel", "bbox"):
+        out[name] = np.asarray(table[name])[rows]
+    return out
+
+
+def _add_columns(table: ReflectionTable) -> None:
+    n = len(table)
+    for name in (
+        "intensity.sum.value", "intensity.sum.variance", "background.sum.value", "background.sum.variance",
+        "background.mean", "background.mean.variance", "background.dispersion", "intensity.prf.value",
+        "intensity.prf.variance", "profile.correlation",
+    ):  # fmt: skip
+        table[name] = np.full(n, -1.0) if name == "intensity.prf.variance" else np.zeros(n)
+    for name in ("xyzobs.px.value", "xyzobs.px.variance"):
+        table[name] = np.zeros((n, 3))
+    for name in ("valid", "background", "background_used", "foreground"):
+        table[f"num_pixels.{name}"] = np.zeros(n, np.int32)
+
+
+def groups_of_images(experiments: list[Experiment]) -> Iterator[list[int]]:
+    """Numbers of experiments that look at the same frames (several lattices), group by group."""
+    found: dict[tuple[object, ...], list[int]] = {}
+    for k, e in enumerate(experiments):
+        where = (e.images.template, tuple(e.images.paths)) if e.images else (id(e),)
+        scan = e.scan.image_range if e.scan else ()
+        found.setdefault((*where, *scan, id(e.detector) if e.images is None else 0), []).append(k)
+    yield from found.values()

@@ -1,0 +1,198 @@
+"""The step integrate: refined models and images to intensities."""
+
+from __future__ import annotations
+
+import numpy as np
+from attrs import evolve
+
+from xtal.errors import AlgorithmFailed, DataError
+from xtal.hooks.protocols import BackgroundModel, ProfileModel
+from xtal.models import Experiment, ExperimentList
+from xtal.physics.corrections import lorentz_polarization, quantum_efficiency
+from xtal.physics.kabsch import sources, zeta
+from xtal.physics.prediction import predict_all
+from xtal.physics.resolution import d_of_hkl
+from xtal.run.context import Context
+from xtal.run.images import FrameReader
+from xtal.table import Flag, ReflectionTable
+from xtal_steps_integrate.engine import BYTES_PER_VOXEL, Engine, Settings, groups_of_images
+from xtal_steps_integrate.options import IntegrateOptions
+from xtal_steps_integrate.report import report
+from xtal_steps_integrate.spots import match_spots, reread_shoeboxes, spot_table, usable_spots
+
+
+def run(context: Context) -> None:
+    """Integrate all experiments that have a crystal."""
+    options: IntegrateOptions = context.options
+    experiments = context.experiments
+    _check(experiments)
+    spots = context.reflections if context.has("reflections") else ReflectionTable(n_rows=0)
+    profile: ProfileModel = context.plugin(options.profile)
+    tables = []
+    for imageset, group in enumerate(groups_of_images(experiments)):
+        table = _integrate_images(context, group, spots, profile)
+        table["imageset_id"] = np.full(len(table), imageset, np.int32)
+        tables.append(table)
+    table = ReflectionTable.concatenate(tables)
+    if not options.output_unintegrated_reflections:
+        table = table.select(table.has_flags(Flag.INTEGRATED, any_of=True))
+    if len(table) == 0:
+        raise AlgorithmFailed(
+            "No reflection could be integrated.",
+            advice="See the mask, the resolution limit and whether the models of the .expt belong to the images.",
+        )
+    table["partial_id"] = np.arange(len(table), dtype=np.uint64)
+    table.identifiers = {k: e.identifier for k, e in enumerate(experiments)}
+    context.write_experiments(experiments)
+    context.write_reflections(table)
+    report(context, table)
+
+
+def _check(experiments: ExperimentList) -> None:
+    for k, e in enumerate(experiments):
+        if e.crystal is None:
+            raise DataError(f"Experiment {k} has no crystal.", advice="Run the steps index and refine first.")
+        if e.is_still or e.images is None:
+            what = "is a still" if e.is_still else "has no images"
+            raise DataError(f"Experiment {k} {what}; integrate needs rotation images.")
+
+
+def _integrate_images(
+    context: Context, group: list[int], spots: ReflectionTable, profile: ProfileModel
+) -> ReflectionTable:
+    """Integrate the lattices that share one set of images."""
+    options: IntegrateOptions = context.options
+    reader = context.frames(context.experiments[group[0]])
+    try:
+        tables = [_predictions(context, k, spots, profile, reader) for k in group]
+        table = ReflectionTable.concatenate(tables)
+        table = table.select(np.lexsort((table["xyzcal.px"][:, 0], table["xyzcal.px"][:, 2], table["bbox"][:, 4])))
+        some = {k: context.experiments[k] for k in group}
+        voxels = context.memory // (BYTES_PER_VOXEL * (2 * context.nproc + 1))
+        fit = options.integration.profile
+        settings = Settings(fit.fitting, fit.valid_foreground_threshold, int(min(max(voxels, 100_000), 6_000_000)))
+        engine = Engine(some, table, reader, profile, _background(context, some[group[0]]), settings)
+        with context.progress(some[group[0]].scan.n_images, "frames") as progress:  # type: ignore[union-attr]
+            engine.run(context.executor, progress.advance)
+    finally:
+        reader.close()
+    for k in group:
+        _corrections(table, k, context.experiments[k])
+    del table["background.mean.variance"]
+    return table
+
+
+def _predictions(
+    context: Context, k: int, spots: ReflectionTable, profile: ProfileModel, reader: FrameReader
+) -> ReflectionTable:
+    """Reflections of experiment k to integrate: predicted, sized, boxed."""
+    options: IntegrateOptions = context.options
+    experiment = context.experiments[k]
+    p = options.prediction
+    table = predict_all(experiment, p.d_min, p.padding, p.d_max, p.force_static)
+    table["id"] = np.full(len(table), k, np.int32)
+    s0 = sources(experiment, np.asarray(table["xyzcal.px"])[:, 2])
+    table["zeta"] = zeta(table["s1"], s0, experiment.goniometer.axis)  # type: ignore[union-attr]
+    table = table.select(np.abs(table["zeta"]) >= options.integration.filter.min_zeta)
+    pairs = _matched(context, k, spots, table)
+    if options.create_profile_model or not experiment.profile:
+        _estimate(context, k, spots, table, profile, pairs, reader)
+    table["bbox"] = profile.bbox(experiment, table, options.integration.profile.sigma_b_multiplier)
+    table["partiality"] = profile.partiality(experiment, table)
+    if pairs is not None:
+        table.set_flags(pairs[1], Flag.REFERENCE_SPOT)
+    return table.select(table["partiality"] > 0.01)
+
+
+Pairs = tuple[np.ndarray, np.ndarray]
+
+
+def _matched(context: Context, k: int, spots: ReflectionTable, predicted: ReflectionTable) -> Pairs | None:
+    """Rows of strong spots of experiment k and the predictions that they are; None without spots."""
+    if len(spots) == 0:
+        return None
+    usable = usable_spots(spots)
+    usable = usable[np.asarray(spots["id"])[usable] == k]
+    if len(usable) == 0:
+        return None
+    mine, theirs = match_spots(_columns(spots, usable), predicted)
+    context.print(f"Experiment {k}: {len(predicted)} reflections predicted, {len(mine)} of {len(usable)} spots matched.")
+    return usable[mine], theirs
+
+
+def _columns(spots: ReflectionTable, rows: np.ndarray) -> ReflectionTable:
+    """The light columns of some spots."""
+    out = ReflectionTable(n_rows=len(rows))
+    for name in ("id", "panel", "entering", "miller_index", "xyzobs.px.value"):
+        out[name] = np.asarray(spots[name])[rows]
+    return out
+
+
+def _estimate(
+    context: Context, k: int, spots: ReflectionTable, predicted: ReflectionTable, profile: ProfileModel,
+    pairs: Pairs | None, reader: FrameReader,
+) -> None:  # fmt: skip
+    """Estimate the profile model of experiment k from its strong spots."""
+    experiment = context.experiments[k]
+    if pairs is None or len(pairs[0]) == 0:
+        strong = ReflectionTable(n_rows=0)
+        for name, width in (("zeta", 0), ("s1", 3), ("panel", 0), ("xyzcal.px", 3), ("xyzcal.mm", 3)):
+            strong[name] = np.zeros((0, width) if width else 0)
+    elif "shoebox" in spots:
+        strong = spot_table(spots, predicted, pairs)
+    else:
+        table = _columns(spots, pairs[0])
+        if "bbox" in spots:
+            table["bbox"] = np.asarray(spots["bbox"])[pairs[0]]
+        rows, boxes = reread_shoeboxes(experiment, reader, table)
+        table = table.select(rows)
+        table["shoebox"] = boxes
+        strong = spot_table(table, predicted, (np.arange(len(rows)), pairs[1][rows]))
+    found = profile.estimate(experiment, strong)
+    experiment.profile = found.profile
+    size = ", ".join(f"{n} {v:.4f}°" for n, v in found.profile.items() if n.startswith("sigma") and isinstance(v, float))
+    context.print(f"Experiment {k}: profile model from {found.n_spots} spots: {size}")
+    for note in found.notes:
+        context.warn(note)
+
+
+def _background(context: Context, experiment: Experiment) -> BackgroundModel:
+    """The background model; unless the user chose one, glm only where panels count photons."""
+    choice = context.options.integration.background
+    counting = all(p.gain == 1.0 and p.pedestal == 0.0 and "PAD" in p.type for p in experiment.detector)
+    chosen = any(name.endswith("background.algorithm") for name in context.changed)
+    if choice.name == "glm" and not counting and not chosen:
+        context.print("The detector does not count photons one by one: background model simple.")
+        choice = evolve(choice, name="simple", options=None)
+    model: BackgroundModel = context.plugin(choice)
+    return model
+
+
+def _corrections(table: ReflectionTable, k: int, experiment: Experiment) -> None:
+    """Columns d, lp, qe and xyzobs.mm of the rows of experiment k."""
+    n = len(table)
+    for name in ("d", "lp"):
+        if name not in table:
+            table[name] = np.zeros(n)
+    for name in ("xyzobs.mm.value", "xyzobs.mm.variance"):
+        if name not in table:
+            table[name] = np.zeros((n, 3))
+    rows = np.flatnonzero(np.asarray(table["id"]) == k)
+    s1, panel = np.asarray(table["s1"])[rows], np.asarray(table["panel"]).astype(np.int64)[rows]
+    table["d"][rows] = d_of_hkl(np.asarray(table["miller_index"])[rows], experiment.crystal.A)  # type: ignore[union-attr]
+    table["lp"][rows] = lorentz_polarization(experiment, s1)
+    efficiency = quantum_efficiency(experiment, s1, panel)
+    if efficiency is not None:
+        if "qe" not in table:
+            table["qe"] = np.ones(n)
+        table["qe"][rows] = efficiency
+    scan = experiment.scan
+    assert scan is not None
+    px, variance = np.asarray(table["xyzobs.px.value"])[rows], np.asarray(table["xyzobs.px.variance"])[rows]
+    mm, scale = np.zeros((len(rows), 3)), np.zeros((len(rows), 3))
+    mm[:, 2], scale[:, 2] = scan.phi(px[:, 2]), scan.width
+    for p in np.unique(panel):
+        here = panel == p
+        model = experiment.detector[int(p)]
+        mm[here, :2], scale[here, :2] = model.px_to_mm(px[here, :2]), model.pixel_size
+    table["xyzobs.mm.value"][rows], table["xyzobs.mm.variance"][rows] = mm, variance * scale**2
