@@ -62,11 +62,12 @@ def largest_mate(hkl: Integers, group: gemmi.SpaceGroup) -> tuple[Integers, Bool
 
 
 def lattice_points(model: Model) -> Integers:
-    """(n, 3) indices of all reflections within d_min that the space group does not extinguish, sorted."""
-    limit = [int(edge / model.d_min) + 1 for edge in model.unit_cell[:3]]
+    """(n, 3) indices of all reflections within the resolution limit that the space group does not extinguish, sorted."""
+    d_min = model.resolution
+    limit = [int(edge / d_min) + 1 for edge in model.unit_cell[:3]]
     grid = np.stack(np.meshgrid(*(np.arange(-m, m + 1) for m in limit), indexing="ij"), axis=-1).reshape(-1, 3)
     s_sq = np.sum((grid @ model.b_matrix.T) ** 2, axis=1)
-    hkl = grid[(s_sq > 0) & (s_sq <= model.d_min**-2)]
+    hkl = grid[(s_sq > 0) & (s_sq <= d_min**-2)]
     return hkl[~group_absences(hkl, model.group)]
 
 

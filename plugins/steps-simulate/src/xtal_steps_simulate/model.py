@@ -41,6 +41,7 @@ class Model:
     Attributes
     ----------
     unit_cell : angstrom and degree
+    d_min : angstrom, reflections beyond it are left out (None: all that the detector sees are there)
     n_images, width, start : the scan, degrees
     image_size : (fast, slow) pixels; pixel, sensor, distance : mm
     module, gap : (fast, slow) pixels
@@ -62,7 +63,7 @@ class Model:
     width: float
     image_size: tuple[int, int]
     distance: float
-    d_min: float
+    d_min: float | None = None
     start: float = 0.0
     wavelength: float = 0.9763
     pixel: float = 0.172
@@ -112,6 +113,15 @@ class Model:
     def b_matrix(self) -> Array:
         """(3, 3) columns a*, b*, c* (1/angstrom) before rotation; a along x, c* along z."""
         return np.array(self.cell.frac.mat.tolist()).T
+
+    @property
+    def resolution(self) -> float:
+        """Angstrom, smallest spacing of simulated reflections: `d_min`, else all that the detector sees."""
+        if self.d_min is not None:
+            return self.d_min
+        far = np.maximum(self.beam_px, np.array(self.image_size) - self.beam_px) + 10
+        angle = math.atan2(math.hypot(*far) * self.pixel, self.distance)
+        return self.wavelength / (2 * math.sin(angle / 2))
 
     @property
     def u_matrix(self) -> Array:
@@ -175,15 +185,15 @@ class Model:
 PRESETS: dict[str, Model] = {
     "demo": Model(
         name="demo", space_group="P 43 21 2", unit_cell=(50.3, 50.3, 37.6, 90, 90, 90), n_images=120, width=0.75,
-        image_size=(487, 619), distance=70.0, d_min=1.8, seed=20,
+        image_size=(487, 619), distance=95.0, seed=20,
     ),
     "small": Model(
-        name="small", space_group="P 21 21 21", unit_cell=(27.4, 33.1, 40.7, 90, 90, 90), n_images=45, width=1.0,
-        image_size=(487, 407), distance=75.0, d_min=1.9, seed=7,
+        name="small", space_group="P 21 21 21", unit_cell=(30.4, 36.1, 43.7, 90, 90, 90), n_images=45, width=1.0,
+        image_size=(487, 407), distance=95.0, seed=7,
     ),
     "pilatus_1m": Model(
         name="pilatus_1m", space_group="P 43 21 2", unit_cell=(79.1, 79.1, 38.2, 90, 90, 90), n_images=180, width=0.5,
-        image_size=(981, 1043), distance=140.0, d_min=1.6, mosaicity=0.06, seed=3, bad_pixels=200, dead_pixels=20,
+        image_size=(981, 1043), distance=180.0, mosaicity=0.06, seed=3, bad_pixels=200, dead_pixels=20,
         hot_pixels=20,
     ),
 }  # fmt: skip

@@ -133,7 +133,7 @@ def simulate(
         If the disk is full or the folder cannot be written.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / "truth.json").unlink(missing_ok=True)
+    _forget_earlier(directory, model.name)
     scene = prepare(model)
     tally = Tally(len(scene.crossings))
     if file_format == "nxmx":
@@ -143,6 +143,14 @@ def simulate(
     columns = truth_columns(model, scene.crossings, tally, scene.background)
     write_truth(directory, describe(model, images), columns, scene.intensities, scene.status)
     return scene
+
+
+def _forget_earlier(directory: Path, name: str) -> None:
+    """Remove what an earlier run left: the truth first, and images that this run may not write again."""
+    (directory / "truth.json").unlink(missing_ok=True)
+    for pattern in (f"{name}_[0-9][0-9][0-9][0-9][0-9].cbf", f"{name}_data_[0-9]*.h5", f"{name}_master.h5"):
+        for path in directory.glob(pattern):
+            path.unlink()
 
 
 def _write_cbf(scene: Simulation, directory: Path, tally: Tally, run_blocks: Any, advance: Any) -> str:
