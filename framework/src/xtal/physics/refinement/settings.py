@@ -23,8 +23,8 @@ class RefinementSettings:
     scan_varying : after the static refinement let the crystal vary over the scan
     varying_cell, varying_orientation : which of the two then varies
     interval_deg : width of the smoother's intervals; None chooses it from the data
-    outlier_algorithm : "mcd", "tukey" or "none"; judged again after each macrocycle
-    outlier_probability : share of good reflections that the "mcd" cut keeps
+    outlier_algorithm : "robust", "mcd", "tukey" or "null"; judged again in each macrocycle
+    outlier_probability : share of good reflections that the "robust" cut keeps
     weights : "calibrated" (the variances' scale and floor are fitted to the residuals),
         "statistical" (as they stand in the table)
     max_iterations : of each minimisation
@@ -45,7 +45,7 @@ class RefinementSettings:
     varying_cell: bool = True
     varying_orientation: bool = True
     interval_deg: float | None = None
-    outlier_algorithm: str = "mcd"
+    outlier_algorithm: str = "robust"
     outlier_probability: float = 0.999
     weights: str = "calibrated"
     max_iterations: int = 30

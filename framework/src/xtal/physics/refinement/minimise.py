@@ -1,0 +1,100 @@
+"""Levenberg-Marquardt on the normal equations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from attrs import define
+from numpy.typing import NDArray
+
+from xtal.errors import AlgorithmFailed
+from xtal.physics.refinement.gradients import normal_equations
+from xtal.physics.refinement.problem import Models, Observations, blocks_of
+
+Array = NDArray[np.float64]
+
+CHI2_CHANGE = 0.01
+"""A step that lowers chi^2 by less than this (weights are true variances) changes nothing that can be known."""
+
+
+@define(kw_only=True)
+class Minimum:
+    """Where a minimisation ended; ``normal`` is J^T W J there, without damping."""
+
+    chi2: float
+    normal: Array
+    n_iterations: int
+    reason: str
+    n_equations: int
+
+
+def minimise(models: Models, obs: Observations, max_iterations: int) -> Minimum:
+    """Move the models' parameters to the least weighted sum of squares.
+
+    Damping is scaled by the diagonal (Marquardt 1963), so units of parameters do not matter.
+
+    Raises
+    ------
+    AlgorithmFailed
+        If no step makes the fit better although the gradient is large.
+    """
+    blocks = blocks_of(models, obs)
+    x = models.x
+    matrix, vector, chi2, lost = normal_equations(models, obs, blocks)
+    damping, reason, n = 1e-6, "maximum number of iterations", 0
+    if models.n_free == 0:
+        return _minimum(chi2, matrix, 0, "nothing to refine", obs)
+    scale = chi2 / max(1, 3 * len(obs) - models.n_free)
+    while n < max_iterations:
+        step = -solve(matrix, vector, damping)
+        models.x = x + step
+        trial = _try(models, obs, blocks)
+        n += 1
+        if trial is not None and trial[2] <= chi2 * (1 + 1e-12) and trial[3] <= lost + 0.01 * len(obs):
+            gain, x = chi2 - trial[2], x + step
+            matrix, vector, chi2, lost = trial
+            damping = max(1e-9, damping / 10)
+            if gain <= max(CHI2_CHANGE * min(scale, chi2 / max(1, len(obs))), 1e-12 * chi2):
+                reason = "no further decrease"
+                break
+        else:
+            models.x = x
+            damping *= 20
+            if damping > 1e6:
+                reason = "no step decreases the residuals"
+                break
+    models.x = x
+    return _minimum(chi2, matrix, n, reason, obs)
+
+
+def _minimum(chi2: float, matrix: Array, n: int, reason: str, obs: Observations) -> Minimum:
+    equations = int((obs.weight > 0).sum())
+    return Minimum(chi2=chi2, normal=matrix, n_iterations=n, reason=reason, n_equations=equations)
+
+
+def _try(models: Models, obs: Observations, blocks: Any) -> tuple[Array, Array, float, int] | None:
+    """Normal equations at the present parameters; None where they give no cell."""
+    try:
+        trial = normal_equations(models, obs, blocks)
+    except AlgorithmFailed:
+        return None
+    return trial if np.isfinite(trial[2]) else None
+
+
+def solve(matrix: Array, vector: Array, damping: float) -> Array:
+    """Solution of the damped, scaled system; directions that nothing determines stay put."""
+    diagonal = np.diag(matrix)
+    scale = np.where(diagonal > 0, 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0)), 0.0)
+    scaled = matrix * scale[:, None] * scale
+    values, vectors = np.linalg.eigh(scaled)
+    known = values > 1e-13 * max(1.0, values[-1])
+    inverse = np.where(known, 1 / (np.where(known, values, 1.0) + damping), 0.0)
+    return np.asarray(scale * (vectors @ (inverse * (vectors.T @ (scale * vector)))))
+
+
+def covariance(minimum: Minimum, n_parameters: int) -> Array:
+    """(n, n) of the parameters: reduced chi^2 times the inverse of the undamped normal matrix."""
+    reduced = minimum.chi2 / max(1, minimum.n_equations - n_parameters)
+    inverse = np.array([solve(minimum.normal, e, 0.0) for e in np.eye(n_parameters)])
+    return np.asarray(reduced * inverse.reshape(n_parameters, n_parameters))
