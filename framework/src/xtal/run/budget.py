@@ -77,7 +77,7 @@ def _group_folders(root: Path) -> list[Path]:
     except OSError:
         return folders
     path = root
-    for part in own.split("/"):
+    for part in filter(None, own.split("/")):
         path = path / part
         folders.append(path)
     return folders
