@@ -216,12 +216,15 @@ class Context:
         return self._wrote(role, path)
 
     @contextmanager
-    def writing(self, role: str) -> Iterator[Path]:
-        """A temporary path for an output; it takes the output's place when the block ends without error."""
+    def writing(self, role: str, name: str | None = None) -> Iterator[Path]:
+        """A temporary path for an output; it takes the output's place when the block ends without error.
+
+        ``name`` replaces the name of the file, where it follows from the data.
+        """
         from xtal.files.atomic import writing
         from xtal.run.provenance import write_made
 
-        path = self.path(role)
+        path = self.directory / name if name else self.path(role)
         with writing(path) as temporary:
             yield temporary
             if not temporary.exists():
