@@ -39,8 +39,8 @@ class DispersionExtendedKernel:
         self.window = window
         self.masked_is_background = masked_is_background
         self.reach = min(window.half_slow, window.half_fast) - 1
-        self.horizontal = np.empty(shape, bool)
-        self.signal = np.empty(shape, bool)
+        self.horizontal = np.empty(shape, np.uint8)
+        self.signal = np.empty(shape, np.uint8)
 
     def __call__(self, image: NDArray[Any], mask: NDArray[np.bool_], strong: NDArray[np.bool_], frame: int) -> None:
         """Fill ``strong``; all arrays have the shape (slow, fast)."""
@@ -48,8 +48,8 @@ class DispersionExtendedKernel:
         w.mark(image, mask, strong, peaks=False)
         if not self.masked_is_background:
             np.logical_or(strong, ~mask, out=strong)
-        any_in_row = shrink(strong, self.reach, self.horizontal, self.signal)
+        occupied = shrink(strong.view(np.uint8), self.reach, self.horizontal, self.signal)
         above_background(
-            image, mask, self.signal, any_in_row, w.half_slow + EXTRA, w.half_fast + EXTRA,
+            image, mask, self.signal, occupied, w.half_slow + EXTRA, w.half_fast + EXTRA,
             w.sigma_strong, w.gain, w.global_threshold, strong,
         )  # fmt: skip

@@ -8,32 +8,36 @@ from xtal.jit import jit
 from xtal_threshold_dispersion.kernels import VALUE_LIMIT
 
 
+STRETCH = 64
+"""Pixels of a row that are looked at together, to pass over what is empty."""
+
+
 @jit
 def shrink(marked, reach, horizontal, shrunk):
     """Erode by a square of half width ``reach``; outside of the image counts as marked.
 
     Parameters
     ----------
-    marked : (ny, nx) bool
+    marked : (ny, nx) uint8, 0 or 1
     reach : half width of the square, px
-    horizontal : (ny, nx) bool, work space
-    shrunk : (ny, nx) bool, filled
+    horizontal : (ny, nx) uint8, work space
+    shrunk : (ny, nx) uint8, filled
 
     Returns
     -------
-    any_in_row : (ny,) bool, rows of ``shrunk`` that hold a marked pixel
+    occupied : (ny, ceil(nx / STRETCH)) bool, stretches of ``shrunk`` that hold a marked pixel
     """
     ny, nx = marked.shape
-    filled = np.zeros(ny, np.bool_)
-    any_in_row = np.zeros(ny, np.bool_)
+    filled = np.zeros(ny, np.uint8)
+    occupied = np.zeros((ny, (nx + STRETCH - 1) // STRETCH), np.bool_)
     for j in range(ny):
         row, out = marked[j], horizontal[j]
-        total = 0
+        found = np.uint8(0)
         for i in range(nx):
             out[i] = row[i]
-            total += row[i]
-        filled[j] = total > 0
-        for k in range(1, reach + 1 if total else 0):
+            found |= row[i]
+        filled[j] = found
+        for k in range(1, reach + 1 if found else 0):
             ahead, behind = row[k:], out[k:]
             for i in range(nx - k):
                 out[i] &= ahead[i]
@@ -42,7 +46,7 @@ def shrink(marked, reach, horizontal, shrunk):
     for j in range(ny):
         out = shrunk[j]
         low, high = max(0, j - reach), min(ny, j + reach + 1)
-        whole = filled[low:high].all()
+        whole = filled[low:high].min()
         first = horizontal[low]
         for i in range(nx):
             out[i] = first[i] & whole
@@ -50,21 +54,27 @@ def shrink(marked, reach, horizontal, shrunk):
             other = horizontal[k]
             for i in range(nx):
                 out[i] &= other[i]
-        any_in_row[j] = whole and out.any()
-    return any_in_row
+        for s in range(occupied.shape[1] if whole else 0):
+            found = np.uint8(0)
+            for v in out[s * STRETCH : (s + 1) * STRETCH]:
+                found |= v
+            occupied[j, s] = found > 0
+    return occupied
 
 
 @jit
-def add_column(image, mask, signal, low, high, i, sign, totals):
-    """Add (sign 1) or take away (sign -1) the background of rows low to high of column i."""
+def column_sums(image, mask, signal, low, high, i):
+    """Background pixels of rows low to high of column i: their number and the sum of their values."""
+    n, total = 0.0, 0.0
     for j in range(low, high):
-        if mask[j, i] and not signal[j, i] and image[j, i] < VALUE_LIMIT:
-            totals[0] += sign
-            totals[1] += sign * np.float64(image[j, i])
+        used = mask[j, i] & (signal[j, i] == 0) & (image[j, i] < VALUE_LIMIT)
+        n += 1.0 if used else 0.0
+        total += np.float64(image[j, i]) if used else 0.0
+    return n, total
 
 
 @jit
-def above_background(image, mask, signal, any_in_row, half_slow, half_fast, n_sigma, gain, threshold, strong):
+def above_background(image, mask, signal, occupied, half_slow, half_fast, n_sigma, gain, threshold, strong):
     """Signal pixels that exceed the mean of the background in their window.
 
     Windows slide along runs of signal pixels, which are few.
@@ -72,37 +82,39 @@ def above_background(image, mask, signal, any_in_row, half_slow, half_fast, n_si
     Parameters
     ----------
     image : (ny, nx) any real dtype
-    mask, signal : (ny, nx) bool; background is what is good and no signal
-    any_in_row : (ny,) bool, rows that hold signal
+    mask : (ny, nx) bool
+    signal : (ny, nx) uint8; background is what is good and no signal
+    occupied : stretches that hold signal (`shrink`)
     half_slow, half_fast : half widths of the window
     n_sigma, gain : a pixel must reach mean + n_sigma sqrt(gain mean)
     threshold : and exceed this
     strong : (ny, nx) bool, filled
     """
     ny, nx = image.shape
-    totals = np.zeros(2)
+    n, total = 0.0, 0.0
+    strong[:] = False
     for j in range(ny):
-        strong[j, :] = False
-        if not any_in_row[j]:
-            continue
         low, high = max(0, j - half_slow), min(ny, j + half_slow + 1)
-        row = signal[j]
-        running = False
-        for i in range(nx):
-            if not row[i]:
-                running = False
+        previous = -2  # the last signal pixel of this row
+        for s in range(occupied.shape[1]):
+            if not occupied[j, s]:
                 continue
-            if running:
-                if i > half_fast:
-                    add_column(image, mask, signal, low, high, i - half_fast - 1, -1.0, totals)
-                if i + half_fast < nx:
-                    add_column(image, mask, signal, low, high, i + half_fast, 1.0, totals)
-            else:
-                totals[:] = 0.0
-                for k in range(max(0, i - half_fast), min(nx, i + half_fast + 1)):
-                    add_column(image, mask, signal, low, high, k, 1.0, totals)
-                running = True
-            v = np.float64(image[j, i])
-            mean = totals[1] / totals[0] if totals[0] >= 2.0 else 0.0
-            reached = v >= mean + n_sigma * np.sqrt(gain * mean)
-            strong[j, i] = reached and v > threshold and mask[j, i] and totals[1] >= 0.0
+            for i in range(s * STRETCH, min((s + 1) * STRETCH, nx)):
+                if not signal[j, i]:
+                    continue
+                first = max(0, i - half_fast)
+                if i == previous + 1:
+                    if i > half_fast:
+                        a, b = column_sums(image, mask, signal, low, high, first - 1)
+                        n, total = n - a, total - b
+                    first = i + half_fast
+                else:
+                    n, total = 0.0, 0.0
+                for k in range(first, min(nx, i + half_fast + 1)):
+                    a, b = column_sums(image, mask, signal, low, high, k)
+                    n, total = n + a, total + b
+                previous = i
+                v = np.float64(image[j, i])
+                mean = total / n if n >= 2.0 else 0.0
+                reached = v >= mean + n_sigma * np.sqrt(gain * mean)
+                strong[j, i] = reached and v > threshold and mask[j, i] and total >= 0.0
