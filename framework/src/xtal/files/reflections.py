@@ -24,6 +24,7 @@ from xtal.errors import DataError
 from xtal.files.atomic import writing
 from xtal.table import ReflectionTable, Shoeboxes
 from xtal.table.shoebox import box_sizes
+from xtal.table.table import Column
 
 MAGIC = "dials::af::reflection_table"
 SHOEBOX = "Shoebox<>"
@@ -144,7 +145,8 @@ def _open(path: Path) -> Any:
 
 def _read_body(walker: _Walker, at: int) -> ReflectionTable:
     identifiers: dict[int, str] = {}
-    n_rows, columns = 0, {}
+    n_rows = 0
+    columns: dict[str, Column | Callable[[], Column]] = {}
     entries, at = walker.expect(at, "map")
     for _ in range(entries):
         key, at = walker.text(at)
@@ -162,8 +164,8 @@ def _read_body(walker: _Walker, at: int) -> ReflectionTable:
     return ReflectionTable(columns, identifiers, n_rows)
 
 
-def _read_columns(walker: _Walker, at: int) -> tuple[dict[str, Callable[[], Any]], int]:
-    columns: dict[str, Callable[[], Any]] = {}
+def _read_columns(walker: _Walker, at: int) -> tuple[dict[str, Column | Callable[[], Column]], int]:
+    columns: dict[str, Column | Callable[[], Column]] = {}
     count, at = walker.expect(at, "map")
     for _ in range(count):
         name, at = walker.text(at)
