@@ -18,6 +18,15 @@ CHI2_CHANGE = 0.01
 """A step that lowers chi^2 by less than this (weights are true variances) changes nothing that can be known."""
 
 
+ANCHOR = 1e-6
+"""Weight of staying at the start, relative to the diagonal of the normal matrix.
+
+Turning detector and crystal together about the laboratory changes almost nothing once the
+crystal may vary; such directions (scaled eigenvalues of 1e-7 and less, where those that data
+determine are 1e-3 and more) stay at the start instead of wandering.
+"""
+
+
 @define(kw_only=True)
 class Minimum:
     """Where a minimisation ended; ``normal`` is J^T W J there, without damping."""
@@ -45,17 +54,21 @@ def minimise(models: Models, obs: Observations, max_iterations: int) -> Minimum:
     damping, reason, n = 1e-6, "maximum number of iterations", 0
     if models.n_free == 0:
         return _minimum(chi2, matrix, 0, "nothing to refine", obs)
-    scale = chi2 / max(1, 3 * len(obs) - models.n_free)
+    start, anchor = x, ANCHOR * np.diag(matrix)
     while n < max_iterations:
-        step = -solve(matrix, vector, damping)
+        away = x - start
+        step = -solve(matrix + np.diag(anchor), vector + anchor * away, damping)
         models.x = x + step
         trial = _try(models, obs, blocks)
         n += 1
-        if trial is not None and trial[2] <= chi2 * (1 + 1e-12) and trial[3] <= lost + 0.01 * len(obs):
-            gain, x = chi2 - trial[2], x + step
+        gain = -np.inf
+        if trial is not None and trial[3] <= lost + 0.01 * len(obs):
+            gain = chi2 - trial[2] + anchor @ (away**2 - (away + step) ** 2)
+        if trial is not None and gain >= -1e-12 * chi2:
+            x = x + step
             matrix, vector, chi2, lost = trial
             damping = max(1e-9, damping / 10)
-            if gain <= max(CHI2_CHANGE * min(scale, chi2 / max(1, len(obs))), 1e-12 * chi2):
+            if gain <= CHI2_CHANGE * chi2 / (3 * len(obs)):
                 reason = "no further decrease"
                 break
         else:
