@@ -14,6 +14,7 @@ from xtal.files.mtz import MtzNames, write_merged_mtz
 from xtal.models import ExperimentList
 from xtal.physics.merging import integrated_intensities, merge, merged_columns, scaled_intensities
 from xtal.physics.merging.intensities import correction_factor, partiality_of
+from xtal.physics.symmetry import pack, unpack
 from xtal.table import Flag, ReflectionTable
 from xtal.units import DEG
 from xtal_exporter_mtz.batches import batch_headers, batch_offsets
@@ -81,11 +82,10 @@ class MtzExport:
         mtz.set_cell_for_all(cell)
         for label, kind in [("M/ISYM", "Y"), ("BATCH", "B"), *((c.label, c.type) for c in columns)]:
             mtz.add_column(label, kind)
-        hkl = np.asarray(table["miller_index"])[rows]
-        data = np.column_stack([hkl, np.zeros(len(rows)), batch, *(c.values for c in columns)])
-        mtz.set_data(data.astype(np.float32))
-        mtz.switch_to_asu_hkl()
-        mtz.sort(5)
+        hkl, isym = _to_asu(np.asarray(table["miller_index"])[rows], group)
+        data = np.column_stack([hkl, isym, batch, *(c.values for c in columns)]).astype(np.float32)
+        mtz.set_data(data[np.lexsort(data[:, 4::-1].T)])
+        mtz.sort_order = [1, 2, 3, 4, 5]
         mtz.write_to_file(str(path))
 
     def _intensities(self, table: ReflectionTable) -> tuple[NDArray[np.int64], list[_Column]]:
@@ -130,6 +130,14 @@ class MtzExport:
             value, variance = parts[kind]
             columns += _pair(label, f"SIG{label}", value[rows], variance[rows])
         return rows, columns
+
+
+def _to_asu(hkl: NDArray[np.int32], group: gemmi.SpaceGroup) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Indices in CCP4's asymmetric unit and the number of the symmetry operation of each (odd: no inversion)."""
+    keys, inverse = np.unique(pack(hkl), return_inverse=True)
+    asu, operations = gemmi.ReciprocalAsu(group), group.operations()
+    moved = [asu.to_asu(h, operations) for h in unpack(keys).tolist()]
+    return np.array([m[0] for m in moved], dtype=np.int32)[inverse], np.array([m[1] for m in moved])[inverse]
 
 
 def _pair(label: str, sigma_label: str, value: F, variance: F) -> list[_Column]:
