@@ -1,9 +1,10 @@
 """Indexing: the largest cell, bases from lattice vectors, scores, assignment of indices."""
 
 from xtal.physics.indexing.assign import Assignment, assign_indices
+from xtal.physics.indexing.geometry import fit_with_shift, shift_derivatives, shifted
 from xtal.physics.indexing.max_cell import estimate_max_cell
 from xtal.physics.indexing.score import Score, fit_setting, score_lattice
-from xtal.physics.indexing.search import LatticeTrial, best_lattices, same_lattice
+from xtal.physics.indexing.search import LatticeTrial, best_lattices, evenly, reduce_setting, same_lattice, sublattices
 
 __all__ = [
     "Assignment",
@@ -12,7 +13,13 @@ __all__ = [
     "assign_indices",
     "best_lattices",
     "estimate_max_cell",
+    "evenly",
     "fit_setting",
+    "fit_with_shift",
+    "reduce_setting",
     "same_lattice",
     "score_lattice",
+    "shift_derivatives",
+    "shifted",
+    "sublattices",
 ]

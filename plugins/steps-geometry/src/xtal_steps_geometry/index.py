@@ -1,0 +1,312 @@
+"""The step index."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import math
+
+import numpy as np
+
+from xtal.errors import AlgorithmFailed, DataError, OptionError
+from xtal.models import Crystal, Experiment, ExperimentList
+from xtal.models.crystal import cell_of, space_group_of
+from xtal.physics.indexing import shifted
+from xtal.physics.lattice import describe_cell
+from xtal.physics.rays import map_to_reciprocal
+from xtal.physics.refinement import RefinementSettings
+from xtal.run import Context
+from xtal.table import Flag, ReflectionTable
+from xtal_steps_geometry.index_cycles import State, assign, build_experiments, macrocycles, start, tidy_crystal
+from xtal_steps_geometry.index_options import IndexOptions
+from xtal_steps_geometry.index_search import Found, Search
+
+
+def run(context: Context) -> None:
+    """Find lattices, assign indices, refine; write ``indexed.expt`` and ``indexed.refl``."""
+    options: IndexOptions = context.options
+    known = options.indexing.known_symmetry.space_group
+    if known is not None:
+        try:
+            space_group_of(known)
+        except ValueError as error:
+            raise OptionError(f"{error}.", advice="Write it as 'P 43 21 2', P43212 or 96.") from None
+    experiments, spots = context.experiments, context.reflections
+    if len(spots) == 0:
+        raise DataError("The reflection table is empty: there is nothing to index.", advice="Run find_spots first.")
+    if np.asarray(spots["id"]).min() < 0:
+        spots = with_image_sets(spots)
+    states = [
+        index_group(context, part, spots.select(rows) if len(rows) < len(spots) else spots)
+        for part, rows in groups(context, experiments, spots)
+    ]
+    write(context, states, spots, groups(context, experiments, spots))
+
+
+def with_image_sets(spots: ReflectionTable) -> ReflectionTable:
+    """Spots that were indexed before: ``id`` back to the image set."""
+    spots = spots.copy()
+    spots["id"] = np.asarray(spots["imageset_id"] if "imageset_id" in spots else np.zeros(len(spots)), dtype=np.int32)
+    return spots
+
+
+def groups(
+    context: Context, experiments: ExperimentList, spots: ReflectionTable
+) -> list[tuple[ExperimentList, np.ndarray]]:
+    """Image sets that are indexed as one crystal, and the rows of their spots."""
+    wanted = context.options.indexing.joint_indexing
+    joint = not any(e.is_still for e in experiments) if wanted == "auto" else wanted
+    if joint or len(experiments) == 1:
+        return [(experiments, np.arange(len(spots)))]
+    ids = np.asarray(spots["id"])
+    return [(ExperimentList([e], experiments.extra), np.flatnonzero(ids == k)) for k, e in enumerate(experiments)]
+
+
+def refinement_settings(context: Context, experiments: ExperimentList) -> RefinementSettings:
+    """What is refined between assignments."""
+    options = context.options.refinement
+    fix = options.parameterisation
+    detector_fix = fix.detector.fix
+    if detector_fix == "auto":
+        electrons = any(e.beam.is_electron for e in experiments)
+        detector_fix = ("distance",) if electrons else ()
+        if electrons:
+            context.print(
+                "Electrons: the detector's distance is held fixed, as the Ewald sphere is so flat that distance and "
+                "cell cannot be told apart (detector.fix= changes this)."
+            )
+    return RefinementSettings(
+        beam_fix=tuple(fix.beam.fix),
+        crystal_fix=tuple(fix.crystal.fix),
+        detector_fix=tuple(detector_fix),
+        outlier_algorithm="tukey",
+        max_reflections=options.max_reflections,
+    )
+
+
+def index_group(context: Context, experiments: ExperimentList, spots: ReflectionTable) -> State:
+    """Index the image sets of one crystal (and its further lattices)."""
+    options = context.options.indexing
+    if len(experiments) == 1:
+        spots = with_single_id(spots)
+    state = start(share_models(experiments), spots)
+    settings = refinement_settings(context, experiments)
+    free = not set(settings.detector_fix) & {"all", "position", "distance"}
+    search = Search(context.plugin(options.method), options, free)
+    tolerance = options.index_assignment.simple.hkl_tolerance
+    cycles = options.refinement_protocol.n_macro_cycles
+    movable = not set(settings.detector_fix) & {"all", "position"}
+    found = search.find(state.table, state.images, search_beam=movable)
+    report_search(context, found, len(state.table))
+    take(state, found)
+    macrocycles(state, settings, cycles, tolerance)
+    more_lattices(context, state, search, settings)
+    report_lattices(context, state)
+    return state
+
+
+def with_single_id(spots: ReflectionTable) -> ReflectionTable:
+    spots = spots.copy()
+    spots["id"] = np.zeros(len(spots), np.int32)
+    return spots
+
+
+def share_models(experiments: ExperimentList) -> ExperimentList:
+    """Experiments in which equal beams, detectors and goniometers are one object, so that they refine together."""
+    out = ExperimentList(extra=experiments.extra)
+    for experiment in experiments:
+        new = copy.copy(experiment)
+        for other in out:
+            if same_beam(new, other):
+                new.beam = other.beam
+            if same_detector(new, other):
+                new.detector = other.detector
+        out.append(new)
+    return out
+
+
+def same_beam(a: Experiment, b: Experiment) -> bool:
+    return bool(np.allclose(a.beam.s0, b.beam.s0, rtol=0, atol=1e-6 / a.beam.wavelength))
+
+
+def same_detector(a: Experiment, b: Experiment) -> bool:
+    if len(a.detector) != len(b.detector):
+        return False
+    pairs = zip(a.detector, b.detector, strict=True)
+    return all(p.image_size == q.image_size and np.allclose(p.d_matrix, q.d_matrix, atol=1e-4) for p, q in pairs)
+
+
+def take(state: State, found: Found) -> None:
+    """Take over a lattice that was found, and the detector's shift."""
+    if np.any(found.shift):
+        state.images = shifted(state.images, found.shift)
+        map_to_reciprocal(state.table, state.images)
+    free = np.asarray(state.table["id"]) < 0
+    state.crystals.append(tidy_crystal(found.crystal, np.asarray(state.table["rlp"])[free]))
+
+
+def more_lattices(context: Context, state: State, search: Search, settings: RefinementSettings) -> None:
+    """Seek further lattices among the spots without index while there is one worth having."""
+    options = context.options.indexing
+    limits = options.multiple_lattice_search
+    tolerance = options.index_assignment.simple.hkl_tolerance
+    while len(state.crystals) < limits.max_lattices:
+        left = np.flatnonzero(np.asarray(state.table["id"]) < 0)
+        if len(left) < max(20, limits.recycle_unindexed_reflections_cutoff * len(state.table)):
+            break
+        rest = state.table.select(left)
+        try:
+            found = search.find(rest, state.images, search_beam=False)
+        except AlgorithmFailed as error:
+            context.print(f"No further lattice: {error.message}")
+            break
+        report_search(context, found, len(left))
+        chosen = found.trials[found.chosen].score
+        close = min(misorientation_deg(found.crystal, c) for c in state.crystals)
+        if chosen.log_likelihood < 0.3 or chosen.fraction < 0.113 + limits.min_indexed_fraction:
+            context.print("No further lattice: the spots left over do not lie on one.")
+            break
+        if close < limits.minimum_angular_separation:
+            context.print(f"No further lattice: the next is only {close:.2f}° from one that is known.")
+            break
+        before = copy.copy(state)
+        before.crystals = list(state.crystals)
+        take(state, found)
+        try:
+            macrocycles(state, settings, options.refinement_protocol.n_macro_cycles, tolerance)
+        except AlgorithmFailed as error:
+            context.warn(f"A further lattice was left out: {error.message}")
+            state.crystals, state.images, state.table = before.crystals, before.images, before.table
+            state.experiments, state.result = before.experiments, before.result
+            build_experiments(state)
+            assign(state, tolerance, None)
+            break
+
+
+def misorientation_deg(a: Crystal, b: Crystal) -> float:
+    """Smallest rotation between two crystals over the symmetry of their group (or lattice in P 1)."""
+    from xtal.physics.lattice import lattice_candidates
+
+    best = 180.0
+    reference = lattice_candidates(b)[0]
+    other = next((c for c in lattice_candidates(a) if c.bravais == reference.bravais), None)
+    if other is None:
+        return best
+    group = gemmi_rotations(reference.bravais)
+    for w in group:
+        turn = other.crystal.change_basis(w).U @ reference.crystal.U.T
+        cosine = np.clip((np.trace(turn) - 1) / 2, -1, 1)
+        best = min(best, math.degrees(math.acos(cosine)))
+    return best
+
+
+def gemmi_rotations(bravais: str) -> np.ndarray:
+    """Rotations of the holohedry of a Bravais type on conventional axes."""
+    import gemmi
+
+    highest = {"a": "P 1", "m": "P 1 2 1", "o": "P 2 2 2", "t": "P 4 2 2", "h": "P 6 2 2", "c": "P 4 3 2"}
+    name = "R 3 2:H" if bravais == "hR" else highest[bravais[0]]
+    operations = gemmi.SpaceGroup(name).operations().sym_ops
+    return np.array([op.rot for op in operations], dtype=float) / gemmi.Op.DEN
+
+
+def report_search(context: Context, found: Found, n_spots: int) -> None:
+    """Print the longest cell edge and the candidates."""
+    context.print(f"Longest cell edge searched for: {found.max_cell:.0f} Å; {n_spots} spots.")
+    rows = []
+    for k, trial in enumerate(found.trials[:8]):
+        cell = "  ".join(f"{v:.2f}" for v in cell_of(trial.A).parameters)
+        s = trial.score
+        mark = "*" if k == found.chosen else ""
+        rows.append(
+            [f"{k + 1}{mark}", cell, f"{trial.volume:.0f}", f"{100 * s.fraction:.1f}", f"{1000 * s.rmsd:.3f}",
+             f"{s.log_likelihood:.2f}", trial.origin]
+        )  # fmt: skip
+    columns = ["", "primitive cell (Å, °)", "volume (Å³)", "% indexed", "rmsd (10⁻³/Å)", "score", "from"]
+    context.table("Candidate lattices", columns, rows)
+    if np.any(found.shift):
+        x, y, z = found.shift
+        context.warn(
+            f"The spots index badly with the beam centre as given; the detector was moved by {x:.2f}, {y:.2f} mm "
+            f"along fast and slow and {z:.2f} mm along its normal."
+        )
+
+
+def report_lattices(context: Context, state: State) -> None:
+    """Print the refined crystals and the share of spots indexed in each image set."""
+    n_sets, ids = len(state.images), np.asarray(state.table["id"])
+    rows = []
+    sets = np.asarray(state.table["imageset_id"])
+    for k in range(n_sets):
+        mine = sets == k
+        n_indexed = int((ids[mine] >= 0).sum())
+        rmsd = [""] * 3
+        if state.result is not None:
+            rmsd = [f"{v:.3f}" for v in state.result.rmsd[k]]
+        rows.append([k, n_indexed, int(mine.sum()) - n_indexed, f"{100 * n_indexed / max(1, mine.sum()):.1f}", *rmsd])
+    columns = ["image set", "indexed", "unindexed", "% indexed", "rmsd x (px)", "y (px)", "z (images)"]
+    context.table("Indexed spots", columns, rows)
+    for number, crystal in enumerate(state.crystals):
+        n = int(np.isin(ids, np.arange(number * n_sets, (number + 1) * n_sets)).sum())
+        context.print(f"Lattice {number + 1}: {n} spots, {crystal.space_group.hm}, cell {describe_cell(crystal)}")
+    for text in state.result.warnings if state.result is not None else []:
+        context.warn(text)
+
+
+def write(
+    context: Context, states: list[State], spots: ReflectionTable, parts: list[tuple[ExperimentList, np.ndarray]]
+) -> None:
+    """Write all lattices of all groups: spots keep their order."""
+    table, experiments = merged_table(states, spots, parts)
+    experiments.extra.update(context.experiments.extra)
+    context.write_experiments(experiments)
+    context.write_reflections(table)
+    ids = np.asarray(table["id"])
+    share = 100 * float(np.mean(ids >= 0))
+    crystals = [c for state in states for c in state.crystals]
+    context.summary(
+        f"{int((ids >= 0).sum())} of {len(table)} spots indexed ({share:.1f} %), {len(crystals)} "
+        f"lattice{'s' if len(crystals) > 1 else ''}",
+        f"{crystals[0].space_group.hm}, cell {describe_cell(crystals[0])}",
+    )
+
+
+def merged_table(
+    states: list[State], spots: ReflectionTable, parts: list[tuple[ExperimentList, np.ndarray]]
+) -> tuple[ReflectionTable, ExperimentList]:
+    """One table and one list of experiments of all groups."""
+    experiments = ExperimentList()
+    table = spots.copy()
+    n = len(spots)
+    table["imageset_id"] = np.asarray(spots["id"], dtype=np.int32).copy()
+    table["id"] = np.full(n, -1, np.int32)
+    table["miller_index"] = np.zeros((n, 3), np.int32)
+    table["entering"] = np.zeros(n, bool)
+    table["flags"] = np.asarray(spots["flags"]).copy() if "flags" in spots else np.zeros(n, np.uint64)
+    vectors = ("rlp", "s1", "xyzobs.mm.value", "xyzobs.mm.variance", "xyzcal.px", "xyzcal.mm")
+    for name in vectors:
+        table[name] = np.zeros((n, 3))
+    for state, (_, rows) in zip(states, parts, strict=True):
+        ids = np.asarray(state.table["id"])
+        table["id"][rows] = np.where(ids >= 0, ids + len(experiments), -1)
+        for name in ("miller_index", "entering", "flags", *vectors):
+            table[name][rows] = state.table[name]
+        if "delpsical.rad" in state.table:
+            if "delpsical.rad" not in table:
+                table["delpsical.rad"] = np.zeros(n)
+            table["delpsical.rad"][rows] = state.table["delpsical.rad"]
+        experiments.extend(named(state))
+    table.identifiers = {k: e.identifier for k, e in enumerate(experiments)}
+    indexed = np.asarray(table["id"]) >= 0
+    table.set_flags(indexed, Flag.INDEXED | Flag.STRONG)
+    return table, experiments
+
+
+def named(state: State) -> list[Experiment]:
+    """Experiments with identifiers: the image set's own for its first lattice, derived from it for the others."""
+    n_sets = len(state.images)
+    for k, experiment in enumerate(state.experiments):
+        if k >= n_sets:
+            name = f"{experiment.identifier}/lattice {k // n_sets + 1}"
+            experiment.identifier = hashlib.sha256(name.encode()).hexdigest()[:32]
+    return list(state.experiments)

@@ -1,0 +1,235 @@
+"""The search for one lattice among spots: vectors, bases, beam centre, known symmetry."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import gemmi
+import numpy as np
+from attrs import evolve, frozen
+from numpy.typing import NDArray
+
+from xtal.errors import AlgorithmFailed
+from xtal.hooks.protocols import IndexingMethod
+from xtal.models import Crystal, ExperimentList
+from xtal.models.crystal import b_matrix, cell_of, space_group_of
+from xtal.physics.indexing import (
+    LatticeTrial,
+    best_lattices,
+    estimate_max_cell,
+    evenly,
+    fit_with_shift,
+    reduce_setting,
+    score_lattice,
+    shift_derivatives,
+    sublattices,
+)
+from xtal.physics.lattice import apply_known_symmetry, niggli_basis, primitive_basis
+from xtal.physics.rays import is_entering
+from xtal.table import ReflectionTable
+from xtal_steps_geometry.index_options import IndexingOptions, KnownSymmetryOptions
+
+F = NDArray[np.float64]
+
+POOR = 2.0
+"""A mean log likelihood below this says that the lattice explains the spots badly."""
+
+
+@frozen(eq=False)
+class Found:
+    """What a search came to.
+
+    Attributes
+    ----------
+    crystal : on the axes of the known space group, or in P 1 on reduced axes
+    trials : lattices that were compared, best first
+    chosen : number of the one taken
+    max_cell : angstrom
+    shift : (3,) mm by which the detector is moved (fast, slow, normal)
+    """
+
+    crystal: Crystal
+    trials: list[LatticeTrial]
+    chosen: int
+    max_cell: float
+    shift: F
+
+
+def spot_groups(table: ReflectionTable, experiments: ExperimentList) -> NDArray[np.int64]:
+    """(n,) number of the image set and side of the Ewald sphere of each spot."""
+    sets = np.asarray(table["imageset_id"], dtype=np.int64)
+    side = np.zeros(len(table), np.int64)
+    for k, experiment in enumerate(experiments):
+        if experiment.goniometer is not None and not experiment.is_still:
+            rows = sets == k
+            side[rows] = is_entering(table["s1"][rows], experiment.beam, experiment.goniometer)
+    return 2 * sets + side
+
+
+class Search:
+    """Search for a lattice with one method and one set of options."""
+
+    def __init__(self, method: IndexingMethod, options: IndexingOptions, detector_free: bool) -> None:
+        self.method, self.options, self.detector_free = method, options, detector_free
+
+    def find(self, table: ReflectionTable, experiments: ExperimentList, search_beam: bool) -> Found:
+        """The best lattice of the spots of a table with ``rlp`` and ``imageset_id``.
+
+        Raises
+        ------
+        AlgorithmFailed
+            If no lattice is found, or none with the known symmetry.
+        """
+        rlp = np.asarray(table["rlp"])
+        if len(rlp) < 10:
+            raise AlgorithmFailed(
+                f"Only {len(rlp)} spots are left to index.", advice="Find more spots: lower the threshold of find_spots."
+            )
+        max_cell = self.max_cell(table, experiments)
+        trials = self.attempts(rlp, experiments, max_cell)
+        shift = np.zeros(3)
+        wanted = self.options.beam_search.enable
+        poor = trials[0].score.log_likelihood < POOR
+        if search_beam and (wanted is True or (wanted == "auto" and poor)):
+            trials, shift = self.beam_search(table, experiments, max_cell, trials)
+            rlp = rlp + shift_derivatives(table, experiments) @ shift
+        crystal, chosen, trials = self.with_symmetry(trials, rlp)
+        return Found(crystal, trials, chosen, max_cell, shift)
+
+    def max_cell(self, table: ReflectionTable, experiments: ExperimentList) -> float:
+        """Longest cell edge: given, from the known cell, or from the distances of spots."""
+        known = self.options.known_symmetry
+        if not isinstance(self.options.max_cell, str):
+            return float(self.options.max_cell)
+        if known.unit_cell is not None:
+            return 1.3 * max(primitive_cell(known).parameters[:3])
+        phi = np.asarray(table["xyzobs.mm.value"])[:, 2]
+        return estimate_max_cell(np.asarray(table["rlp"]), phi, spot_groups(table, experiments))
+
+    def attempts(self, rlp: F, experiments: ExperimentList, max_cell: float) -> list[LatticeTrial]:
+        """Lattices found with the estimated longest edge; where they are poor, with twice and half of it too."""
+        best: list[LatticeTrial] = []
+        failure: AlgorithmFailed | None = None
+        factors = (1.0,) if not isinstance(self.options.max_cell, str) else (1.0, 2.0, 0.5)
+        for factor in factors:
+            try:
+                trials = self.lattices(rlp, experiments, factor * max_cell)
+            except AlgorithmFailed as error:
+                failure = failure or error
+                continue
+            if trials and (not best or trials[0].score.log_likelihood > best[0].score.log_likelihood):
+                best = trials
+            if best and best[0].score.log_likelihood > POOR:
+                break
+        if not best:
+            raise failure or AlgorithmFailed(
+                "No lattice was found.", advice="Check beam centre, distance and rotation axis, or give max_cell=."
+            )
+        return best
+
+    def lattices(self, rlp: F, experiments: ExperimentList, max_cell: float) -> list[LatticeTrial]:
+        d_min = self.options.d_min or 0.0
+        vectors = self.method.candidates(rlp, experiments, max_cell, d_min)
+        found = [reduce_setting(a) for a in vectors.orientations]
+        trials = [LatticeTrial(a, score_lattice(a, rlp)) for a in found]
+        trials += best_lattices(vectors.vectors, rlp, self.options.min_cell_volume)
+        return sorted(trials, key=lambda t: -t.score.log_likelihood)
+
+    def beam_search(
+        self, table: ReflectionTable, experiments: ExperimentList, max_cell: float, trials: list[LatticeTrial]
+    ) -> tuple[list[LatticeTrial], F]:
+        """Search over shifts of the detector, bounded by the spacing of spots, each followed by a fit.
+
+        The shift is taken only if the lattice is then clearly better.
+        """
+        rlp, derivatives = np.asarray(table["rlp"]), shift_derivatives(table, experiments)
+        rows = evenly(len(rlp), 3000)
+        some, slopes = rlp[rows], derivatives[rows]
+        spacing = 1.3 / max_cell / float(np.median(np.linalg.norm(slopes[:, :, :2], axis=1)))
+        distance = abs(experiments[0].detector[0].distance)
+        sigma = np.array([spacing, spacing, 0.02 * distance if self.detector_free else 0.0])
+        steps = self.options.beam_search.scope * np.linspace(-1, 1, 5)
+        best, best_shift = trials, np.zeros(3)
+        for u, w in sorted(product(steps, steps), key=lambda s: (s[0] ** 2 + s[1] ** 2, s)):
+            start = np.array([u * spacing, w * spacing, 0.0])
+            try:
+                here = self.lattices(some + slopes @ start, experiments, max_cell)
+            except AlgorithmFailed:
+                continue
+            for trial in here[:3]:
+                a_matrix, more = fit_with_shift(trial.A, some + slopes @ start, slopes, sigma)
+                shift = start + more
+                score = score_lattice(a_matrix, some + slopes @ shift)
+                if score.log_likelihood > best[0].score.log_likelihood + 0.2:
+                    fitted = LatticeTrial(reduce_setting(a_matrix), score, "beam centre moved")
+                    best, best_shift = [fitted, *trials], shift
+        return best, best_shift
+
+    def with_symmetry(self, trials: list[LatticeTrial], rlp: F) -> tuple[Crystal, int, list[LatticeTrial]]:
+        """The best lattice that has the known symmetry and cell, on the axes asked for."""
+        known = self.options.known_symmetry
+        if known.space_group is None and known.unit_cell is None:
+            return Crystal(trials[0].A), 0, trials
+        best = trials[0].A
+        related = [
+            LatticeTrial(reduce_setting(a), score_lattice(a, rlp), f"{sign} {n}")
+            for n in (2, 3, 4)
+            for m in sublattices(n)
+            for a, sign in ((best @ np.linalg.inv(m).T, "x"), (best @ m, "/"))
+        ]
+        related.sort(key=lambda t: -t.score.log_likelihood)
+        for k, trial in enumerate([*trials, *related]):
+            if trial.score.log_likelihood < min(0.0, trials[0].score.log_likelihood - 2.0):
+                continue
+            crystal = fit_known(Crystal(trial.A), known)
+            if crystal is not None:
+                return (crystal, k, trials) if k < len(trials) else (crystal, 0, [trial, *trials])
+        raise AlgorithmFailed(
+            f"No lattice of the spots fits {describe_known(known)}; the best one has the primitive cell "
+            f"{describe(trials[0].A)}.",
+            advice="Index without space group and cell, or widen indexing.known_symmetry's tolerances.",
+        )
+
+
+def describe(a_matrix: F) -> str:
+    return " ".join(f"{v:.2f}" for v in cell_of(a_matrix).parameters)
+
+
+def describe_known(known: KnownSymmetryOptions) -> str:
+    """What is known, in words."""
+    group = "" if known.space_group is None else f"the space group {known.space_group}"
+    cell = "" if known.unit_cell is None else "the cell " + " ".join(f"{v:g}" for v in known.unit_cell)
+    return " with ".join(part for part in (group, cell) if part)
+
+
+def primitive_cell(known: KnownSymmetryOptions) -> gemmi.UnitCell:
+    """Reduced primitive cell of the known cell."""
+    assert known.unit_cell is not None
+    basis = np.eye(3) if known.space_group is None else primitive_basis(space_group_of(known.space_group))
+    a_matrix = b_matrix(known.unit_cell) @ np.linalg.inv(basis).T
+    return cell_of(a_matrix @ np.linalg.inv(niggli_basis(cell_of(a_matrix))).T)
+
+
+def fit_known(crystal: Crystal, known: KnownSymmetryOptions) -> Crystal | None:
+    """The crystal on the axes of the known space group and cell; None if it does not fit them.
+
+    A cell alone is taken for a primitive one, or else for a centred one whose primitive cell is kept.
+    """
+    limits: dict[str, Any] = {
+        "max_delta_deg": known.max_delta,
+        "length_tolerance": known.relative_length_tolerance,
+        "angle_tolerance_deg": known.absolute_angle_tolerance,
+    }
+    if known.space_group is not None:
+        found = apply_known_symmetry(crystal, known.space_group, known.unit_cell, **limits)
+        return None if found is None else found[0]
+    found = apply_known_symmetry(crystal, "P 1", known.unit_cell, **limits)
+    if found is not None:
+        return found[0]
+    for group in ("I 1", "C 1", "A 1", "B 1", "F 1", "R 3:H"):
+        centred = evolve(known, space_group=group)
+        found = apply_known_symmetry(crystal, "P 1", primitive_cell(centred).parameters, **limits)
+        if found is not None:
+            return found[0]
+    return None
