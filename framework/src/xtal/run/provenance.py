@@ -131,4 +131,4 @@ def _digests(made: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _same_version(text: str, versions: Mapping[str, str]) -> bool:
     name, _, version = text.partition(" ")
-    return versions.get(name) == version
+    return versions.get(name, "") == version

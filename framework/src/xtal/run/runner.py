@@ -208,8 +208,13 @@ def _start(context: Context, prepared: Prepared) -> None:
     for warning in prepared.parsed.warnings:
         context.warn(warning)
     announce_compilation(context.reporter)
+    _check_inputs(context)
+
+
+def _check_inputs(context: Context) -> None:
+    """Read the heads of the files and check that they belong together, before work begins."""
     if context.has("experiments") and context.has("reflections"):
-        context.reflections  # noqa: B018 (reads the heads of the files and checks that they belong together)
+        context.reflections  # noqa: B018 (reading is the check)
 
 
 def make_directory(path: Path) -> None:

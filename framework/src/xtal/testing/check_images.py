@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xtal.errors import DataError
+from xtal.files.raw import read_head
 from xtal.hooks import Descriptor
 from xtal.hooks.protocols import ImageFormat, IndexingMethod, ThresholdAlgorithm
 from xtal.models import ExperimentList
@@ -39,9 +40,7 @@ def check_format(plugin: str | Descriptor, sample: str | Path | None = None) -> 
 
 
 def _check_sample(name: str, reader: Any, path: Path) -> None:
-    with open(path, "rb") as stream:
-        head = stream.read(HEAD)
-    claim = reader.sniff(head, path)
+    claim = reader.sniff(read_head(path, HEAD), path)
     assert 1 <= claim <= 9, f"{name} claims {claim} for its sample; 1 (generic) to 9 (one instrument) is expected"
     source = reader.open(path)
     try:
