@@ -7,7 +7,6 @@ import numpy as np
 from xtal.jit import jit
 from xtal_threshold_dispersion.kernels import VALUE_LIMIT
 
-
 STRETCH = 64
 """Pixels of a row that are looked at together, to pass over what is empty."""
 

@@ -30,30 +30,46 @@ def add_row(values, good, sign, counts, sums, squares):
 
 
 @jit
+def window_limits(counts, before, width, least, limits, m, allowed):
+    """Good pixels of each window of a row, and its limit; skipped where the columns hold as many as before."""
+    n, changed = len(m), np.uint8(0)
+    for i in range(len(counts)):
+        changed |= np.uint8(counts[i] != before[i])
+        before[i] = counts[i]
+    if not changed:
+        return
+    total = 0.0
+    for i in range(width):
+        total += counts[i]
+    entering = counts[width:]
+    for i in range(n):
+        total += entering[i] - counts[i]
+        m[i] = total
+        allowed[i] = limits[int(total)] if total >= least else np.inf
+
+
+@jit
 def window_sums(columns, width, resum, windows):
-    """Sum ``width`` neighbours of each of the three rows of column sums, which have a margin at both ends."""
+    """Sum ``width`` neighbours of both rows of column sums, which have a margin at both ends."""
     n = windows.shape[1]
-    c0, c1, c2 = columns[0], columns[1], columns[2]
-    e0, e1, e2 = c0[width:], c1[width:], c2[width:]
-    w0, w1, w2 = windows[0], windows[1], windows[2]
-    t0, t1, t2 = 0.0, 0.0, 0.0
+    c0, c1 = columns[0], columns[1]
+    e0, e1 = c0[width:], c1[width:]
+    w0, w1 = windows[0], windows[1]
+    t0, t1 = 0.0, 0.0
     for i in range(width):
         t0 += c0[i]
         t1 += c1[i]
-        t2 += c2[i]
     for i in range(n):
         if resum:
-            t0, t1, t2 = 0.0, 0.0, 0.0
+            t0, t1 = 0.0, 0.0
             for k in range(i + 1, i + width):
                 t0 += c0[k]
                 t1 += c1[k]
-                t2 += c2[k]
-            t0, t1, t2 = t0 + e0[i], t1 + e1[i], t2 + e2[i]
+            t0, t1 = t0 + e0[i], t1 + e1[i]
         else:
             t0 += e0[i] - c0[i]
             t1 += e1[i] - c1[i]
-            t2 += e2[i] - c2[i]
-        w0[i], w1[i], w2[i] = t0, t1, t2
+        w0[i], w1[i] = t0, t1
 
 
 @jit
@@ -75,9 +91,10 @@ def mark_dispersed(image, mask, half_slow, half_fast, resum, least, limits, peak
     """
     ny, nx = image.shape
     width, first = 2 * half_fast + 1, half_fast + 1
-    columns, windows = np.zeros((3, nx + width)), np.zeros((3, nx))
-    counts, sums, squares = (columns[0, first:][:nx], columns[1, first:][:nx], columns[2, first:][:nx])
-    m, x, y = windows[0], windows[1], windows[2]
+    columns, windows = np.zeros((2, nx + width)), np.zeros((2, nx))
+    all_counts, before = np.zeros(nx + width), np.full(nx + width, -1.0)
+    counts, sums, squares = all_counts[first:][:nx], columns[0, first:][:nx], columns[1, first:][:nx]
+    m, allowed, x, y = np.zeros(nx), np.zeros(nx), windows[0], windows[1]
     for j in range(-half_slow, ny):
         if resum:
             for i in range(nx):
@@ -91,11 +108,12 @@ def mark_dispersed(image, mask, half_slow, half_fast, resum, least, limits, peak
                 add_row(image[j - half_slow - 1], mask[j - half_slow - 1], -1.0, counts, sums, squares)
         if j < 0:
             continue
+        window_limits(all_counts, before, width, least, limits, m, allowed)
         window_sums(columns, width, resum, windows)
         values, good, marked = image[j], mask[j], strong[j]
         for i in range(nx):
-            over = m[i] * y[i] - x[i] * x[i] > x[i] * limits[int(m[i])]
-            marked[i] = over & good[i] & (m[i] >= least) & (x[i] >= 0.0)
+            over = m[i] * y[i] - x[i] * x[i] > x[i] * allowed[i]
+            marked[i] = over & good[i] & (x[i] >= 0.0)
         if peak[0] > 0.0:
             for i in range(nx):
                 v = np.float64(values[i])
