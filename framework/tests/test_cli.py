@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from attrs import frozen
+
 from xtal.cli import main, process
 from xtal.cli import run as cli_run
 from xtal.cli.main import guarded

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pytest
 from attrs import frozen
 from hypothesis import given
 from hypothesis import strategies as st
+
 from xtal.errors import OptionError
 from xtal.options import (
     Choice,
@@ -83,7 +85,7 @@ class TwoOptions:
 class Fake:
     """Two thresholds that share options and one that does not."""
 
-    classes = {"dispersion": DispersionOptions, "dispersion_extended": DispersionOptions, "radial": RadialOptions}
+    classes: ClassVar = {"dispersion": DispersionOptions, "dispersion_extended": DispersionOptions, "radial": RadialOptions}
 
     def names(self, kind: str) -> list[str]:
         return list(self.classes)
@@ -286,18 +288,14 @@ def test_help_rows() -> None:
 
 @given(st.text(max_size=60))
 def test_no_text_breaks_the_parser(text: str) -> None:
-    try:
+    with contextlib.suppress(OptionError):
         parse_text(text)
-    except OptionError:
-        pass
 
 
 @given(st.text(max_size=30), st.sampled_from([bool, int, float, tuple[int, ...], float | None, str]))
 def test_no_text_breaks_a_conversion(text: str, kind: Any) -> None:
-    try:
+    with contextlib.suppress(OptionError):
         convert(text, kind, Spec(), "x")
-    except OptionError:
-        pass
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))

@@ -7,6 +7,7 @@ from importlib.metadata import EntryPoint, distributions
 from pathlib import Path
 
 import pytest
+
 from xtal.errors import OptionError, PluginError
 from xtal.hooks import Threshold
 from xtal.plugins import Plugins, Policy, load_policy
@@ -125,7 +126,7 @@ def test_a_broken_plugin_harms_nobody(site: Site, manifest: str, cause: str) -> 
 def test_broken_algorithm_names_the_plugin(site: Site) -> None:
     site.threshold("acme-one", "one")
     (site.folder / "acme_one_algorithm.py").write_text("import nowhere_to_be_found")
-    with pytest.raises(PluginError, match="threshold 'one' cannot be loaded.*nowhere_to_be_found"):
+    with pytest.raises(PluginError, match=r"threshold 'one' cannot be loaded.*nowhere_to_be_found"):
         site.plugins().load("threshold", "one")
 
 
@@ -154,7 +155,8 @@ def test_policy_files_override_one_another(tmp_path: Path) -> None:
     first, second = tmp_path / "first.toml", tmp_path / "second.toml"
     first.write_text(
         '[plugins]\ndeny = ["a"]\nallow = ["x*"]\n[enforced.plugins]\nprefer = {"step:merge" = "one"}\n'
-        '[options."*"]\nnproc = 4\n[options.find_spots]\nfilter.d_min = 2.5\n[enforced.options.scale]\nanomalous = true\n'
+        '[options."*"]\nnproc = 4\n[options.find_spots]\nfilter.d_min = 2.5\n'
+        "[enforced.options.scale]\nanomalous = true\n"
     )
     second.write_text(
         '[plugins]\ndeny = ["b"]\nallow = ["*"]\nprefer = {"step:merge" = "two"}\n[options.find_spots]\n"d_min" = 3\n'
@@ -204,7 +206,7 @@ def test_required_plugins(site: Site, requirement: str, ok: bool) -> None:
     if ok:
         plugins.check()
     else:
-        with pytest.raises(PluginError, match="site.toml"):
+        with pytest.raises(PluginError, match=r"site\.toml"):
             plugins.check()
 
 
@@ -215,5 +217,5 @@ def test_lock(site: Site, tmp_path: Path) -> None:
     policy = Policy(lock=path)
     site.plugins(policy).check()
     site.threshold("acme-two", "two")
-    with pytest.raises(PluginError, match="acme-two to nothing, but 1.2 is installed"):
+    with pytest.raises(PluginError, match=r"acme-two to nothing, but 1\.2 is installed"):
         site.plugins(policy).check()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from xtal.hooks import KINDS
 from xtal.plugins import default_plugins
 from xtal.testing import check_format, shared_dir

@@ -1,5 +1,6 @@
 import numpy as np
 from attrs import frozen
+
 from xtal.options import option
 
 

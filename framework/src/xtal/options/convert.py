@@ -43,9 +43,11 @@ def _multiple(text: str, kind: Any, spec: Spec, path: str) -> tuple[Any, ...] | 
     """What one of several assignments adds; None or nothing clears what was there (by returning None)."""
     if text.lower() in ("none", ""):
         return None
-    element = next(iter(get_args(next(iter(_members(kind, tuple)), tuple[str, ...]))), str)
-    one = _convert(text, element if get_origin(element) is tuple or element is str else tuple[element, ...], spec, path)
-    values = (one,) if get_origin(element) is tuple or element is str else one
+    lists = _members(kind, tuple)
+    element: Any = next(iter(get_args(lists[0])), str) if lists else str
+    whole = get_origin(element) is tuple or element is str
+    one = _convert(text, element if whole else lists[0], spec, path)
+    values = (one,) if whole else one
     complaint = spec.complaint(values)
     if complaint:
         raise OptionError(f"{path}={text} {complaint}.")

@@ -63,7 +63,7 @@ def record(
     installed: Mapping[str, str],
 ) -> dict[str, Any]:
     """The JSON object that goes with each output of a run."""
-    files = [
+    files: list[dict[str, Any]] = [
         {"role": role, "file": path.name, "digest": digest(path)}
         for role, paths in inputs.items()
         if role != "images"
