@@ -66,6 +66,7 @@ class CbfMiniImage:
 
         No goniometer and scan where there is no rotation in the header.
         """
+        self._check_size()
         header = Header(self._head[: self._binary.start].decode("latin-1"))
         if "12M" in header.detector and "PILATUS" in header.detector.upper():
             raise DataError(
@@ -88,6 +89,12 @@ class CbfMiniImage:
             np.array([header.epoch()]),
         )
         return beam, detector, Goniometer(), scan
+
+    def _check_size(self) -> None:
+        """A plain file that is shorter than its header says is found before its pixels are needed."""
+        packed = self.path.suffix in (".gz", ".bz2")
+        if not packed and self.path.stat().st_size < self._binary.start + self._binary.size:
+            raise DataError(f"The image {self.path} is truncated: pixels are missing.", advice="Copy it again.")
 
     def _panel(self, header: Header, beam: Beam) -> Panel:
         pixel = header.numbers("Pixel_size", 2)

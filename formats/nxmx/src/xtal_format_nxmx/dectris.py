@@ -77,5 +77,5 @@ def goniometer_and_scan(parts: Parts, n_frames: int) -> tuple[Goniometer, Scan]:
     if width < 0:
         start, width, axis = -start, -width, -axis + 0.0
     exposure = number(parts.detector, "frame_time", default=0.0)
-    times = np.full(n_frames, exposure)
-    return Goniometer(axis), Scan((1, n_frames), (tidy(start), tidy(width)), times, np.arange(n_frames) * exposure)
+    times, epochs = np.full(n_frames, exposure), exposure * np.arange(n_frames, dtype=np.float64)
+    return Goniometer(axis), Scan((1, n_frames), (tidy(start), tidy(width)), times, epochs)

@@ -71,7 +71,7 @@ def _opened(path: str) -> Any:
     try:
         return h5py.File(path, "r", locking=False)
     except OSError as error:
-        raise DataError(f"{path} is no HDF5 file that can be read, or is truncated.", advice="Copy it again.") from error
+        raise DataError(f"{path} is no HDF5 file, or is truncated.", advice="Copy it again.") from error
 
 
 def parts_of(file: str, name: str, first: int = 0) -> list[Part]:
@@ -96,11 +96,19 @@ def parts_of(file: str, name: str, first: int = 0) -> list[Part]:
         if not os.path.exists(where):
             raise missing(where, file)
         low, high = source.vspace.get_select_bounds()
-        begin = source.src_space.get_select_bounds()[0][0]
+        begin = _first_selected(source.src_space)
         n = int(high[0] - low[0] + 1)
         where, path = follow(where, "/" + source.dset_name.lstrip("/"))
-        found.append(Part(where, path, first + int(low[0]), n, int(begin)))
+        found.append(Part(where, path, first + int(low[0]), n, begin))
     return found
+
+
+def _first_selected(space: Any) -> int:
+    """First frame that a virtual dataset takes of its source; 0 where the space is not told."""
+    try:
+        return int(space.get_select_bounds()[0][0])
+    except (ValueError, RuntimeError):
+        return 0
 
 
 class Frames:

@@ -162,8 +162,8 @@ def goniometer_and_scan(parts: Parts, n_frames: int) -> tuple[Goniometer | None,
     else:
         goniometer = Goniometer.from_axes(vectors, angles, [a.name for a in axes], scan_axis)
     exposure = number(parts.detector, "frame_time", default=number(parts.detector, "count_time", default=0.0))
-    times = np.full(n_frames, exposure)
-    return goniometer, Scan((1, n_frames), (start, width), times, np.arange(n_frames) * exposure)
+    times = np.full(n_frames, exposure, dtype=np.float64)
+    return goniometer, Scan((1, n_frames), (start, width), times, exposure * np.arange(n_frames, dtype=np.float64))
 
 
 def _oscillation(file: Any, axis: Axis, n_frames: int) -> tuple[float, float]:

@@ -73,6 +73,7 @@ class SmvImage:
     def models(self) -> tuple[Beam, Detector, Goniometer | None, Scan | None]:
         """Models from the header; numbers that it lacks are NaN."""
         header = self.header
+        self._check_size()
         beam = beam_of(header.number("WAVELENGTH"))
         axis = np.array([1.0, 0.0, 0.0])
         if timepix.is_timepix(header):
@@ -89,6 +90,14 @@ class SmvImage:
             width, axis = -width, -axis + 0.0
         exposure = np.array([header.number("TIME", default=0.0)])
         return beam, detector, Goniometer(axis), Scan((1, 1), (start, width), exposure, np.array([header.epoch()]))
+
+    def _check_size(self) -> None:
+        """A plain file that is shorter than its header says is found before its pixels are needed."""
+        header, packed = self.header, self.path.suffix in (".gz", ".bz2")
+        slow, fast = header.shape
+        needed = header.needed("HEADER_BYTES") + slow * fast * header.stored.itemsize
+        if not packed and self.path.stat().st_size < needed:
+            raise DataError(f"The image {self.path} is truncated: pixels are missing.", advice="Copy it again.")
 
     def read(self, frame: int, out: Sequence[NDArray[Any]]) -> None:
         """Copy the pixels into ``out``, one array per panel."""

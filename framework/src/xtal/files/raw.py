@@ -18,7 +18,7 @@ _thread = threading.local()
 
 def _trouble(path: Path, error: Exception) -> DataError:
     if isinstance(error, FileNotFoundError):
-        return DataError(f"The image {path} does not exist.", advice="Check the path, or whether the images were moved.")
+        return DataError(f"The image {path} does not exist.", advice="Check the path; were the images moved?")
     if isinstance(error, OSError) and error.errno is not None:
         return DataError(f"The image {path} cannot be read: {error.strerror}.")
     return DataError(f"The compressed image {path} is truncated or damaged.", advice="Copy it again.")

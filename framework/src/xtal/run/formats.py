@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from xtal.errors import DataError, PluginError
 from xtal.files.raw import read_head
@@ -84,13 +83,12 @@ class Formats:
             what = "a full imgCIF image"
         elif head.startswith(b"###CBF"):
             what = "a CBF image without a header convention that is known"
-        broken = " ".join(self._broken)
-        installed = f"Installed formats: {', '.join(self._formats) or 'none'}."
+        installed = " ".join([f"Installed formats: {', '.join(self._formats) or 'none'}.", *self._broken])
         if what:
-            return DataError(f"{path} is {what}, which no installed format reads.", advice=f"{installed} {broken}".strip())
+            return DataError(f"{path} is {what}, which no installed format reads.", advice=installed)
         if not head:
             return DataError(f"{path} is empty.", advice="Copy it again.")
         return DataError(
             f"{path} is no image that an installed format knows.",
-            advice=f"Leave it out, or install a format that reads it. {installed} {broken}".strip(),
+            advice=f"Leave it out, or install a format that reads it. {installed}",
         )

@@ -105,7 +105,7 @@ class FrameReader:
             return z
         k = z - self.z0 if len(indices) == self.z1 - self.z0 else z
         if not 0 <= k < len(indices):
-            raise DataError(f"{self.images.template} has no frame for image {z + 1}: the experiment lists {len(indices)}.")
+            raise DataError(f"{self.images.template} lists no frame for image {z + 1}, only {len(indices)} frames.")
         return indices[k]
 
     def allocate(self) -> Arrays:
@@ -188,7 +188,7 @@ class FrameReader:
         out
             One bool array per panel to be filled; new ones if None.
         """
-        from xtal.run.mask_kernels import trusted_pixels
+        from xtal.run.kernels import trusted_pixels
 
         masks = self.allocate_masks() if out is None else list(out)
         for image, static, (low, high), mask in zip(images, self._static, self._limits, masks, strict=True):

@@ -93,7 +93,7 @@ def _change_beam_centre(detector: Detector, beam: Beam, options: DetectorGeometr
         raise OptionError("A beam centre needs two numbers, and with several panels the panel's number as the third.")
     if len(fast_slow) == 2 and len(detector) > 1:
         raise OptionError(
-            "The detector has several panels.", advice="Give the number of the panel as the third value of the beam centre."
+            "The detector has several panels.", advice="Give the panel's number as the third value of the beam centre."
         )
     index = int(fast_slow[2]) if len(fast_slow) == 3 else 0
     if not 0 <= index < len(detector):

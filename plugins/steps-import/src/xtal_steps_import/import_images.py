@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -48,9 +49,7 @@ def run(context: Context) -> None:
 def _find(context: Context, paths: list[Path], options: ImportOptions) -> list[Found]:
     """Scans among all images."""
     formats = Formats(context.plugins)
-    grouping = Grouping(
-        formats, options.input.tolerance, ignore_angles=options.geometry.scan.oscillation is not None
-    )
+    grouping = Grouping(formats, options.input.tolerance, ignore_angles=options.geometry.scan.oscillation is not None)
     found: list[Found] = []
     left: list[str] = []
     for series in collect(paths, options.input.template, options.input.directory):
@@ -75,7 +74,8 @@ def _find(context: Context, paths: list[Path], options: ImportOptions) -> list[F
 def _say_gaps(context: Context, series: Series) -> None:
     """Name the images that are missing between others."""
     runs = runs_of(list(series.files))
-    gaps = [f"{a[1] + 1}-{b[0] - 1}" if b[0] - a[1] > 2 else str(a[1] + 1) for a, b in zip(runs, runs[1:], strict=False)]
+    missing = [(a[1] + 1, b[0] - 1) for a, b in pairwise(runs)]
+    gaps = [str(low) if low == high else f"{low}-{high}" for low, high in missing]
     if gaps:
         shown = ", ".join(gaps[:10]) + (" ..." if len(gaps) > 10 else "")
         context.warn(f"{os.path.basename(series.template or '')}: images {shown} are missing; each part is a scan.")
@@ -215,8 +215,8 @@ def _check(context: Context, experiments: ExperimentList) -> None:
             )
         if e.beam.is_electron:
             context.print(
-                f"Wavelength {e.beam.wavelength:g} Å: electrons (unpolarised, no parallax). Their headers seldom hold the "
-                "rotation axis: check it, or give geometry.goniometer.axis=."
+                f"Wavelength {e.beam.wavelength:g} Å: electrons (unpolarised, no parallax). "
+                "Their headers seldom hold the rotation axis: check it, or give geometry.goniometer.axis=."
             )
 
 

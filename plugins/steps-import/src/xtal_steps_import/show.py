@@ -37,7 +37,7 @@ def show_experiments(context: Context, experiments: ExperimentList, options: Sho
             alike += 1
             continue
         seen.add(key)
-        context.table(f"Experiment {k}", ["", ""], experiment_rows(experiment))
+        context.table(f"Experiment {k}", ["model", "value"], experiment_rows(experiment))
         if len(experiment.detector) > 1:
             columns = ["panel", "name", "size (px)", "origin (mm)", "fast", "slow"]
             context.table("Panels", columns, [_panel_row(n, p) for n, p in enumerate(experiment.detector)])
@@ -83,7 +83,8 @@ def _beam_rows(beam: Beam) -> list[tuple[str, str]]:
 def _detector_rows(detector: Detector, beam: Beam) -> list[tuple[str, str]]:
     panel = detector[0]
     fast, slow = panel.image_size
-    rows = [("panels", f"{len(detector)} of {fast} x {slow} px of {panel.pixel_size[0]:g} x {panel.pixel_size[1]:g} mm")]
+    pixel = f"{panel.pixel_size[0]:g} x {panel.pixel_size[1]:g} mm"
+    rows = [("panels", f"{len(detector)} of {fast} x {slow} px of {pixel}")]
     low, high = panel.trusted_range
     rows.append(("trusted", f"{low:g} to {high:g} (inclusive), {len(panel.mask)} masked rectangles"))
     sensor = f"{panel.material or 'unknown'}, {panel.thickness:g} mm, mu {panel.mu:.5g}/mm"
@@ -138,14 +139,14 @@ def _goniometer_rows(goniometer: Goniometer) -> list[tuple[str, str]]:
             rows.append((f"axis {name}", f"{vector(axis)} {turns}"))
     for name, matrix in (("fixed", goniometer.fixed_rotation), ("setting", goniometer.setting_rotation)):
         if not np.allclose(matrix, np.eye(3)):
-            rows.append((f"{name} rotation", "; ".join(vector(row) for row in matrix)))
+            rows += [(f"{name} rotation" if not k else "", vector(row)) for k, row in enumerate(matrix)]
     return rows
 
 
 def _crystal_rows(crystal: Crystal) -> list[tuple[str, str]]:
     rows = [("unit cell", cell(crystal)), ("space group", crystal.space_group.xhm())]
-    rows.append(("U", "; ".join(vector(row) for row in crystal.U)))
-    rows.append(("B", "; ".join(vector(row) for row in crystal.B)))
+    for name, matrix in (("U", crystal.U), ("B", crystal.B)):
+        rows += [(name if not k else "", vector(row)) for k, row in enumerate(np.round(matrix, 9))]
     if crystal.A_at_scan_points is not None:
         rows.append(("crystal varies", f"{len(crystal.A_at_scan_points)} scan points"))
     if crystal.mosaicity_deg is not None:
@@ -213,6 +214,7 @@ def show_reflections(context: Context, table: ReflectionTable, options: ShowOpti
 
 
 def _column_rows(name: str, column: Any) -> list[list[str]]:
+    """A row per component of the column, so that wide columns fit a terminal."""
     if isinstance(column, Shoeboxes):
         n = np.diff(column.offsets)
         return [_row("shoebox (pixels)", n)] if len(n) else [["shoebox", "", "", ""]]
@@ -220,8 +222,9 @@ def _column_rows(name: str, column: Any) -> list[list[str]]:
     if not len(values) or values.dtype.kind not in "iufb":
         return [[name, "", "", ""]]
     values = values.reshape(len(values), -1)
-    parts = [_row(name, values[:, k])[1:] for k in range(values.shape[1])]
-    return [[name, *[", ".join(p[k] for p in parts) for k in range(3)]]]
+    if values.shape[1] == 1:
+        return [_row(name, values[:, 0])]
+    return [_row(f"{name} [{k}]", values[:, k]) for k in range(values.shape[1])]
 
 
 def _row(name: str, values: np.ndarray) -> list[str]:

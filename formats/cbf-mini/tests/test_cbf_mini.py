@@ -1,0 +1,206 @@
+"""miniCBF: decoder against a slow twin, header, damage."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from xtal.errors import DataError
+from xtal.files.raw import read_head
+from xtal_format_cbf_mini.header import MAGIC, Header
+from xtal_format_cbf_mini.kernels import decode_byte_offset
+from xtal_format_cbf_mini.source import CbfMini
+
+HEADER = """###CBF: VERSION 1.5
+data_x
+_array_data.header_convention "PILATUS_1.2"
+_array_data.header_contents
+;
+# Detector: {detector}
+# 2020-01-02T03:04:05.250
+# Pixel_size 172e-6 m x 172e-6 m
+# Silicon sensor, thickness 0.000320 m
+# Exposure_time 0.0990000 s
+# Exposure_period 0.1000000 s
+# Count_cutoff 1000 counts
+# Wavelength {wavelength} A
+# Detector_distance 0.2 m
+# Beam_xy (244.00, 203.50) pixels
+{rotation};
+
+_array_data.data
+;
+--CIF-BINARY-FORMAT-SECTION--
+Content-Type: application/octet-stream;
+     conversions="x-CBF_BYTE_OFFSET"
+X-Binary-Size: {size}
+X-Binary-Element-Type: "signed 32-bit integer"
+X-Binary-Number-of-Elements: {n}
+X-Binary-Size-Fastest-Dimension: {fast}
+X-Binary-Size-Second-Dimension: {slow}
+
+"""
+ROTATION = "# Start_angle 10.0 deg.\n# Angle_increment 0.5 deg.\n"
+
+
+def encode(values: np.ndarray) -> bytes:
+    """Byte-offset compression, slowly."""
+    out, before = bytearray(), 0
+    for value in map(int, values.ravel()):
+        step = value - before
+        before = value
+        if -127 <= step <= 127:
+            out += step.to_bytes(1, "little", signed=True)
+        elif -32767 <= step <= 32767:
+            out += b"\x80" + step.to_bytes(2, "little", signed=True)
+        else:
+            out += b"\x80\x00\x80" + step.to_bytes(4, "little", signed=True)
+    return bytes(out)
+
+
+def decode(data: bytes, n: int) -> list[int]:
+    """Slow twin of the kernel."""
+    out: list[int] = []
+    value = at = 0
+    for _ in range(n):
+        width, step = 1, -128
+        for width, escape in ((1, -128), (2, -32768), (4, None)):
+            if at + width > len(data):
+                return out
+            step = int.from_bytes(data[at : at + width], "little", signed=True)
+            at += width
+            if step != escape:
+                break
+        value += step
+        out.append(value)
+    return out
+
+
+def write(
+    path: Path, image: np.ndarray, *, rotation: str = ROTATION, detector: str = "PILATUS 200K", **more: str
+) -> Path:
+    data = encode(image)
+    slow, fast = image.shape
+    text = HEADER.format(
+        detector=detector, rotation=rotation, size=len(data), n=image.size, fast=fast, slow=slow,
+        wavelength=more.get("wavelength", "1.0"),
+    )  # fmt: skip
+    path.write_bytes(text.replace("\n", "\r\n").encode() + MAGIC + data + bytes(4095))
+    return path
+
+
+@pytest.fixture
+def image() -> np.ndarray:
+    values = np.random.default_rng(1).poisson(3.0, (407, 487)).astype(np.int32)
+    values[5, 5], values[6, 6], values[7, 7] = 900000, -2, 40000
+    return values
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(-(2**30), 2**30) | st.integers(-300, 300), max_size=60), st.integers(0, 12))
+def test_decoder_equals_its_slow_twin_also_on_cut_data(values: list[int], cut: int) -> None:
+    data = encode(np.array(values, dtype=np.int64))
+    data = data[: max(len(data) - cut, 0)]
+    out = np.zeros(len(values), np.int32)
+    done = decode_byte_offset(np.frombuffer(data, np.uint8), out)
+    assert out[:done].tolist() == decode(data, len(values))
+
+
+def test_models_and_pixels(tmp_path: Path, image: np.ndarray) -> None:
+    source = CbfMini().open(write(tmp_path / "a_0001.cbf", image))
+    beam, detector, goniometer, scan = source.models()
+    panel = detector[0]
+    assert (beam.wavelength, beam.probe, panel.distance) == (1.0, "x-ray", 200.0)
+    assert panel.trusted_range == (0.0, 999.0)
+    assert panel.mask == [(0, 195, 487, 212)]
+    assert (panel.thickness, panel.material, panel.parallax) == (0.32, "Si", True)
+    assert panel.mu == pytest.approx(4.20799, rel=1e-5)
+    assert goniometer is not None
+    assert scan is not None
+    assert scan.oscillation_deg == (10.0, 0.5)
+    assert scan.exposure_times is not None
+    assert scan.exposure_times[0] == 0.1
+    out = [np.empty(shape, source.dtype) for shape in source.shapes]
+    source.read(0, out)
+    np.testing.assert_array_equal(out[0], image)
+
+
+@pytest.mark.parametrize(("suffix", "pack"), [(".gz", gzip.compress), (".bz2", bz2.compress)])
+def test_compressed_files_are_read_alike_and_damage_is_named(tmp_path: Path, image: np.ndarray, suffix, pack) -> None:
+    content = write(tmp_path / "plain.cbf", image).read_bytes()
+    path = tmp_path / f"a_0001.cbf{suffix}"
+    path.write_bytes(pack(content))
+    source = CbfMini().open(path)
+    assert CbfMini().sniff(read_head(path), path) == 5
+    out = [np.empty(shape, source.dtype) for shape in source.shapes]
+    source.read(0, out)
+    np.testing.assert_array_equal(out[0], image)
+    path.write_bytes(pack(content)[:-2000])
+    with pytest.raises(DataError, match="a_0001"):
+        CbfMini().open(path).read(0, out)
+
+
+def test_truncated_and_foreign_sizes_are_named(tmp_path: Path, image: np.ndarray) -> None:
+    path = write(tmp_path / "a_0001.cbf", image)
+    content = path.read_bytes()
+    out = [np.empty(image.shape, np.int32)]
+    for keep in (len(content) // 2, 400, 0):
+        path.write_bytes(content[:keep])
+        with pytest.raises(DataError, match="a_0001"):
+            CbfMini().open(path).read(0, out)
+    write(path, image[:100])
+    with pytest.raises(DataError, match="a_0001"):
+        CbfMini().open(path).read(0, out)
+    path.unlink()
+    with pytest.raises(DataError, match="does not exist"):
+        CbfMini().open(path).read(0, out)
+
+
+def test_a_header_that_claims_more_pixels_than_bytes_allocates_nothing(tmp_path: Path, image: np.ndarray) -> None:
+    path = write(tmp_path / "a_0001.cbf", image)
+    content = path.read_bytes().replace(b"Fastest-Dimension: 487", b"Fastest-Dimension: 487000000")
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="claims"):
+        CbfMini().open(path).shapes  # noqa: B018
+
+
+def test_headers_without_rotation_or_numbers(tmp_path: Path, image: np.ndarray) -> None:
+    """No angles: a still. A missing number is NaN, for the step import to ask for."""
+    source = CbfMini().open(write(tmp_path / "a.cbf", image, rotation=""))
+    assert source.models()[2:] == (None, None)
+    content = (tmp_path / "a.cbf").read_bytes().replace(b"# Wavelength", b"# Wvlngth")
+    (tmp_path / "a.cbf").write_bytes(content)
+    assert np.isnan(CbfMini().open(tmp_path / "a.cbf").models()[0].wavelength)
+
+
+def test_electrons_are_unpolarised_and_need_no_parallax(tmp_path: Path, image: np.ndarray) -> None:
+    source = CbfMini().open(write(tmp_path / "a.cbf", image, detector="TIMEPIX", wavelength="0.0251"))
+    beam, detector, _, _ = source.models()
+    assert (beam.probe, beam.polarization_fraction) == ("electron", 0.5)
+    assert (detector[0].parallax, detector[0].mu, detector[0].mask) == (False, 0.0, [])
+
+
+def test_time_stamps() -> None:
+    assert Header("# 2007/Oct/22 15:32:16.289\r\n").epoch() == 1193067136.289
+    assert Header("# 2019-02-14T14:25:57\n").epoch() == 1550154357.0
+    assert Header("# no time\n").epoch() == 0.0
+
+
+def test_full_imgcif_is_left_to_others(tmp_path: Path) -> None:
+    head = b'###CBF: VERSION 1.5\n_array_data.header_convention "PILATUS_1.2"\n_diffrn.id X\n'
+    assert CbfMini().sniff(head, tmp_path / "x.cbf") == 0
+
+
+def test_the_curved_detector_is_refused_by_name(tmp_path: Path, image: np.ndarray) -> None:
+    with pytest.raises(DataError, match="12M"):
+        CbfMini().open(write(tmp_path / "a.cbf", image, detector="PILATUS 12M, S/N 120-0100")).models()
+
+
+def test_conformance(conformance, tmp_path: Path, image: np.ndarray) -> None:
+    conformance("format", "cbf_mini", sample=write(tmp_path / "a_0001.cbf", image))

@@ -1,0 +1,99 @@
+"""SMV: dialects, byte orders, damage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from xtal.errors import DataError
+from xtal_format_smv.source import Smv
+
+IMAGE = np.random.default_rng(2).integers(0, 65535, (516, 516)).astype(np.uint16)
+
+
+def write(path: Path, image: np.ndarray = IMAGE, order: str = "little_endian", **keys: object) -> Path:
+    values = {
+        "HEADER_BYTES": "  512", "DIM": 2, "BYTE_ORDER": order, "TYPE": "unsigned_short", "SIZE1": image.shape[1],
+        "SIZE2": image.shape[0], "PIXEL_SIZE": 0.1, "DISTANCE": 100.0, "WAVELENGTH": 1.0, "OSC_START": 5.0,
+        "OSC_RANGE": 0.5, "TIME": 2.0, "BEAM_CENTER_X": 20.0, "BEAM_CENTER_Y": 30.0,
+        "DATE": "Sat Dec 14 10:17:53 2002", **keys,
+    }  # fmt: skip
+    text = "{\n" + "".join(f"{k}={v};\n" for k, v in values.items() if v is not None) + "}\n"
+    stored = image.astype(">u2" if order == "big_endian" else "<u2")
+    path.write_bytes(text.encode().ljust(512) + stored.tobytes())
+    return path
+
+
+def read(path: Path) -> list[np.ndarray]:
+    source = Smv().open(path)
+    out = [np.empty(shape, source.dtype) for shape in source.shapes]
+    source.read(0, out)
+    return out
+
+
+@pytest.mark.parametrize("order", ["little_endian", "big_endian"])
+def test_adsc_of_both_byte_orders(tmp_path: Path, order: str) -> None:
+    path = write(tmp_path / "a_001.img", order=order)
+    np.testing.assert_array_equal(read(path)[0], IMAGE)
+    beam, detector, goniometer, scan = Smv().open(path).models()
+    assert beam.polarization_fraction == 0.999
+    np.testing.assert_allclose(detector[0].origin, (-30.0, 20.0, -100.0))
+    assert goniometer is not None
+    assert goniometer.axis.tolist() == [1.0, 0.0, 0.0]
+    assert scan is not None
+    assert (scan.oscillation_deg, scan.epochs[0]) == ((5.0, 0.5), 1039861073.0)
+
+
+def test_a_negative_rotation_turns_the_axis(tmp_path: Path) -> None:
+    _, _, goniometer, scan = Smv().open(write(tmp_path / "a_001.img", OSC_RANGE=-0.5)).models()
+    assert goniometer is not None
+    assert goniometer.axis.tolist() == [-1.0, 0.0, 0.0]
+    assert scan is not None
+    assert scan.oscillation_deg == (5.0, 0.5)
+
+
+def test_timepix_of_516_has_its_cross_masked(tmp_path: Path) -> None:
+    path = write(tmp_path / "a_001.img", BEAMLINE="TIMEPIX_SU", WAVELENGTH=0.0251, PIXEL_SIZE=0.055)
+    beam, detector, _, _ = Smv().open(path).models()
+    assert beam.is_electron
+    assert detector[0].mask == [(255, 0, 261, 516), (0, 255, 516, 261)]
+
+
+def test_timepix_of_512_is_four_panels_without_edge_pixels(tmp_path: Path) -> None:
+    image = IMAGE[:512, :512]
+    path = write(tmp_path / "a_001.img", image, BEAMLINE="TimePix_SU", WAVELENGTH=0.0251, PIXEL_SIZE=0.055)
+    panels = read(path)
+    assert [p.shape for p in panels] == [(254, 254)] * 4
+    np.testing.assert_array_equal(panels[1], image[1:255, 257:511])
+    np.testing.assert_array_equal(panels[2], image[257:511, 1:255])
+    detector = Smv().open(path).models()[1]
+    # between the chips lie two pixels of three times the width
+    assert detector[1].origin[0] - detector[0].origin[0] == pytest.approx((254 + 2 * 3) * 0.055)
+
+
+def test_damage_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "a_001.img")
+    content = path.read_bytes()
+    out = [np.empty(IMAGE.shape, np.uint16)]
+    for keep in (len(content) // 2, 20):
+        path.write_bytes(content[:keep])
+        with pytest.raises(DataError, match="a_001"):
+            Smv().open(path).read(0, out)
+
+
+def test_missing_numbers_are_nan_and_missing_angles_make_a_still(tmp_path: Path) -> None:
+    path = write(tmp_path / "a_001.img", WAVELENGTH=None, OSC_RANGE=None)
+    beam, _, goniometer, scan = Smv().open(path).models()
+    assert np.isnan(beam.wavelength)
+    assert (goniometer, scan) == (None, None)
+
+
+def test_foreign_headers_are_not_claimed(tmp_path: Path) -> None:
+    for head in (b"OD SAPPHIRE  3.0\r\nCOMPRESSION=TY1", b"{\nHEADER_BYTES=4096;\nDTREK_DATE_TIME=now;\n"):
+        assert Smv().sniff(head, tmp_path / "x.img") == 0
+
+
+def test_conformance(conformance, tmp_path: Path) -> None:
+    conformance("format", "smv", sample=write(tmp_path / "a_001.img"))

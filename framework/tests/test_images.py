@@ -1,0 +1,192 @@
+"""Frames and masks of an experiment: templates, containers, stills, damage, threads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from xtal.errors import DataError, PluginError
+from xtal.models import Experiment, Images, Scan
+from xtal.run.formats import Formats
+from xtal.run.images import file_of_template, open_images, read_mask
+from xtal.run.kernels import trusted_pixels
+from xtal.testing.data import tiny_experiment
+
+SHAPE = (100, 120)
+
+
+class Source:
+    """Frames of a toy format: a header line, then uint16 frames."""
+
+    dtype = np.dtype(np.uint16)
+    shapes: Sequence[tuple[int, int]] = [SHAPE]
+
+    def __init__(self, path: Path) -> None:
+        if not path.exists():
+            raise DataError(f"The image {path} does not exist.")
+        self.path = path
+        self.n_frames = (path.stat().st_size - 4) // (2 * SHAPE[0] * SHAPE[1])
+
+    def read(self, frame: int, out: Sequence[np.ndarray]) -> None:
+        size = SHAPE[0] * SHAPE[1]
+        out[0][:] = np.fromfile(self.path, np.uint16, size, offset=4 + 2 * size * frame).reshape(SHAPE)
+
+    def masks(self) -> list[np.ndarray]:
+        mask = np.ones(SHAPE, dtype=bool)
+        mask[1, 1] = False
+        return [mask]
+
+    def frame_mask(self, frame: int) -> list[np.ndarray] | None:
+        mask = np.ones(SHAPE, dtype=bool)
+        mask[frame, 0] = False
+        return [mask]
+
+    def close(self) -> None: ...
+
+
+class Toy:
+    def __init__(self, claim: int = 3) -> None:
+        self.claim = claim
+
+    def sniff(self, head: bytes, path: Path) -> int:
+        return self.claim if head.startswith(b"TOYS") else 0
+
+    def open(self, path: Path) -> Source:
+        return Source(path)
+
+
+def formats(**known: Any) -> Formats:
+    made = Formats.__new__(Formats)
+    made._formats, made._broken = known or {"toy": Toy()}, []
+    return made
+
+
+def frame(z: int) -> np.ndarray:
+    return (np.arange(SHAPE[0] * SHAPE[1], dtype=np.uint16).reshape(SHAPE) % 100 + z).astype(np.uint16)
+
+
+def write(path: Path, *frames: np.ndarray) -> Path:
+    path.write_bytes(b"TOYS" + b"".join(f.tobytes() for f in frames))
+    return path
+
+
+def experiment(images: Images, first: int = 1, n: int = 4) -> Experiment:
+    e = tiny_experiment(n)
+    e.scan = Scan((first, first + n - 1), (0.0, 0.5))
+    e.images = images
+    return e
+
+
+def test_a_template_reads_each_file_when_it_is_needed(tmp_path: Path) -> None:
+    for z in range(4, 8):
+        write(tmp_path / f"a_{z + 1:03}.toy", frame(z))
+    e = experiment(Images(str(tmp_path / "a_###.toy")), first=5)
+    with open_images(e, formats()) as reader:
+        out = reader.allocate()
+        for z in (7, 4):
+            assert reader.read(z, out)[0] is out[0]
+            np.testing.assert_array_equal(out[0], frame(z))
+        (tmp_path / "a_006.toy").unlink()
+        with pytest.raises(DataError, match=r"a_006\.toy"):
+            reader.read(5, out)
+
+
+def test_a_container_reads_the_frames_that_are_listed(tmp_path: Path) -> None:
+    path = write(tmp_path / "all.toy", *(frame(z) for z in range(6)))
+    whole = open_images(experiment(Images(str(path), indices=[0, 1, 2, 3, 4, 5]), n=6), formats())
+    part = open_images(experiment(Images(str(path), indices=[4, 5]), first=5, n=2), formats())
+    shared = open_images(experiment(Images(str(path), indices=[0, 1, 2, 3, 4, 5]), first=5, n=2), formats())
+    for reader in (whole, part, shared):
+        np.testing.assert_array_equal(reader.read(5)[0], frame(5))
+    still = experiment(Images(paths=[str(path)], indices=[3]))
+    still.scan = None
+    np.testing.assert_array_equal(open_images(still, formats()).read(0)[0], frame(3))
+
+
+def test_masks_join_range_rectangles_format_file_and_frame(tmp_path: Path) -> None:
+    path = write(tmp_path / "all.toy", *(frame(z) for z in range(4)))
+    own = np.ones(SHAPE, dtype=bool)
+    own[50, 60] = False
+    np.save(tmp_path / "mask.npy", own)
+    e = experiment(Images(str(path), indices=[0, 1, 2, 3], mask=str(tmp_path / "mask.npy")))
+    e.detector[0].trusted_range = (3.0, 90.0)
+    e.detector[0].mask = [(10, 0, 12, 100)]
+    reader = open_images(e, formats())
+    image = reader.read(2)
+    expected = own & (image[0] >= 3) & (image[0] <= 90)
+    expected[1, 1] = expected[2, 0] = False
+    expected[:, 10:12] = False
+    np.testing.assert_array_equal(reader.mask(2, image)[0], expected)
+    assert not reader.static_mask()[0][50, 60]
+    assert reader.static_mask()[0][2, 0]
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "uint32", "int32"])
+def test_mask_kernel_equals_numpy(dtype: str) -> None:
+    rng = np.random.default_rng(1)
+    image = rng.integers(0, 20, 1000).astype(dtype)
+    static = rng.random(1000) < 0.7
+    out = np.empty(1000, dtype=bool)
+    trusted_pixels(image, static, np.dtype(dtype).type(2), np.dtype(dtype).type(11), out)
+    np.testing.assert_array_equal(out, static & (image >= 2) & (image <= 11))
+
+
+def test_marks_above_all_counts_are_bad_whatever_the_trusted_range(tmp_path: Path) -> None:
+    image = frame(0)
+    image[5, 5] = 65534
+    path = write(tmp_path / "all.toy", image, image)
+    e = experiment(Images(str(path), indices=[0, 1]), n=2)
+    e.detector[0].trusted_range = (-1e9, 1e9)
+    reader = open_images(e, formats())
+    reader._first.value_limit = 65533  # type: ignore[attr-defined]
+    assert not reader.mask(0, reader.read(0))[0][5, 5]
+
+
+def test_threads_read_alike(tmp_path: Path) -> None:
+    path = write(tmp_path / "all.toy", *(frame(z) for z in range(20)))
+    reader = open_images(experiment(Images(str(path), indices=list(range(20))), n=20), formats())
+    with ThreadPoolExecutor(4) as pool:
+        for z, got in enumerate(pool.map(lambda z: reader.read(z)[0], range(20))):
+            np.testing.assert_array_equal(got, frame(z))
+
+
+def test_templates() -> None:
+    assert file_of_template("/a#b/x_####.cbf", 12) == Path("/a#b/x_0012.cbf")
+    assert file_of_template("/a/x.h5", 12) == Path("/a/x.h5")
+
+
+def test_a_detector_of_another_size_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "all.toy", frame(0), frame(1))
+    e = experiment(Images(str(path), indices=[0, 1]), n=2)
+    e.detector[0].image_size = (60, 60)
+    with pytest.raises(DataError, match=r"all\.toy"):
+        open_images(e, formats())
+
+
+def test_masks_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "m.npy", np.ones((3, 3), dtype=bool))
+    with pytest.raises(DataError, match="does not fit"):
+        read_mask(tmp_path / "m.npy", [SHAPE])
+    (tmp_path / "m.npy").write_bytes(b"\x80\x04pickle")
+    with pytest.raises(DataError, match="cannot be read"):
+        read_mask(tmp_path / "m.npy", [SHAPE])
+    np.savez(tmp_path / "m.npz", p10=np.zeros((2, 2), bool), p9=np.ones((2, 2), bool))
+    assert read_mask(tmp_path / "m.npz", [(2, 2), (2, 2)])[0].all()
+
+
+def test_the_most_specific_claim_wins_and_a_tie_names_both(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.toy", frame(0))
+    assert formats(a=Toy(3), b=Toy(5)).recognise(path)[0] == "b"
+    with pytest.raises(PluginError, match="a and b"):
+        formats(a=Toy(3), b=Toy(3)).recognise(path)
+    (tmp_path / "text").write_text("nothing")
+    with pytest.raises(DataError, match="is no image"):
+        formats().recognise(tmp_path / "text")
+    (tmp_path / "empty").touch()
+    with pytest.raises(DataError, match="is empty"):
+        formats().recognise(tmp_path / "empty")

@@ -1,0 +1,187 @@
+"""The step import: grouping, geometry, what it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from xtal.errors import DataError, OptionError
+from xtal.files import read_experiments
+from xtal.models import ExperimentList
+from xtal_steps_import.collect import parse_name, runs_of
+
+SIZE = 64
+
+
+def smv(path: Path, start: float, width: float = 0.5, **keys: object) -> Path:
+    """A small SMV image."""
+    values = {
+        "HEADER_BYTES": 512, "DIM": 2, "BYTE_ORDER": "little_endian", "TYPE": "unsigned_short", "SIZE1": SIZE,
+        "SIZE2": SIZE, "PIXEL_SIZE": 0.1, "DISTANCE": 100.0, "WAVELENGTH": 1.0, "OSC_START": start,
+        "OSC_RANGE": width, "TIME": 2.0, "BEAM_CENTER_X": 3.0, "BEAM_CENTER_Y": 2.0, **keys,
+    }  # fmt: skip
+    text = "{\n" + "".join(f"{k}={v};\n" for k, v in values.items() if v is not None) + "}\n"
+    path.write_bytes(text.encode().ljust(512) + bytes(2 * SIZE * SIZE))
+    return path
+
+
+@pytest.fixture
+def scan(tmp_path: Path) -> Path:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for k in range(1, 21):
+        smv(folder / f"a_{k:04}.img", 10.0 + 0.5 * (k - 1))
+    return folder
+
+
+@pytest.fixture
+def imported(run_step: Any) -> Any:
+    """Run import and read what it wrote."""
+
+    def call(*words: object) -> ExperimentList:
+        return read_experiments(run_step("import", *map(str, words)).outputs["experiments"])
+
+    return call
+
+
+@pytest.mark.parametrize("how", ["folder", "template", "option", "glob", "files"])
+def test_every_way_to_name_a_scan(imported: Any, scan: Path, how: str) -> None:
+    words = {
+        "folder": [scan],
+        "template": [scan / "a_####.img"],
+        "option": [f"template={scan / 'a_####.img'}", scan / "a_0001.img"],
+        "glob": [scan / "a_*.img"],
+        "files": sorted(scan.iterdir(), reverse=True),
+    }[how]
+    (e,) = imported(*words)
+    assert e.images.template == str(scan / "a_####.img")
+    assert e.scan.image_range == (1, 20)
+    assert e.scan.oscillation_deg == (10.0, 0.5)
+
+
+def test_identifiers_are_the_same_each_time_and_differ_between_scans(imported: Any, scan: Path) -> None:
+    (first,) = imported(scan)
+    (again,) = imported(scan)
+    (other,) = imported(scan, "image_range=1,10")
+    assert first.identifier == again.identifier != other.identifier
+    assert len(first.identifier) == 36
+
+
+def test_gaps_and_changed_headers_split(imported: Any, scan: Path) -> None:
+    (scan / "a_0008.img").unlink()
+    for k in range(15, 21):
+        smv(scan / f"a_{k:04}.img", 10.0 + 0.5 * (k - 1), DISTANCE=120.0)
+    found = imported(scan)
+    assert [e.scan.image_range for e in found] == [(1, 7), (9, 14), (15, 20)]
+    assert found[0].detector is found[1].detector
+    assert found[2].detector is not found[0].detector
+    assert found[1].scan.oscillation_deg[0] == 14.0
+    with pytest.raises(DataError, match="3 scans"):
+        imported(scan, "allow_multiple_sequences=False")
+
+
+def test_a_jump_of_the_angle_splits(imported: Any, scan: Path) -> None:
+    for k in range(11, 21):
+        smv(scan / f"a_{k:04}.img", 90.0 + 0.5 * (k - 1))
+    assert [e.scan.image_range for e in imported(scan)] == [(1, 10), (11, 20)]
+    (e,) = imported(scan, "oscillation=0,0.25")
+    assert (e.scan.image_range, e.scan.oscillation_deg) == ((1, 20), (0.0, 0.25))
+
+
+def test_no_rotation_makes_stills(imported: Any, scan: Path) -> None:
+    found = imported(scan, "oscillation=0,0")
+    assert len(found) == 20
+    assert all(e.is_still and e.detector is found[0].detector for e in found)
+    assert found[4].images.paths == [str(scan / "a_0005.img")]
+    assert len({e.identifier for e in found}) == 20
+
+
+def test_geometry_of_the_user(imported: Any, scan: Path) -> None:
+    (e,) = imported(
+        scan, "geometry.beam.wavelength=1.2", "distance=150", "fast_slow_beam_centre=30,20", "axis=0,1,0",
+        "invert_rotation_axis=True", "image_range=5,8", "panel.gain=2.5",
+    )  # fmt: skip
+    assert e.beam.wavelength == 1.2
+    np.testing.assert_allclose(e.detector[0].origin, (-3.0, 2.0, -150.0))
+    np.testing.assert_allclose(e.goniometer.axis, (0.0, -1.0, 0.0))
+    assert (e.scan.image_range, e.scan.oscillation_deg) == ((5, 8), (12.0, 0.5))
+    assert e.detector[0].gain == 2.5
+
+
+@pytest.mark.parametrize("word", ["mosflm_beam_centre=2.0,3.0", "slow_fast_beam_centre=20,30"])
+def test_other_ways_to_give_the_beam_centre(imported: Any, scan: Path, word: str) -> None:
+    (e,) = imported(scan, word)
+    np.testing.assert_allclose(e.detector[0].origin, (-3.0, 2.0, -100.0))
+
+
+def test_two_beam_centres_are_one_too_many(imported: Any, scan: Path) -> None:
+    with pytest.raises(OptionError, match="beam centre"):
+        imported(scan, "mosflm_beam_centre=2,3", "fast_slow_beam_centre=1,2")
+
+
+def test_missing_numbers_are_asked_for_and_can_be_given(imported: Any, tmp_path: Path) -> None:
+    path = smv(tmp_path / "a_0001.img", 0.0, WAVELENGTH=None, DISTANCE=None, BEAM_CENTER_X=None)
+    with pytest.raises(DataError, match=r"wavelength and distance and beam centre.*geometry.detector.distance="):
+        imported(path)
+    (e,) = imported(path, "geometry.beam.wavelength=0.0251", "distance=500", "fast_slow_beam_centre=30,20")
+    np.testing.assert_allclose(e.detector[0].origin, (-3.0, 2.0, -500.0))
+    assert (e.beam.polarization_fraction, e.beam.is_electron) == (0.5, True)
+
+
+def test_other_files_are_errors_when_named_and_left_out_in_folders(imported: Any, scan: Path) -> None:
+    (scan / "notes.dat").write_text("no image")
+    assert len(imported(scan)) == 1
+    with pytest.raises(DataError, match=r"notes\.dat is no image"):
+        imported(scan / "notes.dat", scan / "a_0001.img")
+    assert len(imported(scan / "notes.dat", scan / "a_0001.img", "ignore_unhandled=True")) == 1
+
+
+def test_truncated_and_empty_images_are_named(imported: Any, scan: Path) -> None:
+    path = scan / "a_0020.img"
+    content = path.read_bytes()
+    path.write_bytes(content[:3000])
+    with pytest.raises(DataError, match=r"a_0020\.img is truncated"):
+        imported(scan / "a_####.img")
+    (scan / "a_0007.img").write_bytes(b"")
+    with pytest.raises(DataError, match=r"a_0007\.img is empty"):
+        imported(scan / "a_####.img")
+
+
+def test_ranges_that_are_not_there(imported: Any, scan: Path) -> None:
+    with pytest.raises(DataError, match=r"no image 30.*1-20"):
+        imported(scan, "image_range=5,30")
+    with pytest.raises(DataError, match="No image fits"):
+        imported(scan / "a_###.img")
+
+
+def test_a_mask_file_is_checked_and_kept(imported: Any, scan: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "mask.npy", np.ones((SIZE, SIZE), dtype=bool))
+    (e,) = imported(scan, f"mask={tmp_path / 'mask.npy'}")
+    assert e.images.mask == str(tmp_path / "mask.npy")
+
+
+def test_a_list_is_imported_again_with_other_geometry(imported: Any, scan: Path) -> None:
+    (first,) = imported(scan)
+    (e,) = imported("imported.expt", "distance=110")
+    assert e.detector[0].distance == pytest.approx(110.0)
+    assert e.scan.image_range == first.scan.image_range
+
+
+def test_names() -> None:
+    assert parse_name("/x/00001.img.bz2").template == "/x/#####.img.bz2"
+    assert parse_name("/x/a_2_0007.cbf.gz").template == "/x/a_2_####.cbf.gz"
+    assert parse_name("/x/name.0026").number == 26
+    assert parse_name("/x/plain.img").template is None
+    assert runs_of([1, 2, 3, 7, 9, 10]) == [(1, 3), (7, 7), (9, 10)]
+
+
+def test_show_prints_models_and_columns(run_step: Any, scan: Path) -> None:
+    run_step("import", scan)
+    run_step("show", "imported.expt")
+    text = Path("xtal.show.log").read_text()
+    for word in ("wavelength", "100.0000 mm", "a_####.img", "20.000, 30.000 px", "10° to 20°"):
+        assert word in text
+    assert max(map(len, text.splitlines())) < 140
