@@ -1,4 +1,4 @@
-"""Steps of the geometry of diffraction (manifest)."""
+"""Steps of geometry: index, refine, predict (manifest)."""
 
 from __future__ import annotations
 
@@ -11,12 +11,31 @@ def xtal_steps() -> list[Step]:
     return [
         Step(
             name="index",
-            summary="Find the lattice and its orientation, give spots their indices, refine the geometry",
+            summary="Find lattices and give the spots their indices",
             factory="xtal_steps_geometry.index:run",
             options="xtal_steps_geometry.index_options:IndexOptions",
-            reference="Sauter et al. (2004), J. Appl. Cryst. 37, 399",
+            reference="Steller et al. (1997), J. Appl. Cryst. 30, 1036",
             order=30,
             inputs=("experiments", "reflections"),
             outputs={"experiments": "indexed.expt", "reflections": "indexed.refl"},
-        )
+        ),
+        Step(
+            name="refine",
+            summary="Refine beam, detector and crystals; choose the Bravais lattice",
+            factory="xtal_steps_geometry.refine:run",
+            options="xtal_steps_geometry.refine_options:RefineOptions",
+            reference="Waterman et al. (2016), Acta Cryst. D72, 558",
+            order=40,
+            inputs=("experiments", "reflections"),
+            outputs={"experiments": "refined.expt", "reflections": "refined.refl"},
+        ),
+        Step(
+            name="predict",
+            summary="List every reflection that the models put on the detector",
+            factory="xtal_steps_geometry.predict:run",
+            options="xtal_steps_geometry.predict_options:PredictOptions",
+            order=45,
+            inputs=("experiments",),
+            outputs={"reflections": "predicted.refl"},
+        ),
     ]

@@ -1,0 +1,130 @@
+"""The step refine."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+
+from xtal.models import ExperimentList
+from xtal.physics.lattice import describe_cell
+from xtal.physics.refinement import RefinementResult, RefinementSettings, refine
+from xtal.run import Context
+from xtal.table import ReflectionTable
+from xtal.units import DEG
+from xtal_steps_geometry.lattice_choice import apply_lattice
+from xtal_steps_geometry.refine_options import ParameterisationOptions
+
+MIN_SCAN_DEG = 3.0
+MIN_REFLECTIONS = 300
+CELL_VARIES_FROM_DEG = 45.0
+
+
+def run(context: Context) -> None:
+    """Choose the lattice, refine all models, write them."""
+    experiments, table = copy.deepcopy(context.experiments), context.reflections.copy()
+    lattice = apply_lattice(context, experiments, table)
+    settings = settings_of(context, experiments, table)
+    result = refine(experiments, table, settings)
+    for warning in result.warnings:
+        context.warn(warning)
+    report(context, result)
+    context.write_experiments(result.experiments)
+    context.write_reflections(result.table)
+    summarise(context, result, lattice)
+
+
+def fixed(names: tuple[str, ...] | str) -> tuple[str, ...]:
+    """Names of things to fix, without the word none."""
+    names = (names,) if isinstance(names, str) else names
+    return tuple(n for n in names if n not in ("none", "auto"))
+
+
+def settings_of(context: Context, experiments: ExperimentList, table: ReflectionTable) -> RefinementSettings:
+    """Settings of the refinement from the step's options and the data."""
+    options = context.options.refinement
+    par: ParameterisationOptions = options.parameterisation
+    detector_fix = fixed(par.detector.fix)
+    if par.detector.fix == "auto" and any(e.beam.is_electron for e in experiments):
+        detector_fix = ("distance",)
+        context.print(
+            "The beam is of electrons: the detector's distance and tilts are held fixed, because at such a short "
+            "wavelength they cannot be told from the cell. detector.fix=none frees them."
+        )
+    varying = par.scan_varying if par.scan_varying != "auto" else may_vary(experiments, table)
+    if par.scan_varying == "auto" and not varying:
+        context.print("Crystals are kept static: the scans are short or reflections few.")
+    widths = [scan_width(e) for e in experiments]
+    static_cell = par.crystal.unit_cell.force_static
+    if static_cell == "auto":
+        static_cell = max(widths) < CELL_VARIES_FROM_DEG
+    algorithm = options.reflections.outlier.algorithm
+    return RefinementSettings(
+        beam_fix=fixed(par.beam.fix),
+        crystal_fix=fixed(par.crystal.fix),
+        detector_fix=detector_fix,
+        goniometer_fix=fixed(par.goniometer.fix),
+        hierarchy_level=par.detector.hierarchy_level,
+        scan_varying=bool(varying),
+        varying_cell=not static_cell,
+        varying_orientation=par.crystal.orientation.force_static is not True,
+        interval_deg=par.interval_width_degrees,
+        outlier_algorithm="robust" if algorithm == "auto" else algorithm,
+        outlier_probability=options.reflections.outlier.probability,
+        weights=options.reflections.weights,
+        max_iterations=options.refinery.max_iterations,
+        macrocycles=context.options.n_static_macrocycles,
+        max_reflections=options.reflections.maximum_sample_size,
+        close_to_spindle_cutoff=options.reflections.close_to_spindle_cutoff,
+        scan_margin_deg=options.reflections.scan_margin,
+        min_per_parameter=par.auto_reduction.min_nref_per_parameter,
+    )
+
+
+def scan_width(experiment: object) -> float:
+    """Degrees of a scan; 0 for a still."""
+    scan = getattr(experiment, "scan", None)
+    return 0.0 if scan is None else float(abs(scan.n_images * scan.oscillation_deg[1]))
+
+
+def may_vary(experiments: ExperimentList, table: ReflectionTable) -> bool:
+    """Whether every scan is wide enough and rich enough for a crystal that varies."""
+    counts = np.bincount(np.maximum(np.asarray(table["id"]), -1) + 1, minlength=len(experiments) + 1)[1:]
+    return all(
+        not e.is_still and scan_width(e) >= MIN_SCAN_DEG and n >= MIN_REFLECTIONS
+        for e, n in zip(experiments, counts, strict=False)
+    )
+
+
+def report(context: Context, result: RefinementResult) -> None:
+    """Tables of the macrocycles and of the experiments."""
+    rows = []
+    for cycle in result.history:
+        x, y, phi = cycle.rmsd_after
+        rows.append((
+            cycle.name, cycle.n_reflections, cycle.n_outliers, cycle.n_parameters, cycle.n_iterations,
+            f"{x:.5f}", f"{y:.5f}", f"{phi / DEG:.5f}", f"{cycle.chi2:.3f}", cycle.reason,
+        ))  # fmt: skip
+    columns = ["macrocycle", "spots", "outliers", "parameters", "steps"]
+    columns += ["rmsd x (mm)", "y (mm)", "phi (°)", "chi²", "ended by"]
+    context.table("Refinement", columns, rows)
+    each = [
+        (k, n, *(f"{v:.4f}" for v in rmsd))
+        for k, (n, rmsd) in enumerate(zip(result.n_used, result.rmsd, strict=True))
+    ]
+    context.table("RMSDs by experiment", ["experiment", "spots", "x (px)", "y (px)", "z (images)"], each[:50])
+    for k, experiment in enumerate(result.experiments[:20]):
+        if experiment.crystal is not None:
+            group = experiment.crystal.space_group.hm
+            context.print(f"Crystal of experiment {k}: {group}, cell {describe_cell(experiment.crystal)}")
+
+
+def summarise(context: Context, result: RefinementResult, lattice: str) -> None:
+    """At most three lines that tell the outcome."""
+    last = result.history[-1]
+    x, y, z = result.rmsd[0]
+    context.summary(f"{last.n_reflections} reflections, rmsd {x:.3f}, {y:.3f} px, {z:.3f} images ({last.name})")
+    crystal = result.experiments[0].crystal
+    if crystal is not None:
+        found = f"lattice {lattice}, " if lattice else ""
+        context.summary(f"{found}cell {describe_cell(crystal)}")
