@@ -2,7 +2,8 @@
 
 ``geo`` (n, 11) holds for each box, with (x, y) counted from the box's corner: a0 + a1 x + a2 y over
 the length is c1, likewise c2, and length^2 = b0 + b1 x + b2 y + b3 x^2 + b4 y^2 (see `model.geometry`).
-``shape`` (n, 7): inverse covariance (11, 12, 22), centre (c1, c2), cell size and scale of the correction.
+``shape`` (n, 8): covariance (11, 12, 22) and centre (c1, c2) at a fixed angle, drift of the centre (c1, c2) per frame,
+and the cell of the correction table in standard deviations.
 """
 
 from __future__ import annotations
@@ -39,154 +40,186 @@ def footprints(geo, bbox, centre, radius2, starts, out):  # type: ignore[no-unty
 
 
 @jit
-def moments(geo, bbox, offsets, data, mask, background, out):  # type: ignore[no-untyped-def]
-    """Sums over the valid foreground of the signal times 1, c1, c2, c1^2, c1 c2, c2^2: ``out`` (n, 6)."""
-    for r in range(len(bbox)):
-        g = geo[r]
-        width, height, depth = bbox[r, 1] - bbox[r, 0], bbox[r, 3] - bbox[r, 2], bbox[r, 5] - bbox[r, 4]
-        for j in range(height):
-            for i in range(width):
-                signal = 0.0
-                for k in range(depth):
-                    at = offsets[r] + (k * height + j) * width + i
-                    if mask[at] & VALID and mask[at] & FOREGROUND:
-                        signal += data[at] - background[at]
-                if signal != 0.0:
-                    x, y = i + 0.5, j + 0.5
-                    inverse = 1.0 / math.sqrt(g[6] + g[7] * x + g[8] * y + g[9] * x * x + g[10] * y * y)
-                    c1, c2 = (g[0] + g[1] * x + g[2] * y) * inverse, (g[3] + g[4] * x + g[5] * y) * inverse
-                    out[r, 0] += signal
-                    out[r, 1] += signal * c1
-                    out[r, 2] += signal * c2
-                    out[r, 3] += signal * c1 * c1
-                    out[r, 4] += signal * c1 * c2
-                    out[r, 5] += signal * c2 * c2
+def on_frame(z, k):  # type: ignore[no-untyped-def]
+    """Part of a reflection on the frame from z to z + 1 (from its centre), and mean and variance of z within it.
+
+    The rocking curve is a Gaussian of which ``k`` is 1/(sqrt2 sigma) per frame.
+    """
+    part = 0.5 * (math.erf(k * (z + 1.0)) - math.erf(k * z))
+    if part < 1e-6:
+        return part, z if z > 0.0 else z + 1.0, 0.0
+    low, high = math.exp(-((k * z) ** 2)), math.exp(-((k * (z + 1.0)) ** 2))
+    sigma = math.sqrt(0.5) / k
+    mean = sigma * (low - high) / (math.sqrt(2.0 * math.pi) * part)
+    spread = sigma * sigma + sigma * (z * low - (z + 1.0) * high) / (math.sqrt(2.0 * math.pi) * part)
+    return part, mean, max(spread - mean * mean, 0.0)
 
 
 @jit
-def fit_profiles(geo, bbox, offsets, data, mask, background, shape, rocking, table, node, level, floor, sums, out):  # type: ignore[no-untyped-def]
-    """Fit the profile to each box; with ``sums`` gather what is left over instead of writing ``out``'s flags.
+def moments(geo, bbox, offsets, data, mask, background, rocking, out):  # type: ignore[no-untyped-def]
+    """Sums over the valid foreground of the signal times powers of c1, c2 and the frame's mean z.
+
+    ``out`` (n, 10): 1, c1, c2, c1^2, c1 c2, c2^2, z, z^2, z c1, z c2.
+    """
+    for r in range(len(bbox)):
+        g = geo[r]
+        width, height, depth = bbox[r, 1] - bbox[r, 0], bbox[r, 3] - bbox[r, 2], bbox[r, 5] - bbox[r, 4]
+        for k in range(depth):
+            _, z, _ = on_frame(bbox[r, 4] + k - rocking[r, 0], rocking[r, 1])
+            for j in range(height):
+                for i in range(width):
+                    at = offsets[r] + (k * height + j) * width + i
+                    if not (mask[at] & VALID and mask[at] & FOREGROUND):
+                        continue
+                    w = data[at] - background[at]
+                    x, y = i + 0.5, j + 0.5
+                    inverse = 1.0 / math.sqrt(g[6] + g[7] * x + g[8] * y + g[9] * x * x + g[10] * y * y)
+                    c1, c2 = (g[0] + g[1] * x + g[2] * y) * inverse, (g[3] + g[4] * x + g[5] * y) * inverse
+                    out[r, 0] += w
+                    out[r, 1] += w * c1
+                    out[r, 2] += w * c2
+                    out[r, 3] += w * c1 * c1
+                    out[r, 4] += w * c1 * c2
+                    out[r, 5] += w * c2 * c2
+                    out[r, 6] += w * z
+                    out[r, 7] += w * z * z
+                    out[r, 8] += w * z * c1
+                    out[r, 9] += w * z * c2
+
+
+@jit
+def voxel_profile(g, s, rocking, box, mask, table, cells, p):  # type: ignore[no-untyped-def]
+    """Expected part of a reflection in each foreground voxel of its box (0 elsewhere) into ``p``.
+
+    ``cells`` (voxels, 2) gets the place in the correction table; ``mask`` is that of the box.
+    """
+    m = table.shape[0]
+    width, height, depth = box[1] - box[0], box[3] - box[2], box[5] - box[4]
+    for k in range(depth):
+        part, z, spread = on_frame(box[4] + k - rocking[0], rocking[1])
+        v11, v12, v22 = s[0] + spread * s[5] * s[5], s[1] + spread * s[5] * s[6], s[2] + spread * s[6] * s[6]
+        det = v11 * v22 - v12 * v12
+        i11, i12, i22 = v22 / det, -v12 / det, v11 / det
+        cell = 1.0 / (s[7] * math.sqrt(math.sqrt(det)))
+        total = 0.0
+        first = k * width * height
+        for j in range(height):
+            for i in range(width):
+                at = first + j * width + i
+                p[at] = 0.0
+                if not mask[at] & FOREGROUND:
+                    continue
+                x, y = i + 0.5, j + 0.5
+                inverse = 1.0 / math.sqrt(g[6] + g[7] * x + g[8] * y + g[9] * x * x + g[10] * y * y)
+                c1 = (g[0] + g[1] * x + g[2] * y) * inverse - s[3] - z * s[5]
+                c2 = (g[3] + g[4] * x + g[5] * y) * inverse - s[4] - z * s[6]
+                value = math.exp(-0.5 * (i11 * c1 * c1 + 2 * i12 * c1 * c2 + i22 * c2 * c2))
+                u = min(max(c1 * cell + 0.5 * (m - 1), 0.0), m - 1.001)
+                v = min(max(c2 * cell + 0.5 * (m - 1), 0.0), m - 1.001)
+                cells[at, 0], cells[at, 1] = u, v
+                iu, iv = int(u), int(v)
+                fu, fv = u - iu, v - iv
+                value += (table[iv, iu] * (1 - fu) + table[iv, iu + 1] * fu) * (1 - fv)
+                value += (table[iv + 1, iu] * (1 - fu) + table[iv + 1, iu + 1] * fu) * fv
+                p[at] = max(value, 0.0)
+                total += p[at]
+        scale = part / total if total > 0.0 else 0.0
+        for at in range(first, first + width * height):
+            p[at] *= scale
+        cells[first, 2] = scale
+
+
+@jit
+def fit_profiles(geo, bbox, offsets, data, mask, background, shape, rocking, table, level, floor, sums, out):  # type: ignore[no-untyped-def]
+    """Fit the profile to each box; with ``sums`` also gather what is left over.
+
+    The fit is the maximum of the Poisson likelihood by reweighted least squares: voxel variances are background plus
+    fitted intensity times profile. Its variance is the inverse of the information, plus what the
+    uncertainty of the background adds.
 
     Parameters
     ----------
     rocking : (n, 2) predicted z, and abs(zeta) width / (sqrt2 sigma_m): the argument of erf per frame
-    table : (nodes, m, m) correction of the Gaussian, in units of its peak, on a grid over the cells
-    node : (n,) which table
+    table : (m, m) correction of the Gaussian, in units of its peak
     level : (n,) variance of the background level
     floor : least part of the profile that must be recorded
-    sums : (nodes, 3, m, m) residual, profile scale and variance; empty to learn nothing
+    sums : (3, m, m) residual, profile scale and variance; empty to learn nothing
     out : (n, 6) intensity, variance, correlation, part of the profile used, 1 if done, part recorded on valid voxels
     """
-    m = table.shape[1]
-    learn = sums.shape[0] > 0
-    layer = np.empty(4096)
-    peak = np.empty(4096)
-    rows, columns = np.empty(4096), np.empty(4096)
+    profile, cells, use = np.empty(4096), np.empty((4096, 3)), np.empty(4096, np.bool_)
     for r in range(len(bbox)):
-        g, s = geo[r], shape[r]
-        width, height, depth = bbox[r, 1] - bbox[r, 0], bbox[r, 3] - bbox[r, 2], bbox[r, 5] - bbox[r, 4]
-        area = width * height
-        if area > len(layer):
-            layer, peak, rows, columns = np.empty(area), np.empty(area), np.empty(area), np.empty(area)
-        # The profile of a layer: Gaussian times (1 + 0) plus the correction, normalised over the foreground.
-        total = 0.0
-        for j in range(height):
-            for i in range(width):
-                at = j * width + i
-                layer[at] = 0.0
-                if not mask[offsets[r] + at] & FOREGROUND:
-                    continue
-                x, y = i + 0.5, j + 0.5
-                inverse = 1.0 / math.sqrt(g[6] + g[7] * x + g[8] * y + g[9] * x * x + g[10] * y * y)
-                c1 = (g[0] + g[1] * x + g[2] * y) * inverse - s[3]
-                c2 = (g[3] + g[4] * x + g[5] * y) * inverse - s[4]
-                value = math.exp(-0.5 * (s[0] * c1 * c1 + 2 * s[1] * c1 * c2 + s[2] * c2 * c2))
-                u = min(max(c1 / s[5] + 0.5 * (m - 1), 0.0), m - 1.001)
-                v = min(max(c2 / s[5] + 0.5 * (m - 1), 0.0), m - 1.001)
-                columns[at], rows[at], peak[at] = u, v, value
-                iu, iv = int(u), int(v)
-                fu, fv = u - iu, v - iv
-                t = table[node[r]]
-                value += (t[iv, iu] * (1 - fu) + t[iv, iu + 1] * fu) * (1 - fv)
-                value += (t[iv + 1, iu] * (1 - fu) + t[iv + 1, iu + 1] * fu) * fv
-                layer[at] = max(value, 0.0)
-                total += layer[at]
-        if total <= 0.0:
-            continue
+        first, n = offsets[r], offsets[r + 1] - offsets[r]
+        if n > len(profile):
+            profile, cells, use = np.empty(n), np.empty((n, 3)), np.empty(n, np.bool_)
+        d, b, bits = data[first : first + n], background[first : first + n], mask[first : first + n]
+        voxel_profile(geo[r], shape[r], rocking[r], bbox[r], bits, table, cells, profile)
         # What part of the profile is recorded, on good voxels and on those that are ours alone.
         recorded, clean, signal = 0.0, 0.0, 0.0
-        for k in range(depth):
-            z = bbox[r, 4] + k - rocking[r, 0]
-            part = 0.5 * (math.erf(rocking[r, 1] * (z + 1)) - math.erf(rocking[r, 1] * z)) / total
-            for at in range(area):
-                p = layer[at] * part
-                voxel = offsets[r] + k * area + at
-                if p > 0.0 and mask[voxel] & VALID:
-                    recorded += p
-                    signal += data[voxel] - background[voxel]
-                    if not mask[voxel] & OVERLAPPED:
-                        clean += p
-        out[r, 5] = recorded
+        for i in range(n):
+            use[i] = profile[i] > 0.0 and bits[i] & VALID
+            if use[i]:
+                recorded += profile[i]
+                signal += d[i] - b[i]
+                if not bits[i] & OVERLAPPED:
+                    clean += profile[i]
         shared = clean < 0.5 * recorded  # too little is ours alone: take what is shared as well
         out[r, 3] = recorded if shared else clean
+        out[r, 5] = recorded
         if out[r, 3] < floor or recorded <= 0.0:
             continue
+        if not shared and clean < recorded:
+            for i in range(n):
+                use[i] = use[i] and not bits[i] & OVERLAPPED
         intensity = max(signal / recorded, 0.0)
         least = math.sqrt(level[r]) + 1e-9
         information, slope = 0.0, 0.0
         for _ in range(100):
             known = max(intensity, 0.0)
             top, information, slope = 0.0, 0.0, 0.0
-            for k in range(depth):
-                z = bbox[r, 4] + k - rocking[r, 0]
-                part = 0.5 * (math.erf(rocking[r, 1] * (z + 1)) - math.erf(rocking[r, 1] * z)) / total
-                for at in range(area):
-                    p = layer[at] * part
-                    voxel = offsets[r] + k * area + at
-                    if p > 0.0 and mask[voxel] & VALID and (shared or not mask[voxel] & OVERLAPPED):
-                        weight = p / (max(background[voxel], least) + known * p)
-                        top += weight * (data[voxel] - background[voxel])
-                        information += weight * p
-                        slope += weight
-            if information <= 0.0:
-                break
+            for i in range(n):
+                if use[i]:
+                    weight = profile[i] / (max(b[i], least) + known * profile[i])
+                    top += weight * (d[i] - b[i])
+                    information += weight * profile[i]
+                    slope += weight
             before = intensity
             intensity = top / information
-            if abs(intensity - before) <= 1e-4 * max(abs(intensity), math.sqrt(1.0 / information)):
+            small = 1e-4 * max(abs(intensity), math.sqrt(1.0 / information))
+            if abs(intensity - before) <= small or (intensity < 0.0 and before < 0.0):
                 break
-            if intensity < 0.0 and before < 0.0:
-                break
-        if information <= 0.0:
-            continue
         out[r, 0] = intensity
         out[r, 1] = 1.0 / information + (slope / information) ** 2 * level[r]
         out[r, 4] = 1.0
-        n, md, mm, dd, dm, tt = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-        for k in range(depth):
-            z = bbox[r, 4] + k - rocking[r, 0]
-            part = 0.5 * (math.erf(rocking[r, 1] * (z + 1)) - math.erf(rocking[r, 1] * z)) / total
-            for at in range(area):
-                p = layer[at] * part
-                voxel = offsets[r] + k * area + at
-                if p > 0.0 and mask[voxel] & VALID and (shared or not mask[voxel] & OVERLAPPED):
-                    model, d = background[voxel] + intensity * p, float(data[voxel])
-                    n += 1.0
-                    md += d
-                    mm += model
-                    dd += d * d
-                    dm += d * model
-                    tt += model * model
-                    if learn:
-                        scale = intensity * part
-                        iu, iv = int(columns[at]), int(rows[at])
-                        fu, fv = columns[at] - iu, rows[at] - iv
-                        damp = 1.0 / (1.0 + intensity / 3000.0)
-                        for du in range(2):
-                            for dv in range(2):
-                                w = damp * (fu if du else 1 - fu) * (fv if dv else 1 - fv)
-                                sums[node[r], 0, iv + dv, iu + du] += w * (d - model)
-                                sums[node[r], 1, iv + dv, iu + du] += w * scale
-                                sums[node[r], 2, iv + dv, iu + du] += w * w * max(d, 0.1)
-        spread = (dd - md * md / n) * (tt - mm * mm / n)
+        count, md, mm, dd, dm, tt = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+        for i in range(n):
+            if use[i]:
+                model = b[i] + intensity * profile[i]
+                count += 1.0
+                md += d[i]
+                mm += model
+                dd += d[i] * d[i]
+                dm += d[i] * model
+                tt += model * model
+        spread = (dd - md * md / count) * (tt - mm * mm / count)
         if spread > 0.0:
-            out[r, 2] = (dm - md * mm / n) / math.sqrt(spread)
+            out[r, 2] = (dm - md * mm / count) / math.sqrt(spread)
+        if len(sums):
+            gather_residuals(d, b, use, profile, cells, bbox[r], intensity, sums)
+
+
+@jit
+def gather_residuals(d, b, use, profile, cells, box, intensity, sums):  # type: ignore[no-untyped-def]
+    """Add what the fit of one reflection leaves over to the cells of the correction table."""
+    area = (box[1] - box[0]) * (box[3] - box[2])
+    damp = 1.0 / (1.0 + intensity / 3000.0)
+    for i in range(len(d)):
+        if use[i]:
+            model, scale = b[i] + intensity * profile[i], intensity * cells[i // area * area, 2]
+            iu, iv = int(cells[i, 0]), int(cells[i, 1])
+            fu, fv = cells[i, 0] - iu, cells[i, 1] - iv
+            for du in range(2):
+                for dv in range(2):
+                    w = damp * (fu if du else 1 - fu) * (fv if dv else 1 - fv)
+                    sums[0, iv + dv, iu + du] += w * (d[i] - model)
+                    sums[1, iv + dv, iu + du] += w * scale
+                    sums[2, iv + dv, iu + du] += w * w * max(d[i], 0.1)

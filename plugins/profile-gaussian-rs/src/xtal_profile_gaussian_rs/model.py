@@ -11,7 +11,7 @@ from xtal.errors import AlgorithmFailed, OptionError
 from xtal.hooks.protocols import ProfileEstimate
 from xtal.models import Experiment
 from xtal.physics.integration import footprint_boxes
-from xtal.physics.kabsch import corner_directions, fraction_between, kabsch_axes, sources
+from xtal.physics.kabsch import corner_directions, fraction_between, kabsch_axes, sources, unit_rows
 from xtal.table import ReflectionTable
 from xtal_profile_gaussian_rs import estimate
 from xtal_profile_gaussian_rs.kernels import footprints
@@ -107,7 +107,7 @@ class GaussianRs:
 
     def references(self, experiment: Experiment) -> GaussianReferences:
         """Shapes, to be learned; see the protocol."""
-        return GaussianReferences(experiment, self.options.fitting.scan_step, self.options.fitting.grid_size)
+        return GaussianReferences(experiment, self.options.fitting.scan_step)
 
 
 def _limited(spots: ReflectionTable) -> ReflectionTable:
@@ -133,13 +133,19 @@ def sizes(experiment: Experiment, table: ReflectionTable) -> tuple[float, Array,
     return float(profile.get("n_sigma", 3.0)), out[0], out[1]
 
 
-def geometry(experiment: Experiment, table: ReflectionTable) -> Array:
+def geometry(experiment: Experiment, table: ReflectionTable, along: Array | None = None) -> Array:
     """(n, 11) what the kernels need to turn pixels of each box into c1 and c2; see `kernels`.
 
-    The shift by parallax is that of the predicted position for all pixels of a box.
+    The shift by parallax is that of the predicted position for all pixels of a box. With ``along`` (3,) the first axis
+    lies along this vector's projection across s1 in place of Kabsch's e1.
     """
     s1, position = np.asarray(table["s1"]), np.asarray(table["xyzcal.px"])
-    e1, e2 = kabsch_axes(s1, sources(experiment, position[:, 2]))
+    if along is None:
+        e1, e2 = kabsch_axes(s1, sources(experiment, position[:, 2]))
+    else:
+        u = unit_rows(s1)
+        e1 = unit_rows(along - (u @ along)[:, None] * u)
+        e2 = np.cross(u, e1)
     bbox, panel = np.asarray(table["bbox"]), np.asarray(table["panel"])
     out = np.zeros((len(table), 11))
     for p in np.unique(panel):

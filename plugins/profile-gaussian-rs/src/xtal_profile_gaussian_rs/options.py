@@ -37,7 +37,6 @@ class FittingOptions:
     """Learned shapes."""
 
     scan_step: float = option(5.0, help="Shapes are learned per so much rotation", unit="deg", level=1, gt=0)
-    grid_size: int = option(3, help="Shapes are learned at so many places along each side", level=1, ge=1, le=9)
 
 
 @frozen
