@@ -167,7 +167,7 @@ def _to_reduced(cell: gemmi.UnitCell, centring: str) -> tuple[Array, gemmi.UnitC
     change = np.array(vector.change_of_basis.rot, dtype=float) / vector.change_of_basis.DEN
     probe = np.array([[1, 2, 3], [3, -1, 2], [2, 5, -4], [1, 0, 0], [0, 1, 0], [0, 0, 1]], dtype=float)
     wanted = _s_sq(cell, probe)
-    choices = [m for c in (change, change.T) for m in (c, np.linalg.inv(c))]
+    choices: list[Array] = [m for c in (change, change.T) for m in (c, np.linalg.inv(c))]
     return min(choices, key=lambda m: float(np.abs(_s_sq(reduced, probe @ m) - wanted).max())), reduced
 
 
@@ -223,8 +223,7 @@ def compare(observed: Observed, truth: Truth, n_shells: int = 10) -> Comparison:
         possible = int(((every >= low) & ((every < high) | (last & (every <= high)))).sum())
         return _shell(low, high, true[mine], value[mine], sigma[mine], row[mine], plus[mine], possible)
 
-    pairs = list(zip(edges[:-1], edges[1:], strict=True))
-    shells = [shell(low, high, number == n_shells - 1) for number, (low, high) in enumerate(pairs)]
+    shells = [shell(edges[i], edges[i + 1], i == n_shells - 1) for i in range(n_shells)]
     return Comparison(index_map, k, b_factor, shells, shell(edges[0], edges[-1], True))
 
 
@@ -234,9 +233,7 @@ def _shell(
     both, first, second = np.intersect1d(row[plus], row[~plus], return_indices=True)
     cc_anom = float("nan")
     if len(both) > 10:
-        cc_anom = _correlation(
-            true[plus][first] - true[~plus][second], value[plus][first] - value[~plus][second]
-        )
+        cc_anom = _correlation(true[plus][first] - true[~plus][second], value[plus][first] - value[~plus][second])
     pull = (value - true) / sigma
     return Shell(
         d_max=float(low**-0.5),

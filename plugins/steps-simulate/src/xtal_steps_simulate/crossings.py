@@ -64,9 +64,7 @@ def find_crossings(model: Model, hkl: Integers, intensities: Intensities) -> Cro
     ``photons`` are scaled so that their mean is ``model.photons``; the intensities are scaled alike, in place.
     """
     parts = [_chunk(model, hkl[i : i + _CHUNK], intensities) for i in range(0, len(hkl), _CHUNK)]
-    joined = Crossings(
-        **{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Crossings)}
-    )
+    joined = Crossings(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Crossings)})
     order = np.argsort(joined.xyz[:, 2], kind="stable")
     for f in fields(Crossings):
         setattr(joined, f.name, getattr(joined, f.name)[order])

@@ -62,7 +62,7 @@ def largest_mate(hkl: Integers, group: gemmi.SpaceGroup) -> tuple[Integers, Bool
 
 
 def lattice_points(model: Model) -> Integers:
-    """(n, 3) indices of all reflections within the resolution limit that the space group does not extinguish, sorted."""
+    """(n, 3) indices of all reflections to the resolution limit that the space group allows, sorted."""
     d_min = model.resolution
     limit = [int(edge / d_min) + 1 for edge in model.unit_cell[:3]]
     grid = np.stack(np.meshgrid(*(np.arange(-m, m + 1) for m in limit), indexing="ij"), axis=-1).reshape(-1, 3)

@@ -77,8 +77,14 @@ def footprint(x, y, cxx, cxy, cyy, photons, x0, y0, patch):
     sx, sy = math.sqrt(cxx), math.sqrt(cyy)
     slope = cxy / sx
     left = cyy - slope * slope
-    first, last = max(int(math.floor(x - _REACH * sx)) - x0, 0), min(int(math.floor(x + _REACH * sx)) - x0 + 1, patch.shape[1])
-    bottom, top = max(int(math.floor(y - _REACH * sy)) - y0, 0), min(int(math.floor(y + _REACH * sy)) - y0 + 1, patch.shape[0])
+    first, last = (
+        max(int(math.floor(x - _REACH * sx)) - x0, 0),
+        min(int(math.floor(x + _REACH * sx)) - x0 + 1, patch.shape[1]),
+    )
+    bottom, top = (
+        max(int(math.floor(y - _REACH * sy)) - y0, 0),
+        min(int(math.floor(y + _REACH * sy)) - y0 + 1, patch.shape[0]),
+    )
     for i in range(first, last):
         share, mean, variance = gaussian_slice((x0 + i - x) / sx, (x0 + i + 1 - x) / sx)
         if share == 0.0:

@@ -16,6 +16,7 @@ The physics, all Gaussian unless said otherwise:
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import gemmi
 import numpy as np
@@ -199,7 +200,7 @@ PRESETS: dict[str, Model] = {
 }  # fmt: skip
 
 
-def preset(name: str, **changes: object) -> Model:
+def preset(name: str, **changes: Any) -> Model:
     """The preset of this name with some of its attributes changed.
 
     Raises

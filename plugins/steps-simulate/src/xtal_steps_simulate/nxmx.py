@@ -106,14 +106,18 @@ def _describe_detector(detector: h5py.Group, model: Model, status: NDArray[np.in
         "beam_center_x": x,
         "beam_center_y": y,
         "depends_on": "/entry/instrument/detector/transformations/det_z",
-        "pixel_mask": (status == GAP) + 2 * (status == MARKED_BAD).astype(np.uint32),
-        "frame_time": 0.1,
-        "count_time": 0.099,
     }
     for name, value in values.items():
         detector[name] = value
-    detector["sensor_thickness"] = model.sensor
-    detector["sensor_thickness"].attrs["units"] = "mm"
+    for name, value, unit in (
+        ("sensor_thickness", model.sensor, "mm"),
+        ("frame_time", 0.1, "s"),
+        ("count_time", 0.099, "s"),
+    ):
+        detector[name] = value
+        detector[name].attrs["units"] = unit
+    mask = ((status == GAP) + 2 * (status == MARKED_BAD)).astype(np.uint32)
+    detector.create_dataset("pixel_mask", data=mask, compression="gzip")
     path = _group(detector, "transformations", "NXtransformations")
     _axis(path, "det_z", np.array([model.distance + model.distance_error]), "translation", "mm", (0.0, 0.0, 1.0), ".")
     module = _group(detector, "module", "NXdetector_module")

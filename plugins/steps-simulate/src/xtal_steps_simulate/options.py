@@ -24,7 +24,9 @@ class SimulateOptions:
     image_size: tuple[int, ...] | None = option(None, help="Pixels, fast and slow", unit="px", size=2, level=1)
     distance: float | None = option(None, help="Detector distance", unit="mm", gt=0, level=1)
     wavelength: float | None = option(None, help="Wavelength", unit="Å", gt=0, level=1)
-    d_min: float | None = option(None, help="Leave out reflections beyond this (None: none is)", unit="Å", gt=0, level=1)
+    d_min: float | None = option(
+        None, help="Leave out reflections beyond this (None: none is)", unit="Å", gt=0, level=1
+    )
     mosaicity: float | None = option(None, help="Standard deviation of block angles", unit="degree", ge=0, level=1)
     background: float | None = option(None, help="Strongest background", unit="photons/px/image", ge=0, level=1)
     anomalous: float | None = option(None, help="Rms of (F+ - F-)/F of acentric reflections", ge=0, le=1, level=1)

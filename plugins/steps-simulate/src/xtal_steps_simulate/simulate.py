@@ -57,9 +57,7 @@ class Simulation:
         state = self.model.rng("image", frame).integers(0, 2**64, size=1, dtype=np.uint64)
         scale = self.scales[frame]
         draw_background(self.background, scale, state, image)
-        draw_spots(
-            frame, rows, self.spots, NODE_WEIGHTS, self.background, scale, self.status, state, image, out
-        )
+        draw_spots(frame, rows, self.spots, NODE_WEIGHTS, self.background, scale, self.status, state, image, out)
         spoil(self.status, HOT_COUNT, ceiling, state, image)
         return image, out
 

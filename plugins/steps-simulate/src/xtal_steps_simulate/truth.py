@@ -127,7 +127,7 @@ def write_truth(
     directory: Path, meta: dict[str, Any], columns: dict[str, Any], intensities: Intensities, status: Any
 ) -> None:
     """Write ``truth.npz`` and ``truth.json``, the latter last: where it is, the data set is whole."""
-    merged = {
+    merged: dict[str, Any] = {
         "merged_hkl": intensities.hkl.astype(np.int32),
         "merged_i_plus": intensities.plus,
         "merged_i_minus": intensities.minus,
