@@ -167,7 +167,7 @@ def _to_reduced(cell: gemmi.UnitCell, centring: str) -> tuple[Array, gemmi.UnitC
     change = np.array(vector.change_of_basis.rot, dtype=float) / vector.change_of_basis.DEN
     probe = np.array([[1, 2, 3], [3, -1, 2], [2, 5, -4], [1, 0, 0], [0, 1, 0], [0, 0, 1]], dtype=float)
     wanted = _s_sq(cell, probe)
-    choices: list[Array] = [m for c in (change, change.T) for m in (c, np.linalg.inv(c))]
+    choices: list[Any] = [m for c in (change, change.T) for m in (c, np.linalg.inv(c))]
     return min(choices, key=lambda m: float(np.abs(_s_sq(reduced, probe @ m) - wanted).max())), reduced
 
 

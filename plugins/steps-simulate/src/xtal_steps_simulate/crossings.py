@@ -32,7 +32,7 @@ class Crossings:
     xyz : (n, 3) px, px on the sensor's surface, images from the start of the scan
     covariance : (n, 3, 3) of (x, y, z) over the rays, px and images
     shift : (n, 2) px on the detector per mm of path in the sensor
-    depth : (n, 3) mm, equally weighted... see `detector.path_nodes`
+    depth : (n, 3) mm of path in the sensor, ascending, see `detector.path_nodes`
     lorentz, polarisation, efficiency, scale : (n,) factors of photons
     photons : (n,) expected photons of the whole crossing
     """

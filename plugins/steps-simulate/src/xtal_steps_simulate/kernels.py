@@ -114,8 +114,8 @@ def draw_spots(frame, rows, spots, weights, background, scale, status, state, im
     ----------
     frame : number of the image from the start of the scan
     rows : (m,) rows of ``spots`` that may reach the image
-    spots : (n, 14) x, y (px), z (images), sigma of z, cov(x, z), cov(y, z) over sigma of z, var x, cov xy, var y
-        at fixed z, shift of x and y (px per mm of path), three depths (mm of path)... and photons last
+    spots : (n, 15) x, y (px), z (images), sigma of z, cov(x, z) and cov(y, z) over sigma of z, var x, cov xy and
+        var y at fixed z, shift of x and y (px per mm of path), three depths (mm of path, ascending), photons
     weights : (3,) of the depths
     out : (m, 4) share of the crossing in this image; expected and drawn photons on good pixels; and the sum over
         them of mu^2 / (mu + background), with mu the expected photons
