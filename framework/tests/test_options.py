@@ -85,7 +85,11 @@ class TwoOptions:
 class Fake:
     """Two thresholds that share options and one that does not."""
 
-    classes: ClassVar = {"dispersion": DispersionOptions, "dispersion_extended": DispersionOptions, "radial": RadialOptions}
+    classes: ClassVar = {
+        "dispersion": DispersionOptions,
+        "dispersion_extended": DispersionOptions,
+        "radial": RadialOptions,
+    }
 
     def names(self, kind: str) -> list[str]:
         return list(self.classes)

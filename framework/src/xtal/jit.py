@@ -13,10 +13,15 @@ They release the GIL, are cached on disk (`xtal.kernel_cache`) and follow C's ru
 
 from __future__ import annotations
 
+import os
+
 from xtal.kernel_cache import prepare_cache
 
 prepare_cache()
 
 import numba  # noqa: E402  (the cache directory must be known first)
+
+# somebody may have imported numba before us
+numba.config.CACHE_DIR = os.environ["NUMBA_CACHE_DIR"]
 
 jit = numba.njit(nogil=True, cache=True, error_model="numpy")

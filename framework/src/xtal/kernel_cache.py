@@ -7,14 +7,20 @@ replaces index files atomically, so that processes that start at once do no harm
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import hashlib
 import os
 import platform
+import shutil
 import tempfile
+import time
 from functools import cache
 from importlib.metadata import entry_points, version
 from importlib.util import find_spec
 from pathlib import Path
+
+UNUSED_DAYS = 30
 
 
 @cache
@@ -76,10 +82,23 @@ def prepare_cache() -> bool:
     new = not path.is_dir()
     try:
         path.mkdir(parents=True, exist_ok=True)
+        os.utime(path)
         writable = os.access(path, os.W_OK)
     except OSError:
         writable = False
     if not writable:
         path = Path(tempfile.mkdtemp(prefix="xtal-kernels-"))
+        atexit.register(shutil.rmtree, path, ignore_errors=True)
+    elif new:
+        remove_unused(path.parent)
     os.environ["NUMBA_CACHE_DIR"] = str(path)
     return new
+
+
+def remove_unused(base: Path, days: float = UNUSED_DAYS) -> None:
+    """Remove folders of other versions that nobody used for some time (each use sets the time)."""
+    limit = time.time() - days * 86400
+    for path in base.iterdir():
+        with contextlib.suppress(OSError):
+            if path.stat().st_mtime < limit:
+                shutil.rmtree(path, ignore_errors=True)
