@@ -185,3 +185,11 @@ def test_show_prints_models_and_columns(run_step: Any, scan: Path) -> None:
     for word in ("wavelength", "100.0000 mm", "a_####.img", "20.000, 30.000 px", "10° to 20°"):
         assert word in text
     assert max(map(len, text.splitlines())) < 140
+
+
+def test_damaged_images_in_a_folder_stop_unless_they_may_be_left_out(imported: Any, scan: Path) -> None:
+    (scan / "a_0020.img").write_bytes((scan / "a_0020.img").read_bytes()[:3000])
+    smv(scan / "b_0001.img", 0.0)
+    with pytest.raises(DataError, match="truncated"):
+        imported(scan)
+    assert len(imported(scan, "ignore_unhandled=True")) == 1

@@ -22,22 +22,20 @@ _NUMBERED = re.compile(r"data_\d+")
 _AS_STORED = {"uint8": np.uint8, "uint16": np.uint16, "uint32": np.uint32, "int32": np.int32}
 
 
-def _entry(file: Any) -> tuple[Any, str]:
-    """The entry that holds images and what it is: "nxmx", "dectris" or ""."""
+def _entry(file: Any) -> Any:
+    """The entry that holds images: after the definition NXmx, or of an Eiger; None if there is none."""
     for entry in children(file, "NXentry"):
         definition = text(entry["definition"]) if "definition" in entry else ""
-        if definition == "NXmx":
-            return entry, "nxmx"
-        if dectris.is_dectris(geometry.parts_of_entry(entry).detector):
-            return entry, "dectris"
-    return None, ""
+        if definition == "NXmx" or dectris.is_dectris(geometry.parts_of_entry(entry).detector):
+            return entry
+    return None
 
 
 def holds_images(path: Path) -> bool:
     """Whether an HDF5 file has an entry that is read here."""
     try:
         with h5py.File(path, "r", locking=False) as file:
-            return bool(_entry(file)[1])
+            return _entry(file) is not None
     except (OSError, RuntimeError, KeyError):
         return False
 
@@ -59,7 +57,7 @@ class NXmxImages:
             self._file = h5py.File(path, "r", locking=False)
         except OSError as error:
             raise DataError(f"{path} is no HDF5 file that can be read, or is truncated.") from error
-        entry, self._kind = _entry(self._file)
+        entry = _entry(self._file)
         if entry is None:
             raise DataError(f"{path} has no entry after the definition NXmx.")
         self._parts = geometry.parts_of_entry(entry)
@@ -81,12 +79,13 @@ class NXmxImages:
     def _models(self) -> tuple[Beam, Detector, Goniometer | None, Scan | None, list[Any]]:
         parts, shape, limit = self._parts, self._frames.shape, float(self.value_limit)
         beam = geometry.beam_model(parts)
-        if self._kind == "dectris" and next(children(parts.detector, "NXdetector_module"), None) is None:
+        eiger = dectris.is_dectris(parts.detector)
+        if eiger and next(children(parts.detector, "NXdetector_module"), None) is None:
             detector, slices = dectris.detector_model(parts, beam, shape, limit), [np.s_[:, :]]
         else:
             detector, slices = geometry.detector_model(parts, beam, shape, limit)
         goniometer, scan = geometry.goniometer_and_scan(parts, self.n_frames)
-        if goniometer is None and self._kind == "dectris":
+        if goniometer is None and eiger:
             goniometer, scan = dectris.goniometer_and_scan(parts, self.n_frames)
         return beam, detector, goniometer, scan, slices
 

@@ -34,6 +34,10 @@ class ImageSource(Protocol):
     n_frames : frames in this file
     shape : (slow, fast) of a raw frame of one panel; several panels: one shape each
     dtype : of raw pixels
+
+    It may have two more: ``container`` (True where frames are numbered within the file, also if
+    it holds one only; default: whether it holds several) and ``value_limit`` (highest raw value
+    that is a count, where higher ones mark pixels without a value).
     """
 
     n_frames: int
@@ -43,12 +47,14 @@ class ImageSource(Protocol):
     def models(self) -> tuple[Beam, Detector, Goniometer | None, Scan | None]:
         """Models from the header, DIALS frame. The scan covers the frames of this file; for a file
         of one frame its image number comes from the header or is 1 (the core renumbers by template).
+        A wavelength, distance or beam centre that the header lacks is NaN: import asks the user for it.
+        No goniometer and scan where there is no rotation.
 
         Raises
         ------
         DataError
-            If the header lacks what a model needs; names the file, the missing key and the option
-            that supplies it.
+            If the header lacks what no option can supply, or the file is damaged; names the file and
+            what is missing.
         """
 
     def read(self, frame: int, out: Sequence[NDArray[Any]]) -> None:

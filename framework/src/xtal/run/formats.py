@@ -28,6 +28,10 @@ _UNREAD = (
 """Beginnings of files that are images, but not of an installed format."""
 
 
+class UnknownFormat(DataError):
+    """A file that no installed format knows."""
+
+
 class Formats:
     """The installed formats.
 
@@ -56,7 +60,7 @@ class Formats:
         Raises
         ------
         DataError
-            If the file cannot be read or no format knows it.
+            If the file cannot be read, or no format knows it (`UnknownFormat`).
         PluginError
             If two formats claim it alike; names both.
         """
@@ -85,10 +89,10 @@ class Formats:
             what = "a CBF image without a header convention that is known"
         installed = " ".join([f"Installed formats: {', '.join(self._formats) or 'none'}.", *self._broken])
         if what:
-            return DataError(f"{path} is {what}, which no installed format reads.", advice=installed)
+            return UnknownFormat(f"{path} is {what}, which no installed format reads.", advice=installed)
         if not head:
             return DataError(f"{path} is empty.", advice="Copy it again.")
-        return DataError(
+        return UnknownFormat(
             f"{path} is no image that an installed format knows.",
             advice=f"Leave it out, or install a format that reads it. {installed}",
         )

@@ -16,7 +16,7 @@ from xtal.errors import DataError
 from xtal.files import read_experiments
 from xtal.models import Experiment, ExperimentList, Goniometer, Scan
 from xtal.run import Context
-from xtal.run.formats import Formats
+from xtal.run.formats import Formats, UnknownFormat
 from xtal_steps_import.collect import Series, collect, runs_of
 from xtal_steps_import.geometry import beam_centre, change_beam, change_detector, change_goniometer, check_complete
 from xtal_steps_import.options import ImportOptions
@@ -57,7 +57,8 @@ def _find(context: Context, paths: list[Path], options: ImportOptions) -> list[F
         try:
             found += grouping.scans(series)
         except DataError as error:
-            if series.named and not options.input.ignore_unhandled:
+            foreign = isinstance(error, UnknownFormat) and not series.named
+            if not foreign and not options.input.ignore_unhandled:
                 raise
             left.append(error.message)
     for message in left[:3]:
