@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from xtal.hooks.protocols import ProfileFit
 from xtal.models import Experiment
+from xtal.physics.integration import take_boxes
 from xtal.physics.kabsch import kabsch_axes, sources, unit_rows
 from xtal.table import Flag, ReflectionTable, Shoeboxes
 from xtal_profile_gaussian_rs.kernels import fit_profiles, moments
@@ -98,7 +99,7 @@ class GaussianReferences:
 
         strong = _strong(table)
         rows = np.flatnonzero(strong)
-        part = boxes.select(rows)
+        part = take_boxes(boxes, rows)
         chosen = table.select(rows)
         chosen["bbox"] = part.bbox
         geo = geometry(self.experiment, chosen, self._axes[0])
@@ -231,7 +232,7 @@ class GaussianReferences:
         """Correction table of a block from what its strong reflections leave over."""
         table = np.zeros((CELLS, CELLS))
         rows = np.flatnonzero(self._blocks[block].strong)
-        part = boxes.select(rows)
+        part = take_boxes(boxes, rows)
         for _ in range(2 if len(rows) else 0):
             sums, out = np.zeros((3, CELLS, CELLS)), np.zeros((len(rows), 6))
             _run(geo[rows], part, shape[rows], rocking[rows], table, level[rows], 0.5, sums, out)

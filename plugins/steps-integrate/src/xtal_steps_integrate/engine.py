@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from xtal.hooks.protocols import BackgroundModel, BlockExecutor, ProfileModel, ProfileReferences
 from xtal.models import Experiment
-from xtal.physics.integration import Gatherer, OpenBoxes, chunks_of_frames, crop_to_foreground, summation
+from xtal.physics.integration import Gatherer, OpenBoxes, chunks_of_frames, crop_to_foreground, summation, take_boxes
 from xtal.run.images import FrameReader
 from xtal.table import Flag, MaskBit, ReflectionTable, Shoeboxes
 
@@ -131,6 +131,9 @@ class Engine:
         """Fill the boxes that touch a run of frames and finish those inside."""
         first, end = frames
         rows = np.flatnonzero((self._bbox[:, 4] < end) & (self._bbox[:, 5] > first))
+        # Those that lie inside come first, so that they are one slice.
+        whole = (self._bbox[rows, 4] >= first) & (self._bbox[rows, 5] <= end)
+        n, rows = int(whole.sum()), np.concatenate([rows[whole], rows[~whole]])
         part = self._bbox[rows]
         part[:, 4:] = np.clip(part[:, 4:], first, end)
         top = [p.trusted_range[1] for p in self._any.detector]
@@ -140,12 +143,8 @@ class Engine:
             images = self.reader.read(z, out=images)
             gatherer.add(z, images, self.reader.mask(z, images), self._static)
         self._to_photons(gatherer.boxes)
-        whole = np.all(part == self._bbox[rows], axis=1)
-        inside, across = np.flatnonzero(whole), np.flatnonzero(~whole)
-        boxes = gatherer.boxes
-        boxes.background = np.zeros(len(boxes.data), np.float32)
-        finished = self._finish(rows[inside], boxes.select(inside), gatherer.overloaded[inside])
-        return Run(frames, finished, rows[across], boxes.select(across), gatherer.overloaded[across])
+        finished = self._finish(rows[:n], _slice(gatherer.boxes, 0, n), gatherer.overloaded[:n])
+        return Run(frames, finished, rows[n:], _slice(gatherer.boxes, n, len(rows), copy=True), gatherer.overloaded[n:])
 
     def _footprints(self, rows: Ints) -> NDArray[np.uint8]:
         """Packed foregrounds of the boxes of these rows, in their order."""
@@ -176,7 +175,7 @@ class Engine:
         fit = self.background.fit(boxes)
         again = np.flatnonzero(~fit.ok)
         if len(again):  # crowded: background that a neighbour's foreground covers is better than none
-            second = boxes.select(again)
+            second = take_boxes(boxes, again)
             second.mask[(second.mask & int(MaskBit.BACKGROUND)) != 0] &= ~int(MaskBit.OVERLAPPED)
             retry = self.background.fit(second)
             fit.ok[again], fit.variance[again], fit.dispersion[again] = retry.ok, retry.variance, retry.dispersion
@@ -232,7 +231,7 @@ class Engine:
             block = pending.block[finished.rows]
             for b in np.unique(block[(ids == k) & fit]):
                 rows = np.flatnonzero((ids == k) & fit & (block == b))
-                pending.waiting.setdefault(int(b), []).append((finished.rows[rows], finished.boxes.select(rows)))
+                pending.waiting.setdefault(int(b), []).append((finished.rows[rows], take_boxes(finished.boxes, rows)))
 
     def _fit_until(self, end: int, last: bool) -> None:
         """Learn and fit all blocks whose frames have passed."""
@@ -266,7 +265,18 @@ def _join(parts: list[tuple[Ints, Shoeboxes]]) -> tuple[Ints, Shoeboxes]:
         return np.empty(0, np.int64), Shoeboxes.allocate(np.empty(0, np.uint32), np.empty((0, 6), np.int32))
     rows = np.concatenate([p[0] for p in parts])
     order = np.argsort(rows, kind="stable")
-    return rows[order], Shoeboxes.concatenate([p[1] for p in parts]).select(order)
+    return rows[order], take_boxes(Shoeboxes.concatenate([p[1] for p in parts]), order)
+
+
+def _slice(boxes: Shoeboxes, start: int, stop: int, copy: bool = False) -> Shoeboxes:
+    """Boxes start to stop: views, or copies that do not keep the others alive."""
+    a, b = int(boxes.offsets[start]), int(boxes.offsets[stop])
+    data, mask, background = boxes.data[a:b], boxes.mask[a:b], boxes.background[a:b]
+    if copy:
+        data, mask, background = data.copy(), mask.copy(), background.copy()
+    return Shoeboxes(
+        boxes.panel[start:stop], boxes.bbox[start:stop], boxes.offsets[start : stop + 1] - a, data, mask, background
+    )
 
 
 def _slim(table: ReflectionTable, rows: Ints) -> ReflectionTable:

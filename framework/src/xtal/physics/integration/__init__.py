@@ -1,7 +1,7 @@
 """Boxes of voxels round predicted reflections: cutting them from frames, summation, fits."""
 
 from xtal.physics.integration.boxes import Gatherer, OpenBoxes, chunks_of_frames, footprint_boxes
-from xtal.physics.integration.summation import Sums, crop_to_foreground, summation
+from xtal.physics.integration.summation import Sums, crop_to_foreground, summation, take_boxes
 
 __all__ = [
     "Gatherer",
@@ -11,4 +11,5 @@ __all__ = [
     "crop_to_foreground",
     "footprint_boxes",
     "summation",
+    "take_boxes",
 ]

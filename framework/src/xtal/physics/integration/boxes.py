@@ -9,6 +9,7 @@ from attrs import define, field
 from numpy.typing import NDArray
 
 from xtal.physics.integration.kernels import gather
+from xtal.physics.integration.summation import take_boxes
 from xtal.table import Shoeboxes
 from xtal.table.shoebox import box_sizes
 
@@ -71,7 +72,7 @@ class Gatherer:
         # Every voxel of a box within the scan is written by a frame, so nothing is cleared first.
         data, mask = np.empty(n, np.float32), np.empty(n, np.int32)
         panel = np.asarray(self.panel, dtype=np.uint32)
-        self.boxes = Shoeboxes(panel, self.bbox, offsets, data, mask, np.empty(0, np.float32))
+        self.boxes = Shoeboxes(panel, self.bbox, offsets, data, mask, np.empty(n, np.float32))
         self.overloaded = np.zeros(len(self.bbox), np.uint8)
         self._layers = footprint_boxes(self.bbox)
 
@@ -133,7 +134,7 @@ class OpenBoxes:
         everything = Shoeboxes.concatenate([self.boxes, fresh])
         all_rows = np.concatenate([self.rows, rows[new]])
         order = np.argsort(all_rows, kind="stable")
-        boxes, all_rows = everything.select(order), all_rows[order]
+        boxes, all_rows = take_boxes(everything, order), all_rows[order]
         over = np.concatenate([self.overloaded, np.zeros(int(new.sum()), np.uint8)])[order]
         at = np.searchsorted(all_rows, rows)
         over[at] |= overloaded
@@ -145,5 +146,5 @@ class OpenBoxes:
         boxes.data[target], boxes.mask[target] = part.data, part.mask
         done = boxes.bbox[:, 5] <= end
         return tuple(  # type: ignore[return-value]
-            OpenBoxes(all_rows[k], boxes.select(k), over[k], end) for k in (np.flatnonzero(done), np.flatnonzero(~done))
+            OpenBoxes(all_rows[k], take_boxes(boxes, k), over[k], end) for k in (np.flatnonzero(done), np.flatnonzero(~done))
         )

@@ -19,45 +19,82 @@ def gather(image, good, static, top, rows, bbox, offsets, shape, footprint, z, c
     bbox : (n, 6); offsets : (n,) first voxel of each box
     shape : (n,) first pixel of each box in ``footprint``, which is 1 in the foreground
     z : array index of the frame
-    cover : (slow, fast) uint8 scratch, zero on entry and on return
+    cover : (slow, fast) uint8 scratch
     data, mask : voxels, filled
     overloaded : (n,) uint8, set to 1 where a voxel exceeds ``top``
     """
     ny, nx = image.shape
-    for step in range(2):  # mark what belongs to any reflection; at the end wipe it again
-        for k in range(len(rows)):
-            r = rows[k]
-            x0, x1, y0, y1, z0 = bbox[r, 0], bbox[r, 1], bbox[r, 2], bbox[r, 3], bbox[r, 4]
-            width = x1 - x0
-            xa, xb = max(x0, 0), min(x1, nx)
-            for y in range(max(y0, 0), min(y1, ny)):
-                spot = shape[r] + (y - y0) * width - x0
-                for x in range(xa, xb):
-                    cover[y, x] = 0 if step == 1 else min(cover[y, x] + footprint[spot + x], 200)
-        if step == 1:
-            break
-        for k in range(len(rows)):
-            r = rows[k]
-            x0, x1, y0, y1, z0 = bbox[r, 0], bbox[r, 1], bbox[r, 2], bbox[r, 3], bbox[r, 4]
-            width = x1 - x0
-            first = offsets[r] + (z - z0) * width * (y1 - y0)
-            for y in range(y0, y1):
-                spot = shape[r] + (y - y0) * width - x0
-                at = first + (y - y0) * width - x0
-                for x in range(x0, x1):
-                    own = footprint[spot + x]
-                    bits = FOREGROUND if own else BACKGROUND
-                    value = 0.0
-                    if 0 <= y < ny and 0 <= x < nx:
-                        if cover[y, x] > own:
-                            bits |= OVERLAPPED
-                        if good[y, x]:
-                            bits |= VALID
-                            value = image[y, x]
-                        elif static[y, x] and image[y, x] > top:
-                            overloaded[r] = 1
-                    data[at + x] = value
-                    mask[at + x] = bits
+    cover[:] = 0
+    for k in range(len(rows)):
+        r = rows[k]
+        x0, y0 = bbox[r, 0], bbox[r, 2]
+        width = bbox[r, 1] - x0
+        for y in range(max(y0, 0), min(bbox[r, 3], ny)):
+            spot = shape[r] + (y - y0) * width - x0
+            for x in range(max(x0, 0), min(bbox[r, 1], nx)):
+                cover[y, x] += footprint[spot + x]
+    for k in range(len(rows)):
+        r = rows[k]
+        x0, x1, y0, y1 = bbox[r, 0], bbox[r, 1], bbox[r, 2], bbox[r, 3]
+        width = x1 - x0
+        xa, xb = min(max(x0, 0), x1), max(min(x1, nx), x0)
+        for y in range(y0, y1):
+            spot = shape[r] + (y - y0) * width - x0
+            at = offsets[r] + ((z - bbox[r, 4]) * (y1 - y0) + y - y0) * width - x0
+            inside = 0 <= y < ny
+            for x in range(x0, x1):
+                if not inside or x < xa or x >= xb:
+                    data[at + x] = 0.0
+                    mask[at + x] = FOREGROUND if footprint[spot + x] else BACKGROUND
+            if not inside:
+                continue
+            for x in range(xa, xb):
+                own = footprint[spot + x]
+                bits = FOREGROUND if own else BACKGROUND
+                if cover[y, x] > own:
+                    bits |= OVERLAPPED
+                value = 0.0
+                if good[y, x]:
+                    bits |= VALID
+                    value = image[y, x]
+                elif static[y, x] and image[y, x] > top:
+                    overloaded[r] = 1
+                data[at + x] = value
+                mask[at + x] = bits
+
+
+@jit
+def foreground_bounds(bbox, offsets, mask, out):  # type: ignore[no-untyped-def]
+    """Boxes cut in x and y to the foreground of their first layer (one pixel where there is none)."""
+    for r in range(len(bbox)):
+        width, height = bbox[r, 1] - bbox[r, 0], bbox[r, 3] - bbox[r, 2]
+        xa, xb, ya, yb = width, 0, height, 0
+        for j in range(height):
+            for i in range(width):
+                if mask[offsets[r] + j * width + i] & FOREGROUND:
+                    xa, xb, ya, yb = min(xa, i), max(xb, i + 1), min(ya, j), max(yb, j + 1)
+        if xb == 0:
+            xa, xb, ya, yb = 0, 1, 0, 1
+        out[r, 0], out[r, 1] = bbox[r, 0] + xa, bbox[r, 0] + xb
+        out[r, 2], out[r, 3] = bbox[r, 2] + ya, bbox[r, 2] + yb
+        out[r, 4], out[r, 5] = bbox[r, 4], bbox[r, 5]
+
+
+@jit
+def copy_boxes(rows, bbox, offsets, data, mask, background, to, starts, data_to, mask_to, background_to):  # type: ignore[no-untyped-def]
+    """Copy boxes ``rows`` into boxes ``to`` (same z) that lie inside them."""
+    for k in range(len(rows)):
+        r = rows[k]
+        width, height = bbox[r, 1] - bbox[r, 0], bbox[r, 3] - bbox[r, 2]
+        nx, ny = to[k, 1] - to[k, 0], to[k, 3] - to[k, 2]
+        at = starts[k]
+        for z in range(to[k, 5] - to[k, 4]):
+            for y in range(ny):
+                first = offsets[r] + (z * height + y + to[k, 2] - bbox[r, 2]) * width + to[k, 0] - bbox[r, 0]
+                for x in range(nx):
+                    data_to[at], mask_to[at] = data[first + x], mask[first + x]
+                    background_to[at] = background[first + x]
+                    at += 1
 
 
 @jit

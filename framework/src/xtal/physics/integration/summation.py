@@ -6,8 +6,9 @@ import numpy as np
 from attrs import define
 from numpy.typing import NDArray
 
-from xtal.physics.integration.kernels import sum_boxes
-from xtal.table import MaskBit, Shoeboxes
+from xtal.physics.integration.kernels import copy_boxes, foreground_bounds, sum_boxes
+from xtal.table import Shoeboxes
+from xtal.table.shoebox import box_offsets
 
 Array = NDArray[np.float64]
 
@@ -95,38 +96,21 @@ def _centroids(bbox: NDArray[np.int32], moments: Array) -> tuple[Array, Array]:
 
 def crop_to_foreground(boxes: Shoeboxes) -> Shoeboxes:
     """The same boxes cut in x and y to what their foreground spans on the first layer (all layers are alike)."""
-    b = boxes.bbox.astype(np.int64)
-    width, height = b[:, 1] - b[:, 0], b[:, 3] - b[:, 2]
-    layer = width * height
-    starts = np.concatenate([[0], np.cumsum(layer)]).astype(np.int64)
-    inside = np.arange(starts[-1]) - np.repeat(starts[:-1], layer)
-    voxel = inside + np.repeat(boxes.offsets[:-1], layer)
-    own = (boxes.mask[voxel] & int(MaskBit.FOREGROUND)) != 0
-    owner = np.repeat(np.arange(len(b)), layer)[own]
-    x, y = inside[own] % width[owner], inside[own] // width[owner]
-    new = boxes.bbox.copy()
-    for low, high, value in ((0, 1, x), (2, 3, y)):
-        least = np.full(len(b), np.iinfo(np.int32).max)
-        most = np.full(len(b), -1)
-        np.minimum.at(least, owner, value)
-        np.maximum.at(most, owner, value)
-        some = most >= 0
-        new[:, low] = np.where(some, boxes.bbox[:, low] + least, boxes.bbox[:, low])
-        new[:, high] = np.where(some, boxes.bbox[:, low] + most + 1, boxes.bbox[:, low] + 1)
-    return cut(boxes, new)
+    bbox = np.empty_like(boxes.bbox)
+    foreground_bounds(boxes.bbox, boxes.offsets, boxes.mask, bbox)
+    return take_boxes(boxes, np.arange(len(boxes)), bbox)
 
 
-def cut(boxes: Shoeboxes, bbox: NDArray[np.int32]) -> Shoeboxes:
-    """The parts of boxes that lie in smaller ones (same z)."""
-    out = Shoeboxes.allocate(boxes.panel, bbox)
-    old, new = boxes.bbox.astype(np.int64), out.bbox.astype(np.int64)
-    sizes = np.diff(out.offsets)
-    owner = np.repeat(np.arange(len(new)), sizes)
-    k = np.arange(out.offsets[-1]) - out.offsets[:-1][owner]
-    width, height = (new[:, 1] - new[:, 0])[owner], (new[:, 3] - new[:, 2])[owner]
-    x, y, z = k % width + (new[:, 0] - old[:, 0])[owner], k // width % height, k // (width * height)
-    y += (new[:, 2] - old[:, 2])[owner]
-    old_width, old_height = (old[:, 1] - old[:, 0])[owner], (old[:, 3] - old[:, 2])[owner]
-    voxel = boxes.offsets[:-1][owner] + (z * old_height + y) * old_width + x
-    out.data[:], out.mask[:], out.background[:] = boxes.data[voxel], boxes.mask[voxel], boxes.background[voxel]
+def take_boxes(boxes: Shoeboxes, rows: NDArray[np.int64], bbox: NDArray[np.int32] | None = None) -> Shoeboxes:
+    """Copies of some boxes, cut to smaller ones (of the same z) where ``bbox`` is given."""
+    bbox = boxes.bbox[rows] if bbox is None else bbox
+    offsets = box_offsets(bbox)
+    n = int(offsets[-1])
+    out = Shoeboxes(
+        boxes.panel[rows], bbox, offsets, np.empty(n, np.float32), np.empty(n, np.int32), np.empty(n, np.float32)
+    )
+    copy_boxes(
+        np.asarray(rows, dtype=np.int64), boxes.bbox, boxes.offsets, boxes.data, boxes.mask, boxes.background, bbox, offsets,
+        out.data, out.mask, out.background,
+    )  # fmt: skip
     return out
