@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from xtal.errors import AlgorithmFailed
 from xtal.models import Crystal, Experiment, ExperimentList
-from xtal.physics.indexing import assign_indices, fit_setting
+from xtal.physics.indexing import Assignment, assign_indices, fit_setting, same_lattice
 from xtal.physics.lattice import constrain
 from xtal.physics.rays import is_entering, map_to_reciprocal
 from xtal.physics.refinement import RefinementResult, RefinementSettings, refine
@@ -79,13 +79,34 @@ def assign(state: State, tolerance: float, d_min: float | None) -> None:
     table, n_sets = state.table, len(state.images)
     phi = np.asarray(table["xyzobs.mm.value"])[:, 2]
     groups = spot_groups(table, state.images)
-    found = assign_indices([c.A for c in state.crystals], np.asarray(table["rlp"]), phi, groups, tolerance, d_min)
+    rlp = np.asarray(table["rlp"])
+    settings = [c.A for c in state.crystals]
+    found = assign_indices(settings, rlp, phi, groups, tolerance, d_min)
+    if any(c.space_group.number > 2 for c in state.crystals):
+        free = assign_indices(unconstrained(settings, found, rlp), rlp, phi, groups, tolerance, d_min)
+        if (free.lattice >= 0).sum() > 1.02 * (found.lattice >= 0).sum():
+            found = free
     ids = np.where(found.lattice >= 0, found.lattice * n_sets + np.asarray(table["imageset_id"]), -1)
     table["id"] = ids.astype(np.int32)
     table["miller_index"] = found.hkl
     table["entering"] = entering_of(table, state.images)
     table.clear_flags(np.arange(len(table)), Flag.INDEXED)
     table.set_flags(ids >= 0, Flag.INDEXED)
+
+
+def unconstrained(settings: list[F], found: Assignment, rlp: F) -> list[F]:
+    """Setting matrices that fit the spots best, the cell's symmetry left aside.
+
+    Where geometry is distorted (lenses of electron microscopes) the constrained cell cannot reach all spots,
+    though there is no doubt about their indices.
+    """
+    out = []
+    for k, a_matrix in enumerate(settings):
+        mine = found.lattice == k
+        others = (found.lattice >= 0) & ~mine
+        fitted = fit_setting(a_matrix, rlp[~others]) if mine.any() else a_matrix
+        out.append(fitted if same_lattice(a_matrix, fitted, 0.2) else a_matrix)
+    return out
 
 
 def entering_of(table: ReflectionTable, images: ExperimentList) -> NDArray[np.bool_]:
