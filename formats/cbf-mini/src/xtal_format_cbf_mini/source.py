@@ -137,6 +137,7 @@ class CbfMiniImage:
             slow, fast = binary.shape
             raise DataError(f"The image {self.path} has {fast} x {slow} pixels, the others of its scan have not.")
         data = np.frombuffer(content, np.uint8)[binary.start : binary.start + binary.size]
+        data.flags.writeable = False  # as it is for unpacked files: one signature of the kernel
         flat = out[0].reshape(-1)
         if "x-cbf_byte_offset" in binary.conversion:
             # the kernel comes with its compiler: only a reader of pixels pays for that
