@@ -60,7 +60,7 @@ def _header(experiment: Experiment, image: int, number: int, dataset: int, turn:
     for at, value in {12: 1, 14: 2, 15: 1, 17: 1, 19: 1, 20: dataset}.items():
         batch.ints[at] = value
     scan, panel = experiment.scan, experiment.detector[0]
-    start, width = (scan.oscillation_deg if scan is not None else (0.0, 0.0))
+    start, width = scan.oscillation_deg if scan is not None else (0.0, 0.0)
     phi = start + width * (image - (scan.image_range[0] if scan is not None else image))
     u, cell = _orientation(experiment, image, phi + width / 2, static)
     source = turn @ (experiment.beam.s0 / np.linalg.norm(experiment.beam.s0))

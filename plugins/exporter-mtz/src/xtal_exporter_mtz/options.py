@@ -20,9 +20,7 @@ class MtzOptions:
     d_min: float | None = option(None, help="High-resolution limit", unit="Å", gt=0)
     partiality_threshold: float = option(0.4, help="Least recorded fraction of a reflection", ge=0, le=1, level=1)
     min_isigi: float = option(-5.0, help="Least I/sigma of an observation", level=1)
-    force_static_model: bool = option(
-        False, help="Give every batch the mean orientation in place of its own", level=1
-    )
+    force_static_model: bool = option(False, help="Give every batch the mean orientation in place of its own", level=1)
     crystal_name: str = option("XTAL", help="Name of the crystal in the header", level=1)
     project_name: str = option("XTAL", help="Name of the project in the header", level=1)
     best_unit_cell: tuple[float, ...] | None = option(

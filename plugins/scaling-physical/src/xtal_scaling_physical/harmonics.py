@@ -40,7 +40,8 @@ def real_harmonics(directions: F, lmax: int) -> F:
                 now = ((2 * degree - 1) * z * legendre - (degree + m - 1) * before) / (degree - m)
                 before, legendre = legendre, now
             if degree > 0:
-                norm = math.sqrt((2 * degree + 1) / (4 * math.pi) * math.factorial(degree - m) / math.factorial(degree + m))
+                ratio = math.factorial(degree - m) / math.factorial(degree + m)
+                norm = math.sqrt((2 * degree + 1) / (4 * math.pi) * ratio)
                 norm *= math.sqrt(2.0) if m else 1.0
                 middle = degree * degree + degree - 1
                 out[middle + m] = norm * legendre * power.real

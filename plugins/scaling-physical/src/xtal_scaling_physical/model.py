@@ -98,8 +98,15 @@ class Physical:
             surface = self._surface(images, s1)
             columns.append(np.broadcast_to(first + np.arange(surface.shape[1]), surface.shape))
             fixed.append(surface)
-        self._columns = np.concatenate(columns, axis=1)
+        self._columns = np.concatenate(columns, axis=1).astype(np.int32)
         self._fixed = np.concatenate(fixed, axis=1) if fixed else np.zeros((len(d), 0))
+        self._last: tuple[I64, tuple[F, NDArray[np.int32], F]] | None = None
+
+    def _design(self, rows: I64) -> tuple[F, NDArray[np.int32], F]:
+        """Weights, columns and fixed derivatives of rows; those of the last rows are kept."""
+        if self._last is None or not np.array_equal(self._last[0], rows):
+            self._last = (rows.copy(), (self._scale_weights[rows], self._columns[rows], self._fixed[rows]))
+        return self._last[1]
 
     def _surface(self, images: F, s1: F) -> F:
         """(n, harmonics) mean of the harmonics of both rays in the crystal's frame, its x to the pole."""
@@ -122,12 +129,14 @@ class Physical:
 
     def scales_and_jacobian(self, parameters: F, rows: I64) -> tuple[F, Any]:
         """Inverse scale factors g of rows and dg/dp in CSR form, columns ascending."""
-        weights, columns, fixed = self._scale_weights[rows], self._columns[rows], self._fixed[rows]
+        weights, columns, fixed = self._design(rows)
         smooth = np.maximum((weights * parameters[columns[:, : weights.shape[1]]]).sum(axis=1), 1e-6)
         rest = columns[:, weights.shape[1] :]
         g = smooth * np.exp(np.clip(np.einsum("nk,nk->n", fixed, parameters[rest]), -20.0, 20.0))
-        jacobian = np.concatenate([weights * (g / smooth)[:, None], fixed * g[:, None]], axis=1)
-        pointers = np.arange(len(rows) + 1) * columns.shape[1]
+        jacobian = np.empty(columns.shape)
+        np.multiply(weights, (g / smooth)[:, None], out=jacobian[:, : weights.shape[1]])
+        np.multiply(fixed, g[:, None], out=jacobian[:, weights.shape[1] :])
+        pointers = np.arange(len(rows) + 1, dtype=np.int32) * np.int32(columns.shape[1])
         return g, csr_matrix((jacobian.ravel(), columns.ravel(), pointers), shape=(len(rows), self.n_parameters))
 
     def restraints(self, parameters: F) -> tuple[F, Any]:

@@ -14,7 +14,7 @@ class PhysicalOptions:
     """What the user may set."""
 
     scale_interval: float | Literal["auto"] = option(
-        "auto", help="Rotation between parameters of the scale (auto: 1 to 15 by the length of the scan)", unit="deg", gt=0
+        "auto", help="Rotation between parameters of the scale (auto: 1 to 15, by the scan)", unit="deg", gt=0
     )
     decay_interval: float | Literal["auto"] = option(
         "auto", help="Rotation between parameters of the B factor (auto: 1.5 to 20)", unit="deg", gt=0, level=1

@@ -52,7 +52,7 @@ class Smoother:
     def positions(self) -> F:
         """(n,) where the parameters stand, in spacings."""
         start = 0.0 if self.n_parameters < 4 else -0.5
-        return start + np.arange(self.n_parameters)
+        return np.asarray(start + np.arange(self.n_parameters), dtype=float)
 
     def weights(self, images: F) -> tuple[I64, F]:
         """Parameters and weights (sum 1) that make the value at each place.

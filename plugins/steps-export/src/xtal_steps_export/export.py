@@ -14,7 +14,7 @@ def run(context: Context) -> None:
     scaled = "intensity.scale.value" in table and "inverse_scale_factor" in table
     name = None
     if context.path("exported").name == "auto":
-        extension = context.plugins.find_installed("exporter", choice.name).descriptor.extension
+        extension = getattr(context.plugins.find_installed("exporter", choice.name).descriptor, "extension", "")
         name = ("scaled" if scaled else "integrated") + (extension or f".{choice.name}")
     exporter = context.plugin(choice)
     with context.writing("exported", name) as path:

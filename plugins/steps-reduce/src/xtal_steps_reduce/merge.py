@@ -20,16 +20,14 @@ def run(context: Context) -> None:
     """Merge scaled intensities and write them."""
     options, table = context.options, context.reflections
     if "intensity.scale.value" not in table or "inverse_scale_factor" not in table:
-        raise DataError("The reflection table is not scaled.", advice="Run scale first and give scaled.expt, scaled.refl.")
+        raise DataError("The reflection table is not scaled.", advice="Run scale first; give scaled.expt, scaled.refl.")
     crystals = crystals_of(context.experiments)
     group = common_space_group(crystals)
     cell = gemmi.UnitCell(*options.best_unit_cell) if options.best_unit_cell else median_cell(crystals)
     data = scaled_intensities(
         table, min_partiality=options.partiality_threshold, d_min=options.d_min, d_max=options.d_max
     )
-    merged = merge(
-        data.hkl, data.value, data.variance, group, internal_variance=options.merging.use_internal_variance
-    )
+    merged = merge(data.hkl, data.value, data.variance, group, internal_variance=options.merging.use_internal_variance)
     shells, overall = merging_statistics(data.hkl, data.value, data.variance, cell, group, options.merging.n_bins)
     report_statistics(context, shells, overall)
     columns = merged_columns(
@@ -48,7 +46,7 @@ def run(context: Context) -> None:
     if dropped:
         context.print(f"{dropped} reflections that {group.xhm()} extinguishes are left out of the file.")
     if options.anomalous:
-        context.print("Friedel mates are kept apart in I(+), I(-), F(+), F(-) and DANO; IMEAN and F hold both together.")
+        context.print("Friedel mates are kept apart in I(+), I(-), F(+), F(-), DANO; IMEAN and F hold both together.")
     context.summary(
         f"{len(merged.hkl)} unique reflections to {overall.d_min:.2f} Å in {group.xhm()}, "
         f"completeness {100 * overall.completeness:.1f} %, multiplicity {overall.multiplicity:.1f}",

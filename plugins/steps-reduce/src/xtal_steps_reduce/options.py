@@ -53,7 +53,7 @@ class SelectionOptions:
     min_reflections: int = option(100_000, help="Observations that refine the model", ge=100, level=1)
     intensity_choice: str = option(
         "profile",
-        help="Profile-fitted intensities (summed ones where there are none), summed ones, or the mixture of least Rmeas",
+        help="Profile-fitted intensities (summed where there are none), summed ones, or the mixture of least Rmeas",
         choices=("profile", "sum", "combine"),
     )
 
@@ -84,7 +84,9 @@ class ScalingOptions:
         choices=("standard", "simple", "None"),
         level=1,
     )
-    outlier_zmax: float = option(6.0, help="Normalised deviation beyond which an observation is an outlier", gt=0, level=1)
+    outlier_zmax: float = option(
+        6.0, help="Normalised deviation from which an observation is an outlier", gt=0, level=1
+    )
 
 
 @frozen

@@ -184,9 +184,7 @@ def _store(
         experiment.scaling_model = record
 
 
-def _report_scaling(
-    context: Context, models: list[ScalingModel], data: ScalingData, result: ScalingResult
-) -> None:
+def _report_scaling(context: Context, models: list[ScalingModel], data: ScalingData, result: ScalingResult) -> None:
     """Parameters, rounds, error model."""
     names = [sorted({n.split()[0] for n in m.names}, key=[x.split()[0] for x in m.names].index) for m in models]
     counts = [

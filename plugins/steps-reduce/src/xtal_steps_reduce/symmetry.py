@@ -105,23 +105,19 @@ def _score_laue(
     owner = np.asarray(table["id"])[data.rows]
     value, sigma = data.value.copy(), np.sqrt(data.variance)
     for k in np.unique(owner):
-        mean = max(float(np.mean(value[owner == k])), 1e-9)
-        value[owner == k] /= mean
-        sigma[owner == k] /= mean
+        level = max(float(np.mean(value[owner == k])), 1e-9)
+        value[owner == k] /= level
+        sigma[owner == k] /= level
     hkl = np.rint(data.hkl @ reduced).astype(np.int32)
     merged = merge(hkl, value, sigma**2 + (0.03 * value) ** 2, gemmi.SpaceGroup("P 1"))
     both = np.concatenate([merged.hkl, -merged.hkl]).astype(np.int64)
-    mean, error = (
-        np.concatenate(pair)
-        for pair in ((merged.plus, merged.minus), (merged.sigma_plus, merged.sigma_minus))
-    )
+    mean = np.concatenate([merged.plus, merged.minus])
+    error = np.concatenate([merged.sigma_plus, merged.sigma_minus])
     there = np.isfinite(mean)
     return find_laue_group(both[there], mean[there], error[there], cell, max_delta)
 
 
-def _given(
-    name: str, cell: gemmi.UnitCell, centring: str, reduced: F, laue: LaueResult
-) -> tuple[F, gemmi.SpaceGroup]:
+def _given(name: str, cell: gemmi.UnitCell, centring: str, reduced: F, laue: LaueResult) -> tuple[F, gemmi.SpaceGroup]:
     """Change of basis to the space group that the user gave."""
     try:
         group = space_group_of(name)
@@ -147,20 +143,29 @@ def _find_space_group(
     merged = merge(hkl, data.value, data.variance + (0.03 * data.value) ** 2, symmorphic, keep_absent=True)
     scores = score_space_groups(merged.hkl, merged.mean, merged.sigma, _cell_on(cell, basis), symmorphic)
     _report_absences(context, scores)
-    best = scores[0]
-    choices = [best.group, *([best.enantiomorph] if best.enantiomorph else []), *best.twins]
-    same = np.allclose(basis, np.eye(3))
-    group = next((g for g in choices if same and g.number == before.number), best.group)
+    here = np.allclose(basis, np.eye(3))
+    best = next((s for s in scores if here and before in _groups(s) and s.probability > 0.5 * scores[0].probability),
+                scores[0])  # fmt: skip
+    group = next((g for g in _groups(best) if here and g == before), best.group)
     text = group.xhm()
-    others = [g.xhm() for g in choices if g.number != group.number]
+    others = [g.xhm() for g in _groups(best) if g != group]
     if others:
         text += f" or {' or '.join(others)} (the intensities cannot tell them apart)"
-    if best.probability < DECIDED and len(scores) > 1:
-        text += f", not decided: probability {best.probability:.2f}, next {scores[1].group.xhm()}"
-        context.warn("Too few axial reflections to decide on the screw axes; check the space group later.")
+    rivals = [s for s in scores if s is not best]
+    if rivals and best.probability < DECIDED:
+        if group == before:
+            text += ", kept from the input: axial reflections that could tell are missing"
+        else:
+            text += f", not decided: probability {best.probability:.2f}, next {rivals[0].group.xhm()}"
+            context.warn("Too few axial reflections to decide on the screw axes; check the space group later.")
     context.print(f"Space group {text}.")
     order, group = to_reference(group)
     return basis @ order, group, text
+
+
+def _groups(score: SpaceGroupScore) -> list[gemmi.SpaceGroup]:
+    """All groups of one set of absences."""
+    return [score.group, *([score.enantiomorph] if score.enantiomorph else []), *score.twins]
 
 
 def _report_laue(context: Context, laue: LaueResult, reduced: F) -> None:
@@ -191,9 +196,8 @@ def _report_laue(context: Context, laue: LaueResult, reduced: F) -> None:
 def _report_absences(context: Context, scores: list[SpaceGroupScore]) -> None:
     rows = []
     for s in scores:
-        names = [s.group, *([s.enantiomorph] if s.enantiomorph else []), *s.twins]
         absent = (f"{s.mean_absent:.2f}", f"{s.z_absent:.1f}") if s.n_absent else ("", "")
-        rows.append([" / ".join(g.xhm() for g in names), f"{s.probability:.3f}", s.n_absent, *absent])
+        rows.append([" / ".join(g.xhm() for g in _groups(s)), f"{s.probability:.3f}", s.n_absent, *absent])
     columns = ["Space group", "Probability", "Absent", "<I/sigma> absent", "Z of that mean"]
     context.table("Systematic absences", columns, rows)
 

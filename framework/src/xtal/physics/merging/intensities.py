@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from attrs import define
@@ -42,7 +42,8 @@ class Intensities:
 
     def select(self, keep: NDArray[np.bool_] | NDArray[np.int64]) -> Intensities:
         """Some of the observations, by mask or index."""
-        parts = (self.rows, self.hkl, self.value, self.variance, self.counts, self.factor, self.partiality)
+        columns = (self.rows, self.hkl, self.value, self.variance, self.counts, self.factor, self.partiality)
+        parts: tuple[Any, ...] = columns
         return Intensities(*(p[keep] for p in parts))
 
 

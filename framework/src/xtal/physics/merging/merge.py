@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gemmi
 import numpy as np
 from attrs import define
@@ -82,7 +84,7 @@ def merge(
     both = _merge_into(inverse, value, variance, len(unique), np.ones(len(keys), dtype=bool), internal_variance)
     up = _merge_into(inverse, value, variance, len(unique), plus, internal_variance)
     down = _merge_into(inverse, value, variance, len(unique), ~plus, internal_variance)
-    parts = [column[order] for triple in (both, up, down) for column in triple]
+    parts: list[Any] = [column[order] for triple in (both, up, down) for column in triple]
     return Merged(asu[order], central[order], *parts)
 
 

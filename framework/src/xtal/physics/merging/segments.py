@@ -42,4 +42,4 @@ class Segments:
 
     def sum(self, values: Any) -> F:
         """(g,) sum of values (in the rows' own order) over each group."""
-        return np.bincount(self.group, np.asarray(values, dtype=float), len(self))
+        return np.asarray(np.bincount(self.group, np.asarray(values, dtype=float), len(self)), dtype=float)

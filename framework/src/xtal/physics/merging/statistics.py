@@ -7,6 +7,8 @@ Brehm & Diederichs (2016) J. Appl. Cryst. 49, 1021 (CC1/2 without random halves)
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import gemmi
 import numpy as np
 from attrs import frozen
@@ -114,7 +116,8 @@ class _Table:
     def statistics(self, low: float, high: float) -> ShellStatistics:
         """Of reflections with low <= 1/d^2 < high."""
         inside = lambda s_sq: (s_sq >= low) & (s_sq < high)  # noqa: E731
-        mine, apart, pairs, there = (inside(s) for s in (self.s_sq, self.s_sq_apart, self.s_sq_pair, self.s_sq_possible))
+        columns = (self.s_sq, self.s_sq_apart, self.s_sq_pair, self.s_sq_possible)
+        mine, apart, pairs, there = (inside(s_sq) for s_sq in columns)
         mean, sigma = self.both.mean[mine], np.sqrt(self.both.variance[mine])
         up, down = self.apart.mean[self.high[pairs]], self.apart.mean[self.low[pairs]]
         cc, n_cc = cc_half(self.both.plain[mine], self.both.mean_variance[mine])
@@ -126,7 +129,8 @@ class _Table:
         return ShellStatistics(
             d_max=_d(low), d_min=_d(high),
             n_observations=int(self.both.n[mine].sum()), n_unique=int(mine.sum()), n_possible=int(there.sum()),
-            mean_i=np.nan if empty else float(mean.mean()), i_over_sigma=np.nan if empty else float((mean / sigma).mean()),
+            mean_i=np.nan if empty else float(mean.mean()),
+            i_over_sigma=np.nan if empty else float((mean / sigma).mean()),
             **dict(zip(("r_merge", "r_meas", "r_pim"), self.both.r_factors(mine), strict=True)),
             **dict(zip(("r_merge_anom", "r_meas_anom", "r_pim_anom"), self.apart.r_factors(apart), strict=True)),
             r_anom=float(np.abs(up - down).sum() / below) if below > 0 else np.nan,
@@ -166,7 +170,7 @@ def merging_statistics(
     table = _Table(hkl, value, variance, cell, group)
     edges = np.linspace(table.s_sq.min() ** 1.5, table.s_sq.max() ** 1.5, n_shells + 1) ** (2 / 3)
     edges[0], edges[-1] = table.s_sq.min(), table.s_sq.max() * (1 + 1e-9)
-    shells = [table.statistics(low, high) for low, high in zip(edges[:-1], edges[1:], strict=True)]
+    shells = [table.statistics(low, high) for low, high in pairwise(edges)]
     return shells, table.statistics(float(edges[0]), float(edges[-1]))
 
 
@@ -208,7 +212,8 @@ def summary_rows(overall: ShellStatistics, low: ShellStatistics, high: ShellStat
     """Rows of the table Overall, Low, High."""
     formats = [
         ("High resolution limit", lambda s: f"{s.d_min:.2f}"), ("Low resolution limit", lambda s: f"{s.d_max:.2f}"),
-        ("Completeness %", lambda s: f"{100 * s.completeness:.1f}"), ("Multiplicity", lambda s: f"{s.multiplicity:.1f}"),
+        ("Completeness %", lambda s: f"{100 * s.completeness:.1f}"),
+        ("Multiplicity", lambda s: f"{s.multiplicity:.1f}"),
         ("I/sigma", lambda s: f"{s.i_over_sigma:.1f}"),
         ("Rmerge(I)", lambda s: f"{s.r_merge:.3f}"), ("Rmerge(I+/-)", lambda s: f"{s.r_merge_anom:.3f}"),
         ("Rmeas(I)", lambda s: f"{s.r_meas:.3f}"), ("Rmeas(I+/-)", lambda s: f"{s.r_meas_anom:.3f}"),

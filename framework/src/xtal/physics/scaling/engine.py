@@ -18,7 +18,7 @@ from xtal.errors import AlgorithmFailed
 from xtal.physics.merging.segments import Segments
 from xtal.physics.scaling.error_model import ErrorModel, fit_error_model
 from xtal.physics.scaling.observations import ScalingData, expected_intensity
-from xtal.physics.scaling.outliers import leave_one_out, reject_outliers
+from xtal.physics.scaling.outliers import ANOMALOUS, leave_one_out, reject_outliers
 
 if TYPE_CHECKING:
     from xtal.hooks.protocols import ScalingModel
@@ -89,7 +89,7 @@ class _Models:
     def split(self, parameters: F) -> list[F]:
         return [parameters[a:b] for a, b in zip(self.starts[:-1], self.starts[1:], strict=True)]
 
-    def evaluate(self, parameters: F, rows: I64) -> tuple[F, tuple[I64, I64, F]]:
+    def evaluate(self, parameters: F, rows: I64) -> tuple[F, tuple[I64, NDArray[np.int32], F]]:
         """Scales of the rows (ordered by experiment) and the parts of their stacked CSR Jacobian."""
         scales, pointers, indices, values, at = [], [np.zeros(1, dtype=np.int64)], [], [], 0
         for k, (model, part) in enumerate(zip(self.models, self.split(parameters), strict=True)):
@@ -97,9 +97,11 @@ class _Models:
             g, jacobian = model.scales_and_jacobian(part, mine)
             scales.append(g)
             pointers.append(jacobian.indptr[1:].astype(np.int64) + at)
-            indices.append(jacobian.indices.astype(np.int64))
+            indices.append(np.asarray(jacobian.indices, dtype=np.int32))
             values.append(np.asarray(jacobian.data, dtype=float))
             at += len(values[-1])
+        if len(scales) == 1:
+            return scales[0], (np.concatenate(pointers), indices[0], values[0])
         return np.concatenate(scales), (np.concatenate(pointers), np.concatenate(indices), np.concatenate(values))
 
     def restrain(self, parameters: F, normal: F, gradient: F) -> float:
@@ -149,10 +151,7 @@ def scale_intensities(
             expected = scale * expected_intensity(data, scale, variance, kept)
             variance = error.variance(data, expected)
             if settings.z_max > 0:
-                candidates = np.ones(len(data), dtype=bool)
-                kept = reject_outliers(
-                    data.value / scale, variance / scale**2, data.target, candidates, settings.z_max, settings.one_pass
-                )
+                kept = _without_outliers(data, scale, variance, settings)
             if settings.error_model:
                 error = fit_error_model(data, scale, expected, kept, error)
         variance = error.variance(data, expected)
@@ -162,6 +161,22 @@ def scale_intensities(
     return ScalingResult(
         scale, scale_variance, variance, ~kept, joint.split(parameters), joint.split(esds), error, history
     )
+
+
+def _without_outliers(data: ScalingData, scale: F, variance: F, settings: ScalingSettings) -> Mask:
+    """(n,) observations kept.
+
+    Those with fewer than two mates of the same hand are held against the other hand too,
+    with room for an anomalous difference.
+    """
+    value, merged = data.value / scale, variance / scale**2
+    kept = np.ones(len(data), dtype=bool)
+    kept = reject_outliers(value, merged, data.target, kept, settings.z_max, settings.one_pass)
+    if data.target is not data.laue:
+        few = data.target.sum(kept)[data.target.group] < 3
+        fair = reject_outliers(value, merged, data.laue, kept, settings.z_max, settings.one_pass, ANOMALOUS)
+        kept &= fair | ~few
+    return kept
 
 
 def _first_variance(data: ScalingData, scale: F, error: ErrorModel) -> F:
@@ -212,7 +227,14 @@ def _refine(
 
 
 def _equations(
-    joint: _Models, parameters: F, groups: Segments, csr: tuple[I64, I64, F], offset: I64, weight: F, scale: F, value: F
+    joint: _Models,
+    parameters: F,
+    groups: Segments,
+    csr: tuple[I64, NDArray[np.int32], F],
+    offset: I64,
+    weight: F,
+    scale: F,
+    value: F,
 ) -> tuple[float, F, F]:
     """Objective, normal matrix and right-hand side, restraints included."""
     from xtal.physics.scaling.kernels import accumulate_normal

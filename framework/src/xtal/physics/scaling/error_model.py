@@ -110,8 +110,8 @@ def _bounded_solve(normal: F, right: F, low: F, high: F) -> F:
     theta = np.zeros(len(right))
     for _ in range(len(right)):
         free = ~held
-        theta[free] = np.linalg.lstsq(normal[np.ix_(free, free)], right[free] - normal[np.ix_(free, held)] @ theta[held],
-                                      rcond=1e-14)[0]  # fmt: skip
+        known = right[free] - normal[np.ix_(free, held)] @ theta[held]
+        theta[free] = np.linalg.lstsq(normal[np.ix_(free, free)], known, rcond=1e-14)[0]
         outside = free & ((theta < low) | (theta > high))
         if not outside.any():
             break

@@ -8,7 +8,7 @@ from xtal.jit import jit
 
 
 @jit
-def accumulate_normal(starts, order, indptr, indices, jacobian, offset, weight, scale, value, normal, gradient):  # type: ignore[no-untyped-def]
+def accumulate_normal(starts, order, indptr, indices, jacobian, offset, weight, scale, value, normal, gradient):
     """Add every group's share to the Gauss-Newton equations with its mean eliminated.
 
     For residuals sqrt(w) (I - g M), M the group's best mean, the projection of the
@@ -18,7 +18,7 @@ def accumulate_normal(starts, order, indptr, indices, jacobian, offset, weight, 
     Parameters
     ----------
     starts, order : int64, groups and their rows (`Segments`)
-    indptr, indices, jacobian : CSR of dg/dp by row (int64, int64, float64)
+    indptr, indices, jacobian : CSR of dg/dp by row, columns ascending (int64, int32, float64)
     offset : (n,) int64, first parameter of the row's experiment
     weight, scale, value : (n,) float64
     normal, gradient : (p, p), (p,) float64, added to; only the lower triangle of normal

@@ -10,10 +10,15 @@ from xtal.physics.merging.segments import Segments
 F = NDArray[np.float64]
 
 
-def leave_one_out(value: F, variance: F, groups: Segments, use: NDArray[np.bool_]) -> F:
+ANOMALOUS = 0.2
+"""Share of the intensity by which Friedel mates may differ, as a standard deviation: more than any real signal."""
+
+
+def leave_one_out(value: F, variance: F, groups: Segments, use: NDArray[np.bool_], tolerance: float = 0.0) -> F:
     """(n,) deviation of each used observation from the weighted mean of the others, in its sigmas.
 
-    0 where there are not at least two others.
+    0 where there are not at least two others. ``tolerance`` times the mean counts as a
+    further standard deviation.
     """
     weight = np.where(use, 1.0 / variance, 0.0)
     total, weighted = groups.sum(weight)[groups.group], groups.sum(weight * value)[groups.group]
@@ -21,11 +26,17 @@ def leave_one_out(value: F, variance: F, groups: Segments, use: NDArray[np.bool_
     testable = use & (count > 2)
     others = np.where(testable, total - weight, 1.0)
     mean = (weighted - weight * value) / others
-    return np.where(testable, np.abs(value - mean) / np.sqrt(variance + 1.0 / others), 0.0)
+    return np.where(testable, np.abs(value - mean) / np.sqrt(variance + 1.0 / others + (tolerance * mean) ** 2), 0.0)
 
 
 def reject_outliers(
-    value: F, variance: F, groups: Segments, use: NDArray[np.bool_], z_max: float = 6.0, one_pass: bool = False
+    value: F,
+    variance: F,
+    groups: Segments,
+    use: NDArray[np.bool_],
+    z_max: float = 6.0,
+    one_pass: bool = False,
+    tolerance: float = 0.0,
 ) -> NDArray[np.bool_]:
     """(n,) observations kept: in each group the worst beyond ``z_max`` goes first, until none is left.
 
@@ -37,7 +48,7 @@ def reject_outliers(
     """
     kept = use.copy()
     while True:
-        z = leave_one_out(value, variance, groups, kept)
+        z = leave_one_out(value, variance, groups, kept, tolerance)
         bad = np.flatnonzero(z > z_max)
         if not len(bad):
             return kept

@@ -35,7 +35,7 @@ def point_group_rotations(group: gemmi.SpaceGroup) -> I64:
     found: dict[bytes, I64] = {}
     for op in group.operations().sym_ops:
         rotation = np.array(op.rot, dtype=np.int64) // gemmi.Op.DEN
-        rotation *= int(round(np.linalg.det(rotation)))
+        rotation *= round(np.linalg.det(rotation))
         found.setdefault(rotation.tobytes(), rotation)
     return np.array(list(found.values()))
 

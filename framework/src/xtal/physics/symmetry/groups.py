@@ -19,7 +19,7 @@ Group = frozenset[bytes]
 def metric(cell: gemmi.UnitCell) -> F:
     """(3, 3) metric tensor, square angstrom."""
     orth = np.array(cell.orth.mat.tolist())
-    return orth.T @ orth
+    return np.asarray(orth.T @ orth)
 
 
 def reduced_basis(cell: gemmi.UnitCell, centring: str) -> F:
@@ -30,7 +30,7 @@ def reduced_basis(cell: gemmi.UnitCell, centring: str) -> F:
     goal, start = metric(gruber.get_cell()), metric(cell)
     for basis in (rotation, rotation.T, np.linalg.inv(rotation), np.linalg.inv(rotation).T):
         if np.allclose(basis.T @ start @ basis, goal, rtol=1e-4, atol=1e-2):
-            return basis if np.linalg.det(basis) > 0 else -basis
+            return np.asarray(basis if np.linalg.det(basis) > 0 else -basis)
     raise ValueError(f"cannot relate the cell {cell} to its reduced form")
 
 
@@ -57,13 +57,14 @@ def lattice_rotations(reduced: gemmi.UnitCell, max_delta_deg: float = 2.0) -> tu
     rotations : (m, 3, 3) int64 in the reduced basis, identity first
     delta : (m,) degrees, of two-folds; the largest of all two-folds for the others
     """
-    orth, frac = np.array(reduced.orth.mat.tolist()), np.array(reduced.frac.mat.tolist())
+    orth: F = np.array(reduced.orth.mat.tolist(), dtype=float)
+    frac: F = np.array(reduced.frac.mat.tolist(), dtype=float)
     deltas: dict[bytes, float] = {}
     for rotation in _two_folds():
         direct = _kept_direction(rotation)
         reciprocal = _kept_direction(rotation.T)
         u, v = orth @ direct, frac.T @ reciprocal
-        cosine = abs(u @ v) / (np.linalg.norm(u) * np.linalg.norm(v))
+        cosine = float(abs(u @ v) / (np.linalg.norm(u) * np.linalg.norm(v)))
         delta = float(np.arccos(min(1.0, cosine))) / DEG
         if delta <= max_delta_deg:
             deltas[rotation.tobytes()] = delta

@@ -249,7 +249,5 @@ def _score_subgroups(
         mean = lambda rows: float(np.mean(cc[rows])) if rows.any() else 0.0  # noqa: E731
         setting = conventional_setting(group, group_metric)
         delta = max(deltas[r.tobytes()] for r in group)
-        scores.append(
-            SubgroupScore(group, setting, float(p), rms(mine), rms(~mine), mean(mine), mean(~mine), delta)
-        )
+        scores.append(SubgroupScore(group, setting, float(p), rms(mine), rms(~mine), mean(mine), mean(~mine), delta))
     return sorted(scores, key=lambda s: (-round(s.probability, 12), -len(s.rotations)))

@@ -136,7 +136,7 @@ def _monoclinic(rotations: I64, vectors: I64, metric: F) -> Setting:
 
 
 def _area(u: I64, v: I64, metric: F) -> float:
-    return float(np.sqrt(max(0.0, (u @ metric @ u) * (v @ metric @ v) - (u @ metric @ v) ** 2)))
+    return float(np.sqrt(max(0.0, float((u @ metric @ u) * (v @ metric @ v) - (u @ metric @ v) ** 2))))
 
 
 def _rectangular(rotations: I64, vectors: I64, metric: F, name: str) -> Setting:
