@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from xtal.testing import check_threshold
 from xtal_threshold_dispersion_extended.extended import DispersionExtended
 from xtal_threshold_dispersion_extended.kernels import shrink
 from xtal_threshold_dispersion_extended.options import DispersionExtendedOptions
@@ -88,3 +89,7 @@ def test_shrinking_counts_the_outside_as_marked(reach):
     expected = np.array([[window(marked, j, i, reach, reach).all() for i in range(23)] for j in range(17)])
     np.testing.assert_array_equal(shrunk, expected)
     np.testing.assert_array_equal(occupied[:, 0], expected.any(axis=1))
+
+
+def test_conformance():
+    check_threshold("dispersion_extended")

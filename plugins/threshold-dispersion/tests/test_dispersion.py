@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from xtal.errors import OptionError
+from xtal.testing import check_threshold
 from xtal_threshold_dispersion.dispersion import Dispersion
 from xtal_threshold_dispersion.options import DispersionOptions
 
@@ -101,3 +102,7 @@ def test_blank_frame_has_no_strong_pixel():
     strong = np.ones(image.shape, bool)
     Dispersion().prepare(None, 0, image >= 0)(image, image >= 0, strong, 0)
     assert not strong.any()
+
+
+def test_conformance():
+    check_threshold("dispersion")

@@ -147,18 +147,22 @@ def filtered(spots: Spots, experiment: Experiment, options: FilterOptions, count
 def summarise(context: Context, table: ReflectionTable, counts: Counts) -> None:
     """Three lines, and a warning where spots are few."""
     n, images = len(table), counts.images
-    plural = "s" if images != 1 else ""
     context.summary(
-        f"{n} spots on {images} image{plural} ({n / images:.1f} per image), {limit_of(context, table)}",
+        f"{many(n, 'spot')} on {many(images, 'image')} ({n / images:.1f} per image), {limit_of(context, table)}",
         f"kept of {counts.groups} groups of strong pixels: {counts.small} were too small, {counts.large} too large, "
         f"{counts.off_centre} had the highest pixel off the centre",
         f"threshold {context.options.spotfinder.threshold.name}: {counts.pixels} strong pixels",
     )
     if n < FEW:
         context.warn(
-            f"Only {n} spots were found: indexing is unlikely to succeed. "
+            f"Only {many(n, 'spot')} found: indexing is unlikely to succeed. "
             "Check mask, gain and beam on the images, or lower threshold.sigma_strong= or min_spot_size=."
         )
+
+
+def many(n: int, noun: str) -> str:
+    """The number with its noun."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def limit_of(context: Context, table: ReflectionTable) -> str:

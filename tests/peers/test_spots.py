@@ -1,0 +1,131 @@
+"""Strong pixels and spots are DIALS 3.12's own.
+
+Strong pixels must agree one by one, integer columns and boxes bit by bit. Centroids may differ by the
+rounding of sums taken in another order (1e-9 px on these frames).
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from xtal.files import read_reflections
+from xtal.table import Shoeboxes
+from xtal.testing import simulated
+from xtal_threshold_dispersion.dispersion import Dispersion
+from xtal_threshold_dispersion.options import DispersionOptions
+from xtal_threshold_dispersion_extended.extended import DispersionExtended
+from xtal_threshold_dispersion_extended.options import DispersionExtendedOptions
+
+pytestmark = [
+    pytest.mark.peer,
+    pytest.mark.skipif(shutil.which("dials.find_spots") is None, reason="DIALS 3.12 is not installed: no peer to ask"),
+]
+
+PEER_MASKS = """
+import sys
+import numpy as np
+from dials.algorithms.image.threshold import DispersionExtendedThreshold, DispersionThreshold
+from dials.array_family import flex
+
+data, found = np.load(sys.argv[1]), {}
+for key in [k[6:] for k in data.files if k.startswith("image.")]:
+    image = flex.double(np.ascontiguousarray(data["image." + key].astype(float)))
+    mask = flex.bool(np.ascontiguousarray(data["mask." + key]))
+    slow, fast, background, strong, least, threshold, gain = data["options." + key]
+    for name, algorithm in (("dispersion", DispersionThreshold), ("extended", DispersionExtendedThreshold)):
+        run = algorithm(image.all(), (int(slow), int(fast)), background, strong, threshold, int(least))
+        result = flex.bool(image.accessor())
+        run(image, mask, flex.double(image.accessor(), gain), result) if gain else run(image, mask, result)
+        found[name + "." + key] = result.as_numpy_array()
+np.savez(sys.argv[2], **found)
+"""
+
+# slow and fast half width, sigma_background, sigma_strong, min_local, global_threshold, gain (0: none)
+OPTIONS = {
+    "defaults": (3, 3, 6, 3, 2, 0, 0),
+    "gain": (3, 3, 5, 2.5, 10, 3, 1.7),
+    "window": (2, 4, 6, 3, 45, 0, 0),
+    "smallest": (1, 1, 6, 3, 2, 0, 0),
+}
+
+
+def peer_python() -> str:
+    """The interpreter that DIALS runs in, from the first line of one of its commands."""
+    first = Path(str(shutil.which("dials.find_spots"))).read_text().splitlines()[0]
+    return first.removeprefix("#!").strip()
+
+
+@pytest.fixture(scope="module")
+def frames() -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """A simulated frame with gaps, as integers of two kinds and as reals; a made-up crowded one."""
+    fabio = pytest.importorskip("fabio")
+    image = fabio.open(str(sorted(simulated("sim_small").glob("*.cbf"))[7])).data
+    mask = image >= 0
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:300, :260]
+    crowd = rng.poisson(5 + 40 * (np.cos(x / 3) * np.cos(y / 4)) ** 8 * (x > 80)).astype(np.int32)
+    crowd[rng.integers(0, 300, 50), rng.integers(0, 260, 50)] = 2**24 + 1
+    return {
+        "simulated": (image, mask),
+        "unsigned": (np.where(mask, image, 65535).astype(np.uint16), mask),
+        "reals": (image * 0.37 + 0.11, mask),
+        "crowded": (crowd, rng.random(crowd.shape) > 0.02),
+    }
+
+
+def test_strong_pixels_agree_one_by_one(frames, tmp_path):
+    cases = {f"{f}-{o}": (*frames[f], OPTIONS[o]) for f in frames for o in OPTIONS}
+    arrays = {}
+    for key, (image, mask, options) in cases.items():
+        arrays |= {f"image.{key}": image, f"mask.{key}": mask, f"options.{key}": np.array(options, float)}
+    np.savez(tmp_path / "in.npz", **arrays)
+    script = tmp_path / "peer.py"
+    script.write_text(PEER_MASKS)
+    subprocess.run([peer_python(), str(script), str(tmp_path / "in.npz"), str(tmp_path / "out.npz")], check=True)
+    peer, total = np.load(tmp_path / "out.npz"), 0
+    for key, (image, mask, (slow, fast, background, strong, least, threshold, gain)) in cases.items():
+        common = {
+            "kernel_size": (slow, fast), "sigma_background": float(background), "sigma_strong": float(strong),
+            "min_local": least, "global_threshold": float(threshold), "gain": gain or None,
+        }  # fmt: skip
+        for name, algorithm in (
+            ("dispersion", Dispersion(DispersionOptions(**common))),
+            ("extended", DispersionExtended(DispersionExtendedOptions(**common))),
+        ):
+            ours = np.empty(image.shape, bool)
+            algorithm.prepare(None, 0, mask)(image, mask, ours, 0)
+            np.testing.assert_array_equal(ours, peer[f"{name}.{key}"], err_msg=f"{name} {key}")
+            total += ours.sum()
+    assert total > 10_000
+
+
+def test_tables_agree(run_step, tmp_path):
+    theirs = tmp_path / "dials"
+    theirs.mkdir()
+    images = sorted(map(str, simulated("sim_small").glob("*.cbf")))
+    for command in (["dials.import", *images], ["dials.find_spots", "imported.expt", "nproc=1"]):
+        subprocess.run(command, cwd=theirs, check=True, capture_output=True)
+    run_step("find_spots", theirs / "imported.expt", "nproc=2")
+    same_tables(read_reflections(tmp_path / "strong.refl"), read_reflections(theirs / "strong.refl"))
+
+
+def same_tables(ours, theirs):
+    assert len(ours) == len(theirs) > 8000
+    assert ours.columns() == theirs.columns()
+    assert ours.identifiers == theirs.identifiers
+    for name in theirs:
+        a, b = ours[name], theirs[name]
+        if isinstance(b, Shoeboxes):
+            for part in ("panel", "bbox", "offsets", "data", "mask", "background"):
+                np.testing.assert_array_equal(getattr(a, part), getattr(b, part), err_msg=part)
+            continue
+        assert a.dtype == b.dtype
+        if name.startswith("xyzobs"):
+            np.testing.assert_allclose(a, b, rtol=0, atol=1e-9, err_msg=name)
+        else:
+            np.testing.assert_array_equal(a, b, err_msg=name)
