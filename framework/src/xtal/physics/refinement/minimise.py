@@ -18,6 +18,9 @@ CHI2_CHANGE = 0.01
 """A step that lowers chi^2 by less than this (weights are true variances) changes nothing that can be known."""
 
 
+CHI2_NOTHING = 1e-4
+"""The same in absolute terms, for data that fit perfectly."""
+
 ANCHOR = 1e-6
 """Weight of staying at the start, relative to the diagonal of the normal matrix.
 
@@ -68,7 +71,7 @@ def minimise(models: Models, obs: Observations, max_iterations: int) -> Minimum:
             x = x + step
             matrix, vector, chi2, lost = trial
             damping = max(1e-9, damping / 10)
-            if gain <= CHI2_CHANGE * chi2 / (3 * len(obs)):
+            if gain <= max(CHI2_CHANGE * chi2 / (3 * len(obs)), CHI2_NOTHING):
                 reason = "no further decrease"
                 break
         else:
