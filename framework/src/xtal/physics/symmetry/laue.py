@@ -235,7 +235,7 @@ def _score_subgroups(
     """Probability of each subgroup: elements inside are present, those outside are not."""
     candidates = subgroups(lattice)
     inside = np.array([[any(np.array_equal(e.rotation, r) for r in g) for e in elements] for g in candidates])
-    inside = inside.reshape(len(candidates), len(elements))
+    inside = inside.reshape(len(candidates), len(elements)).astype(bool)
     counted = np.array([e.n > 2 for e in elements], dtype=bool)
     present = np.array([e.log_present for e in elements])
     absent = np.array([e.log_absent for e in elements])

@@ -35,9 +35,12 @@ def basis_of(subgroup: SubgroupScore, reduced: F, centring: str) -> F:
     Returns
     -------
     (3, 3)
-        The identity where the axes at hand are a conventional setting already.
+        The identity where the axes at hand are a conventional setting already (for a lattice
+        without symmetry: the reduced cell in any order).
     """
     setting = subgroup.setting
+    if len(subgroup.rotations) == 1 and not np.all(np.isin(reduced, (-1, 0, 1)) & (np.abs(reduced).sum(axis=0) == 1)):
+        return reduced
     turned = reduced @ subgroup.rotations @ np.linalg.inv(reduced)
     whole = np.allclose(turned, np.rint(turned), atol=1e-6)
     if whole and centring == setting.centring:
