@@ -12,6 +12,7 @@ import mmap
 import struct
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -30,6 +31,8 @@ MAGIC = "dials::af::reflection_table"
 SHOEBOX = "Shoebox<>"
 SHOEBOX_HEADER = struct.Struct("<7iB")  # panel, bbox, tag
 MAX_UNPACKED = 1 << 36
+PARTS_PER_WRITE = 1 << 14
+"""Pieces of shoeboxes joined before they are written: few calls, little memory."""
 
 TYPES: dict[str, tuple[str, int]] = {
     "bool": ("?", 1),
@@ -254,17 +257,28 @@ def _write(table: ReflectionTable, stream: BinaryIO) -> None:
     for name in names:
         column = table[name]
         if isinstance(column, Shoeboxes):
-            type_name, content = SHOEBOX, b"".join(_packed_boxes(column))
+            type_name, size = SHOEBOX, SHOEBOX_HEADER.size * len(column) + 12 * int(column.offsets[-1])
+            parts = _packed_boxes(column)
         else:
             type_name = _type_name(name, column)
             content = np.ascontiguousarray(column, TYPES[type_name][0]).tobytes()
-        if len(content) >= 1 << 32:
+            size, parts = len(content), iter([content])
+        if size >= 1 << 32:
             raise DataError(
                 f"Column {name!r} is larger than 4 GiB, which the .refl format cannot hold.",
                 advice="Work on fewer images at a time, or without shoeboxes.",
             )
         stream.write(packer.pack(name) + packer.pack_array_header(2) + packer.pack(type_name))
-        stream.write(packer.pack_array_header(2) + packer.pack(len(table)) + packer.pack(content))
+        stream.write(packer.pack_array_header(2) + packer.pack(len(table)) + _bin_header(size))
+        while chunk := b"".join(islice(parts, PARTS_PER_WRITE)):
+            stream.write(chunk)
+
+
+def _bin_header(size: int) -> bytes:
+    """What stands before ``size`` bytes of a MessagePack bin, which are then written in parts."""
+    if size < 1 << 8:
+        return b"\xc4" + size.to_bytes(1, "big")
+    return b"\xc5" + size.to_bytes(2, "big") if size < 1 << 16 else b"\xc6" + size.to_bytes(4, "big")
 
 
 def _type_name(name: str, column: NDArray[Any]) -> str:
