@@ -48,9 +48,9 @@ def parts(experiments: Path) -> None:
     kernel = DispersionExtended().prepare(experiment, 0, reader.static_mask()[0])
     spent = dict.fromkeys(["read and decode", "mask", "threshold", "collect", "join and measure", "write"], 0.0)
 
-    def timed(name, function):
+    def timed(name: str, function: Callable[..., Any], *given: Any, **named: Any) -> Any:
         start = time.process_time()
-        result = function()
+        result = function(*given, **named)
         spent[name] += time.process_time() - start
         return result
 
