@@ -38,7 +38,7 @@ def demonstrate(plugins: Plugins, folder: Path, assignments: list[Assignment]) -
     rest = [a for a in assignments if a not in mine]
     outcomes = process(plugins, [*rest, Assignment("output.directory", str(folder))], [images])
     print()
-    for text in shell_tables(outcomes)[-1:]:
+    for text in shell_tables(outcomes)[:1]:
         print(text + "\n")
     settings = [
         Assignment("truth", str(folder / "images")),
@@ -46,7 +46,8 @@ def demonstrate(plugins: Plugins, folder: Path, assignments: list[Assignment]) -
         Assignment("output.directory", str(folder)),
     ]
     compared = run_step(plugins, "compare_truth", settings, verbosity=1)
-    print("Closeness to the truth:")
+    for text in compared.tables:
+        print(text)
     for line in compared.summary:
         print(f"  {line}")
     print(farewell(outcomes, folder, time.monotonic() - start))
@@ -74,7 +75,7 @@ def simulated_images(plugins: Plugins, folder: Path, settings: list[Assignment])
 def shell_tables(outcomes: list[Outcome]) -> list[str]:
     """Tables by resolution of the last step that printed one."""
     for outcome in reversed(outcomes):
-        found = [t for t in outcome.tables if "resol" in t.lower() or "d_min" in t.lower() or "shell" in t.lower()]
+        found = [t for t in outcome.tables if "resolution" in t.partition("\n")[0]]
         if found:
             return found
     return []
