@@ -69,11 +69,13 @@ def refinement_settings(context: Context, experiments: ExperimentList) -> Refine
     detector_fix = fix.detector.fix
     if detector_fix == "auto":
         electrons = any(e.beam.is_electron for e in experiments)
-        detector_fix = ("distance",) if electrons else ()
+        known = context.options.indexing.known_symmetry.space_group
+        tied = known is not None and space_group_of(known).number > 15
+        detector_fix = () if not electrons else ("distance",) if tied else ("distance", "tilt")
         if electrons:
             context.print(
-                "Electrons: the detector's distance is held fixed, as the Ewald sphere is so flat that distance and "
-                "cell cannot be told apart (detector.fix= changes this)."
+                f"Electrons: what is held fixed of the detector is {' and '.join(detector_fix)}, as the Ewald sphere is so flat "
+                "that they cannot be told from the cell (detector.fix= changes this)."
             )
     return RefinementSettings(
         beam_fix=tuple(fix.beam.fix),

@@ -112,8 +112,8 @@ class FixDetector:
 
     fix: tuple[str, ...] | Literal["auto"] = option(
         "auto",
-        help="What of the detector is held; auto: for electrons its distance, else nothing",
-        choices=("all", "position", "orientation", "distance"),
+        help="What of the detector is held; auto: for electrons its distance (and tilts in P1), else nothing",
+        choices=("all", "position", "orientation", "distance", "tilt"),
     )
 
 

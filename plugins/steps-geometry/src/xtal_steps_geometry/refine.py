@@ -40,16 +40,22 @@ def fixed(names: tuple[str, ...] | str) -> tuple[str, ...]:
     return tuple(n for n in names if n not in ("none", "auto"))
 
 
+def electron_fix(experiments: ExperimentList) -> tuple[str, ...]:
+    """What is held of the detector for electrons: tilts too, where the cell's angles are free to take their part."""
+    free = any(e.crystal is not None and e.crystal.space_group.number <= 15 for e in experiments)
+    return ("distance", "tilt") if free else ("distance",)
+
+
 def settings_of(context: Context, experiments: ExperimentList, table: ReflectionTable) -> RefinementSettings:
     """Settings of the refinement from the step's options and the data."""
     options = context.options.refinement
     par: ParameterisationOptions = options.parameterisation
     detector_fix = fixed(par.detector.fix)
     if par.detector.fix == "auto" and any(e.beam.is_electron for e in experiments):
-        detector_fix = ("distance",)
+        detector_fix = electron_fix(experiments)
         context.print(
-            "The beam is of electrons: the detector's distance and tilts are held fixed, because at such a short "
-            "wavelength they cannot be told from the cell. detector.fix=none frees them."
+            f"The beam is of electrons: what is held fixed of the detector is {' and '.join(detector_fix)}, because at such a "
+            "short wavelength they cannot be told from the cell. detector.fix=none frees them."
         )
     varying = par.scan_varying if par.scan_varying != "auto" else may_vary(experiments, table)
     if par.scan_varying == "auto" and not varying:

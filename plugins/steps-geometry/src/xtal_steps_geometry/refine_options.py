@@ -45,7 +45,7 @@ class DetectorOptions:
     fix: str = option(
         "auto",
         help="Held fixed (auto: the distance for electrons, else nothing)",
-        choices=("auto", "all", "position", "orientation", "distance", "none"),
+        choices=("auto", "all", "position", "orientation", "distance", "tilt", "none"),
     )
     hierarchy_level: int = option(
         0, help="Level of the detector's tree whose groups move apart (0: it moves as one)", ge=0, level=1

@@ -1,6 +1,8 @@
 """The Bravais lattice of an indexed crystal: every candidate refined and compared with triclinic.
 
-Only the crystal moves in the comparison: a free beam and detector let wrong lattices fit.
+Only the crystal moves in the comparison: a free beam and detector let wrong lattices fit. For
+electrons the detector moves too, but for its distance: lenses distort the pattern by a per
+cent or two, which triclinic cells hide and others cannot.
 """
 
 from __future__ import annotations
@@ -62,6 +64,8 @@ def compare_lattices(
     settings = RefinementSettings(
         beam_fix=("all",), detector_fix=("all",), max_reflections=SUBSET, macrocycles=1, max_iterations=10
     )
+    if experiment.beam.is_electron:
+        settings = evolve(settings, detector_fix=("distance",), macrocycles=2, max_iterations=30)
     candidates = lattice_candidates(experiment.crystal, max_delta_deg)
     results: list[tuple[LatticeCandidate, Array, float]] = []
     base: RefinementResult | None = None
@@ -93,8 +97,9 @@ def fits(delta_deg: float, rmsd: Array, min_cc: float, triclinic: Array) -> bool
     if not np.all(np.isfinite(rmsd)):
         return False
     ratio = float(np.max(np.maximum(rmsd, RMSD_FLOOR) / np.maximum(triclinic, RMSD_FLOOR)))
-    poor = not min_cc >= (0.5 if delta_deg < 0.5 else 0.7)
-    return ratio <= ((1.25 if delta_deg < 0.5 else 1.1) if poor else 1.5)
+    if delta_deg < 0.5:
+        return ratio <= (1.5 if min_cc >= 0.5 else 1.25)
+    return ratio <= (1.5 if min_cc >= 0.7 else 1.25 if min_cc >= 0.5 else 1.1)
 
 
 def choose_lattice(trials: list[LatticeTrial]) -> LatticeTrial:

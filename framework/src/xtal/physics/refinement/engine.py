@@ -158,7 +158,7 @@ def reduced(
     """Settings with parameters held fixed, outermost first, where reflections are too few for them."""
     ladder = (
         ("scan-varying refinement is not done", {"scan_varying": False}),
-        ("the detector's distance and tilts are held", {"detector_fix": (*settings.detector_fix, "distance")}),
+        ("the detector's distance and tilts are held", {"detector_fix": (*settings.detector_fix, "distance", "tilt")}),
         ("the detector is held", {"detector_fix": ("all",)}),
         ("the beam is held", {"beam_fix": ("all",)}),
         ("the cell is held", {"crystal_fix": (*settings.crystal_fix, "cell")}),

@@ -226,7 +226,8 @@ class DetectorParameters(Parameters):
         self.axes = np.array([reference.fast_axis, reference.slow_axis, reference.normal])
         self.distance = reference.distance
         fixed = np.zeros(6, bool)
-        for name, places in {"position": (0, 1, 2), "orientation": (3, 4, 5), "distance": (0, 4, 5)}.items():
+        groups = {"position": (0, 1, 2), "orientation": (3, 4, 5), "distance": (0,), "tilt": (4, 5)}
+        for name, places in groups.items():
             if name in fix or "all" in fix:
                 fixed[list(places)] = True
         super().__init__([self.distance, 0, 0, 0, 0, 0], ~fixed)

@@ -17,7 +17,7 @@ class RefinementSettings:
     ----------
     beam_fix : of "all", "in_spindle_plane", "out_spindle_plane", "wavelength"
     crystal_fix : of "all", "cell", "orientation"
-    detector_fix : of "all", "position", "orientation", "distance"
+    detector_fix : of "all", "position", "orientation", "distance", "tilt" (the rotations about fast and slow)
     goniometer_fix : of "all", "in_beam_plane", "out_beam_plane"
     hierarchy_level : level of the detector's tree whose groups move apart; 0 moves it as one
     scan_varying : after the static refinement let the crystal vary over the scan
