@@ -30,7 +30,9 @@ def drawn(n: int = 3000, seed: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndar
     """Indices of equivalents of both hands, observed, variance and true intensity."""
     rng = np.random.default_rng(seed)
     unique = gemmi.make_miller_array(CELL, GROUP, 2.5)
-    wilson = 100 * np.where(centric(unique, GROUP), rng.normal(size=len(unique)) ** 2, rng.exponential(size=len(unique)))
+    wilson = 100 * np.where(
+        centric(unique, GROUP), rng.normal(size=len(unique)) ** 2, rng.exponential(size=len(unique))
+    )
     at = rng.integers(0, len(unique), n)
     signs = np.array([[1, 1, 1], [-1, -1, 1], [1, -1, -1], [-1, 1, -1]])[rng.integers(0, 4, n)]
     hand = np.where(rng.random(n) < 0.5, 1, -1)[:, None]
@@ -117,7 +119,8 @@ def test_cc_half_matches_random_halves() -> None:
         rank[segments.order] = np.arange(len(keys)) - np.repeat(segments.starts[:-1], segments.counts)
         first = rank % 2 == 0
         means = [
-            segments.sum(np.where(half, value[order], 0)) / np.maximum(segments.sum(half), 1) for half in (first, ~first)
+            segments.sum(np.where(half, value[order], 0)) / np.maximum(segments.sum(half), 1)
+            for half in (first, ~first)
         ]
         good = segments.counts > 1
         found.append(np.corrcoef(means[0][good], means[1][good])[0, 1])
@@ -127,7 +130,7 @@ def test_cc_half_matches_random_halves() -> None:
 def test_wilson_mean_and_amplitudes_reproduce_the_truth_on_average() -> None:
     hkl, value, variance, true = drawn(6000)
     merged = merge(hkl, value, variance, GROUP)
-    order = {k: t for k, t in zip(representatives(hkl, GROUP)[0].tolist(), true.tolist(), strict=True)}
+    order = dict(zip(representatives(hkl, GROUP)[0].tolist(), true.tolist(), strict=True))
     truth = np.array([order[k] for k in representatives(merged.hkl, GROUP)[0].tolist()])
     mean = wilson_mean(merged.hkl, merged.mean, CELL, GROUP)
     assert np.mean(mean / epsilon(merged.hkl, GROUP)) == pytest.approx(100, rel=0.1)

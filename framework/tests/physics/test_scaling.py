@@ -84,7 +84,9 @@ def test_scales_and_honest_sigmas_come_back(multiplicity: float) -> None:
     merged = merge(observed.hkl, data.value / result.scale / level, result.variance / result.scale**2 / level**2, GROUP)
     keyed = merge(observed.hkl, true, np.ones(len(true)), GROUP)
     for kind in ("mean", "plus", "minus"):
-        pull = (getattr(merged, kind) - getattr(keyed, kind)) / getattr(merged, "sigma" if kind == "mean" else f"sigma_{kind}")
+        pull = (getattr(merged, kind) - getattr(keyed, kind)) / getattr(
+            merged, "sigma" if kind == "mean" else f"sigma_{kind}"
+        )
         assert np.nanstd(pull) == pytest.approx(1.0, abs=0.1)
         assert abs(np.nanmean(pull)) < 0.12
 
@@ -102,7 +104,9 @@ def test_several_experiments_are_scaled_together() -> None:
 def test_results_do_not_depend_on_chance() -> None:
     observed, batch, _, _ = drawn(4000, 5.0)
     runs = [
-        scale_intensities([Batches(batch)], scaling_data([observed], CELL, GROUP), ScalingSettings(max_observations=2000))
+        scale_intensities(
+            [Batches(batch)], scaling_data([observed], CELL, GROUP), ScalingSettings(max_observations=2000)
+        )
         for _ in range(2)
     ]
     np.testing.assert_array_equal(runs[0].scale, runs[1].scale)
@@ -110,7 +114,7 @@ def test_results_do_not_depend_on_chance() -> None:
 
 
 def test_nothing_observed_twice_is_an_error() -> None:
-    observed, batch, _, _ = drawn(4000, 5.0)
+    observed, _batch, _, _ = drawn(4000, 5.0)
     _, first = np.unique(observed.hkl, axis=0, return_index=True)
     few = observed.select(np.sort(first)[:1])
     with pytest.raises(AlgorithmFailed, match="observed twice"):

@@ -57,7 +57,7 @@ def observed(name: str, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarr
     rng = np.random.default_rng(seed)
     wilson = np.where(centric(unique, group), rng.normal(size=len(unique)) ** 2, rng.exponential(size=len(unique)))
     true = dict(zip(representatives(unique, group)[0].tolist(), wilson * epsilon(unique, group), strict=True))
-    all_of = np.array([h for h in np.ndindex(61, 61, 61)], dtype=np.int32) - 30
+    all_of = np.array(list(np.ndindex(61, 61, 61)), dtype=np.int32) - 30
     d = np.asarray(cell.calculate_d_array(all_of[np.any(all_of != 0, axis=1)]))
     hkl = all_of[np.any(all_of != 0, axis=1)][d > 2.2]
     hkl = hkl[~np.asarray(group.operations().derive_symmorphic().systematic_absences(hkl))]
@@ -79,7 +79,9 @@ def cell_on(cell: gemmi.UnitCell, basis: np.ndarray) -> gemmi.UnitCell:
     orth = np.array(cell.orth.mat.tolist()) @ basis
     g = orth.T @ orth
     size = np.sqrt(np.diag(g))
-    angles = np.degrees(np.arccos([g[1, 2] / size[1] / size[2], g[0, 2] / size[0] / size[2], g[0, 1] / size[0] / size[1]]))
+    angles = np.degrees(
+        np.arccos([g[1, 2] / size[1] / size[2], g[0, 2] / size[0] / size[2], g[0, 1] / size[0] / size[1]])
+    )
     return gemmi.UnitCell(*size, *angles)
 
 

@@ -6,14 +6,14 @@ import json
 
 import numpy as np
 import pytest
-from xtal_scaling_physical.harmonics import n_harmonics, real_harmonics
-from xtal_scaling_physical.model import Physical
-from xtal_scaling_physical.options import PhysicalOptions
-from xtal_scaling_physical.smoother import Smoother, automatic_intervals
 
 from xtal.models import Scan, rotation_matrix
 from xtal.table import ReflectionTable
 from xtal.testing import check_scaling, tiny_experiment
+from xtal_scaling_physical.harmonics import n_harmonics, real_harmonics
+from xtal_scaling_physical.model import Physical
+from xtal_scaling_physical.options import PhysicalOptions
+from xtal_scaling_physical.smoother import Smoother, automatic_intervals
 
 
 def test_conformance() -> None:
@@ -38,7 +38,8 @@ def test_first_harmonics_are_the_coordinates() -> None:
 
 
 @pytest.mark.parametrize(
-    ("width", "n_scale", "n_decay"), [(0.5, 2, 2), (1.5, 3, 2), (20.0, 7, 6), (90.0, 8, 7), (180.0, 14, 11), (360.0, 26, 20)]
+    ("width", "n_scale", "n_decay"),
+    [(0.5, 2, 2), (1.5, 3, 2), (20.0, 7, 6), (90.0, 8, 7), (180.0, 14, 11), (360.0, 26, 20)],
 )
 def test_numbers_of_parameters(width: float, n_scale: int, n_decay: int) -> None:
     scale, decay = automatic_intervals(width)

@@ -30,7 +30,7 @@ def batch_offsets(experiments: ExperimentList) -> list[int]:
         offset = 1 if first == 0 else 0
         if any(first + offset <= b + 1 and last + offset >= a - 1 for a, b in taken):
             top = max(b for _, b in taken)
-            start = top + (101 - top % 100 if top % 100 < 99 else 202 - top % 100)
+            start = top + 2 if top % 100 == 99 else top - top % 100 + 101
             offset = start - first
         offsets.append(offset)
         taken.append((first + offset, last + offset))

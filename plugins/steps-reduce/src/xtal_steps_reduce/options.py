@@ -62,8 +62,11 @@ class SelectionOptions:
 class ErrorModelOptions:
     """Whether variances are corrected."""
 
-    error_model: str = option(
-        "basic", help="Correct the variances on the agreement of equivalents", choices=("basic", "None"), level=1
+    error_model: str | None = option(
+        "basic",
+        help="Correct the variances on the agreement of equivalents (None: leave them)",
+        choices=("basic",),
+        level=1,
     )
 
 
@@ -78,10 +81,10 @@ class WeightingOptions:
 class ScalingOptions:
     """Outliers."""
 
-    outlier_rejection: str = option(
+    outlier_rejection: str | None = option(
         "standard",
-        help="Reject the worst of each group again and again, or all at once, or nothing",
-        choices=("standard", "simple", "None"),
+        help="Reject the worst of each group again and again, or all at once (None: keep all)",
+        choices=("standard", "simple"),
         level=1,
     )
     outlier_zmax: float = option(

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 F = NDArray[np.float64]
 
+POOR = 0.1
+"""Relative error of scale factors from which they count as poorly determined."""
+
 
 def run(context: Context) -> None:
     """Scale all experiments together."""
@@ -118,9 +121,9 @@ def _scale(
     settings = ScalingSettings(
         max_observations=0 if options.reflection_selection.method == "use_all"
         else options.reflection_selection.min_reflections,
-        z_max=0.0 if rejection.outlier_rejection == "None" else rejection.outlier_zmax,
+        z_max=rejection.outlier_zmax if rejection.outlier_rejection else 0.0,
         one_pass=rejection.outlier_rejection == "simple",
-        error_model=options.weighting.error_model.error_model != "None",
+        error_model=options.weighting.error_model.error_model is not None,
     )  # fmt: skip
     return models, data, scale_intensities(models, data, settings)
 
@@ -175,7 +178,7 @@ def _store(
     error = result.error_model
     for experiment, model, p, esds in zip(context.experiments, models, result.parameters, result.esds, strict=True):
         record = model.to_json(p, esds)
-        if context.options.weighting.error_model.error_model != "None":
+        if context.options.weighting.error_model.error_model is not None:
             record["configuration_parameters"] |= {
                 "error_model_type": "BasicErrorModel",
                 "error_model_parameters": [error.a, error.b],
@@ -202,10 +205,13 @@ def _report_scaling(context: Context, models: list[ScalingModel], data: ScalingD
             f"b = {error.b:.4f}; largest I/sigma of one observation {error.i_over_sigma_limit:.0f}."
         )
         _report_deviations(context, data, result)
-    poor = sum(int(np.sum(e > 0.5 * np.abs(p))) for p, e in zip(result.parameters, result.esds, strict=True))
-    total = sum(len(p) for p in result.parameters)
-    if poor > 0.5 * total:
-        context.warn(f"{poor} of {total} parameters are poorly determined: their errors exceed half their values.")
+    relative = float(np.median(np.sqrt(result.scale_variance) / result.scale))
+    context.print(f"Median error of a scale factor against those of its equivalents: {100 * relative:.2f} %.")
+    if relative > POOR:
+        context.warn(
+            "The scale factors are poorly determined: fix a correction (decay_correction=False, "
+            "absorption_correction=False) or lengthen its interval."
+        )
 
 
 def _report_deviations(context: Context, data: ScalingData, result: ScalingResult) -> None:
