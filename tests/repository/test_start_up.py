@@ -32,7 +32,7 @@ def cpu_seconds(*words: str) -> float:
         (("run", "integrate", "--help"), 0.5),
         (("run", "scale", "--help", "-v"), 0.5),
     ],
-    ids=" ".join,
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
 def test_help_is_quick(words, limit):
     assert cpu_seconds(*words) < limit
