@@ -13,11 +13,12 @@ BINS = 1024
 
 
 @jit
-def robust_poisson(bbox, offsets, data, mask, background, c, min_pixels, per_frame, out):  # type: ignore[no-untyped-def]
+def robust_poisson(bbox, offsets, data, mask, background, c, min_pixels, per_frame, out):
     """Fill ``background`` with the robust mean of each box (or frame of it) and mark what was used.
 
     Solves sum_i psi(r_i) = n E[psi(r)] with psi(r) = r cut to -/+ c and r = (y - mu)/sqrt(mu), whose expectation
-    under the Poisson distribution makes the mean unbiased. ``out`` (n, 3): 1 if done, variance of the mean, index of dispersion.
+    under the Poisson distribution makes the mean unbiased. ``out`` (n, 3): 1 if done, variance of the mean,
+    index of dispersion.
     Counts below `BINS` are kept as a histogram; larger and fractional ones in a list.
     """
     histogram = np.zeros(BINS, np.int64)
@@ -115,7 +116,7 @@ def robust_poisson(bbox, offsets, data, mask, background, c, min_pixels, per_fra
 
 
 @jit
-def _edge(mu, s, c, j1, j2):  # type: ignore[no-untyped-def]
+def _edge(mu, s, c, j1, j2):
     """Sum of r over the tails: E[r; y > j2] - E[r; y <= j1] = s (P(j2) + P(j1))."""
     total = 0.0
     for j in (j1, j2):

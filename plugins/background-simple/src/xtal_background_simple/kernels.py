@@ -12,7 +12,7 @@ VALID, BACKGROUND, BACKGROUND_USED, OVERLAPPED = 1, 2, 16, 32
 
 
 @jit
-def fit_planes(bbox, offsets, data, mask, background, lower, upper, n_terms, per_frame, min_pixels, out):  # type: ignore[no-untyped-def]
+def fit_planes(bbox, offsets, data, mask, background, lower, upper, n_terms, per_frame, min_pixels, out):
     """Least squares of 1 (a mean), 3 (x, y) or 4 (x, y, z) terms about the middle of the box, or of each frame of it.
 
     Pixels outside mean - lower sd to mean + upper sd of the usable ones of the box are left out (limits <= 0: none).

@@ -28,7 +28,7 @@ class ModelOptions:
     """Shape of the background."""
 
     algorithm: str = option(
-        "constant3d", help="Level per box or per frame, or a plane in x and y per frame or a hyperplane per box", level=1,
+        "constant3d", help="Level per box or per frame, or linear in x and y per frame or in x, y, z per box", level=1,
         choices=("constant3d", "constant2d", "linear3d", "linear2d"),
     )  # fmt: skip
 

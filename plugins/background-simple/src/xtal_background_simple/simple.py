@@ -24,7 +24,9 @@ class Simple:
     def fit(self, boxes: Shoeboxes) -> BackgroundResult:
         """Fit a batch; see the protocol."""
         o = self.options
-        lower, upper = (o.outlier.nsigma.lower, o.outlier.nsigma.upper) if o.outlier.algorithm == "nsigma" else (0.0, 0.0)
+        lower, upper = (
+            (o.outlier.nsigma.lower, o.outlier.nsigma.upper) if o.outlier.algorithm == "nsigma" else (0.0, 0.0)
+        )
         out = np.zeros((len(boxes), 3))
         fit_planes(
             boxes.bbox, boxes.offsets, boxes.data, boxes.mask, boxes.background, float(lower), float(upper),

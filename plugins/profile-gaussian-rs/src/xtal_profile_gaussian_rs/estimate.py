@@ -83,7 +83,7 @@ def frame_counts(experiment: Experiment, spots: ReflectionTable) -> tuple[NDArra
     factor = np.abs(np.asarray(spots["zeta"]))[spot] * experiment.scan.width
     offset = frame - np.asarray(spots["xyzcal.px"])[spot, 2]
     keep = counts > 0
-    return spot[keep], counts[keep], (offset * factor)[keep], ((offset + 1) * factor)[keep]
+    return spot[keep].astype(np.int64), counts[keep], (offset * factor)[keep], ((offset + 1) * factor)[keep]
 
 
 def rocking_width(spot: NDArray[np.int64], counts: Array, low: Array, high: Array) -> float:

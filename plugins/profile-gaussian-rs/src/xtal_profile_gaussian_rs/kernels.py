@@ -18,7 +18,7 @@ VALID, FOREGROUND, OVERLAPPED = 1, 4, 32
 
 
 @jit
-def footprints(geo, bbox, centre, radius2, starts, out):  # type: ignore[no-untyped-def]
+def footprints(geo, bbox, centre, radius2, starts, out):
     """Mark pixels of which a corner lies within the radius (``radius2`` its square, (n,)), and the predicted one."""
     for r in range(len(bbox)):
         g = geo[r]
@@ -40,7 +40,7 @@ def footprints(geo, bbox, centre, radius2, starts, out):  # type: ignore[no-unty
 
 
 @jit
-def on_frame(z, k):  # type: ignore[no-untyped-def]
+def on_frame(z, k):
     """Part of a reflection on the frame from z to z + 1 (from its centre), and mean and variance of z within it.
 
     The rocking curve is a Gaussian of which ``k`` is 1/(sqrt2 sigma) per frame.
@@ -56,7 +56,7 @@ def on_frame(z, k):  # type: ignore[no-untyped-def]
 
 
 @jit
-def moments(geo, bbox, offsets, data, mask, background, rocking, out):  # type: ignore[no-untyped-def]
+def moments(geo, bbox, offsets, data, mask, background, rocking, out):
     """Sums over the valid foreground of the signal times powers of c1, c2 and the frame's mean z.
 
     ``out`` (n, 10): 1, c1, c2, c1^2, c1 c2, c2^2, z, z^2, z c1, z c2.
@@ -88,7 +88,7 @@ def moments(geo, bbox, offsets, data, mask, background, rocking, out):  # type: 
 
 
 @jit
-def voxel_profile(g, s, rocking, box, mask, table, cells, p):  # type: ignore[no-untyped-def]
+def voxel_profile(g, s, rocking, box, mask, table, cells, p):
     """Expected part of a reflection in each foreground voxel of its box (0 elsewhere) into ``p``.
 
     ``cells`` (voxels, 2) gets the place in the correction table; ``mask`` is that of the box.
@@ -130,7 +130,7 @@ def voxel_profile(g, s, rocking, box, mask, table, cells, p):  # type: ignore[no
 
 
 @jit
-def fit_profiles(geo, bbox, offsets, data, mask, background, shape, rocking, table, level, floor, sums, out):  # type: ignore[no-untyped-def]
+def fit_profiles(geo, bbox, offsets, data, mask, background, shape, rocking, table, level, floor, sums, out):
     """Fit the profile to each box; with ``sums`` also gather what is left over.
 
     The fit is the maximum of the Poisson likelihood by reweighted least squares: voxel variances are background plus
@@ -208,7 +208,7 @@ def fit_profiles(geo, bbox, offsets, data, mask, background, shape, rocking, tab
 
 
 @jit
-def gather_residuals(d, b, use, profile, cells, box, intensity, sums):  # type: ignore[no-untyped-def]
+def gather_residuals(d, b, use, profile, cells, box, intensity, sums):
     """Add what the fit of one reflection leaves over to the cells of the correction table."""
     area = (box[1] - box[0]) * (box[3] - box[2])
     damp = 1.0 / (1.0 + intensity / 3000.0)

@@ -35,7 +35,8 @@ class GaussianRs:
         given = self.options.parameters
         if (given.sigma_b is None) != (given.sigma_m is None):
             raise OptionError(
-                "profile.gaussian_rs.parameters.sigma_b and sigma_m go together.", advice="Give both of them or neither."
+                "profile.gaussian_rs.parameters.sigma_b and sigma_m go together.",
+                advice="Give both of them or neither.",
             )
         if given.sigma_b is not None and given.sigma_m is not None:
             return ProfileEstimate(self._json(given.sigma_b, given.sigma_m), len(spots), [])

@@ -29,7 +29,9 @@ class MinSpotsOptions:
 class FilterOptions:
     """Spots that are left out."""
 
-    min_zeta: float = option(0.05, help="Spots closer to the rotation axis are left out of the estimation", level=1, ge=0)
+    min_zeta: float = option(
+        0.05, help="Spots closer to the rotation axis are left out of the estimation", level=1, ge=0
+    )
 
 
 @frozen

@@ -3,9 +3,10 @@
 The profile in the pixels of a frame is a Gaussian whose covariance is a sum of six tensors, each with the dependence on
 the place of one cause of spot size, plus a correction table for what is not Gaussian, times the part of the
 rocking curve that falls on the frame. The coefficients, the spots' centres and the table are learned for each block
-of the scan; since the causes are the same for all spots, weak ones at high resolution get their own size. Learning takes counts at the
-centres of pixels, so that the learned shape is already blurred by the pixel, as the data are (an effective point-spread
-function: Anderson & King 2000); nothing is resampled, and the counts of different pixels stay independent.
+of the scan; since the causes are the same for all spots, weak ones at high resolution get their own size.
+Learning takes counts at the centres of pixels, so that the learned shape is already blurred by the pixel, as the
+data are (an effective point-spread function: Anderson & King 2000); nothing is resampled, and the counts of
+different pixels stay independent.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ CAP = 300.0
 PAIRS = np.array([1.0, 2.0, 1.0])
 """How often the elements 11, 12, 22 stand in a symmetric tensor."""
 N_CAUSES = 6
-PRIOR_COUNTS = 100.0
-"""Weight of the size estimated beforehand against counts of learned spots."""
+PRIOR_COUNTS = 3000.0
+"""Weight of the size estimated beforehand against counts of learned spots: ten strong ones."""
 STRONG_LEVELS = (20.0, 10.0, 5.0, 3.0)
 """Least I/sigma of spots to learn from; the next lower one where there are fewer than `WANTED` in a block."""
 WANTED = 300
@@ -141,7 +142,6 @@ class GaussianReferences:
         correction = self._correction(block, geo, boxes, shape, rocking, level)
         out = np.zeros((len(table), 6))
         _run(geo, boxes, shape, rocking, correction, level, floor, np.empty((0, CELLS, CELLS)), out)
-        self._blocks.pop(block - 1, None)
         return ProfileFit(out[:, 4] > 0, out[:, 0], out[:, 1], out[:, 2], out[:, 5])
 
     def _rocking(self, table: ReflectionTable) -> Array:
@@ -198,8 +198,8 @@ class GaussianReferences:
             jacobian[:, 0] * jacobian[:, 2] + jacobian[:, 1] * jacobian[:, 3],
             jacobian[:, 2] ** 2 + jacobian[:, 3] ** 2,
         ]) / geo[:, 6:7]  # fmt: skip
-        tensors = [
-            [one, none, one], [one, none, -one], [none, one, none], (lengths / self._pixel_angle2).T,
+        tensors: list[list[Array]] = [
+            [one, none, one], [one, none, -one], [none, one, none], list((lengths / self._pixel_angle2).T),
             [mosaic * cosine**2, mosaic * cosine * sine, mosaic * sine**2],
             [spread * sine**2, -spread * cosine * sine, spread * cosine**2],
         ]  # fmt: skip
@@ -209,7 +209,7 @@ class GaussianReferences:
         """(n, 8) shape of each reflection; see `kernels`."""
         matrix = PRIOR_COUNTS * self._unit**2 * np.eye(N_CAUSES)
         right, places, centres = matrix[:, 0].copy(), PRIOR_COUNTS * np.eye(3), np.zeros((3, 2))
-        near = [(self._blocks[b], 1.0 if b == block else 0.25) for b in (block - 1, block, block + 1) if b in self._blocks]
+        near = self._near(block)
         # The drift counts as mosaicity makes it unless the data say otherwise.
         doubt = PRIOR_COUNTS * 1e-3 * self._unit
         square = sum(share * b.square for b, share in near)
@@ -225,6 +225,15 @@ class GaussianReferences:
         v12 = np.clip(v[:, 1], -0.9 * np.sqrt(v11 * v22), 0.9 * np.sqrt(v11 * v22))
         cell = np.full(len(table), REACH / (0.5 * (CELLS - 1)))
         return np.column_stack([v11, v12, v22, centre, scale * self._drift(table), cell])
+
+    def _near(self, block: int) -> list[tuple[_Block, float]]:
+        """Blocks that share in the shape of one: its neighbours a little, or all where spots are few."""
+        decay = 0.25
+        for decay in (0.25, 0.5, 1.0):
+            shares = {b: decay ** abs(b - block) for b in self._blocks if b <= block + 1}
+            if sum(share * self._blocks[b].strong.sum() for b, share in shares.items()) >= WANTED:
+                break
+        return [(self._blocks[b], share) for b, share in sorted(shares.items()) if share > 1e-3]
 
     def _correction(
         self, block: int, geo: Array, boxes: Shoeboxes, shape: Array, rocking: Array, level: Array
@@ -254,19 +263,20 @@ def _run(
 
 
 def _strong(table: ReflectionTable) -> NDArray[np.bool_]:
-    """Reflections to learn from: strong, whole and undisturbed."""
-    spoilt = Flag.INCLUDES_BAD_PIXELS | Flag.OVERLOADED | Flag.OVERLAPPED_FG | Flag.DONT_INTEGRATE
-    spoilt |= Flag.FAILED_DURING_BACKGROUND_MODELLING
-    whole = ~table.has_flags(spoilt & ~Flag.BACKGROUND_INCLUDES_BAD_PIXELS, any_of=True)
+    """Reflections to learn from: strong, whole, undisturbed; overlapped ones only where there are too few others."""
+    spoilt = Flag.FOREGROUND_INCLUDES_BAD_PIXELS | Flag.OVERLOADED | Flag.DONT_INTEGRATE
+    whole = ~table.has_flags(spoilt | Flag.FAILED_DURING_BACKGROUND_MODELLING, any_of=True)
     whole &= np.asarray(table["partiality"]) > 0.99
     variance = np.asarray(table["intensity.sum.variance"])
     ratio = np.asarray(table["intensity.sum.value"]) / np.sqrt(np.where(variance > 0, variance, np.inf))
-    strong = whole & (ratio >= STRONG_LEVELS[-1])
-    for least in STRONG_LEVELS:
-        chosen = whole & (ratio >= least)
-        if chosen.sum() >= WANTED:
-            return np.asarray(chosen)
-    return np.asarray(strong)
+    alone = whole & ~table.has_flags(Flag.OVERLAPPED_FG)
+    chosen = np.zeros(len(table), bool)
+    for candidates in (alone, whole):
+        for least in STRONG_LEVELS:
+            chosen = candidates & (ratio >= least)
+            if chosen.sum() >= WANTED:
+                return np.asarray(chosen)
+    return chosen
 
 
 def _detector_frame(experiment: Experiment) -> tuple[Array, Array]:

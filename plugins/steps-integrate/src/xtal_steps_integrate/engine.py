@@ -1,9 +1,9 @@
 """Streams the frames of one set of images through boxes, background, summation and profile fits.
 
 The scan is cut into runs of frames. A run is read by one worker, which fills the boxes that touch it, and finishes
-(background, summation) those that lie inside; boxes that reach over an end are completed by the consumer. Of a finished
-reflection only the foreground is kept, until the shapes of its block of the scan and of the next one are learned; then it is
-fitted and forgotten. So memory does not grow with the scan, and nothing depends on how it was cut.
+(background, summation) those that lie inside; boxes that reach over an end are completed by the consumer. Of a
+finished reflection only the foreground is kept, until the shapes of its block of the scan and of the next one are
+learned; then it is fitted and forgotten. So memory does not grow with the scan, and nothing depends on how it was cut.
 """
 
 from __future__ import annotations
@@ -74,7 +74,8 @@ class Engine:
     Parameters
     ----------
     experiments : value of the column ``id`` to the experiment, with its profile
-    table : predictions, with columns id, panel, bbox, s1, zeta, xyzcal.px, xyzcal.mm, partiality, flags; filled in place
+    table : predictions, with columns id, panel, bbox, s1, zeta, xyzcal.px, xyzcal.mm, partiality, flags;
+        filled in place
     """
 
     experiments: dict[int, Experiment]

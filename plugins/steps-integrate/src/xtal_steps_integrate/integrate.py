@@ -116,7 +116,9 @@ def _matched(context: Context, k: int, spots: ReflectionTable, predicted: Reflec
     if len(usable) == 0:
         return None
     mine, theirs = match_spots(_columns(spots, usable), predicted)
-    context.print(f"Experiment {k}: {len(predicted)} reflections predicted, {len(mine)} of {len(usable)} spots matched.")
+    context.print(
+        f"Experiment {k}: {len(predicted)} reflections predicted, {len(mine)} of {len(usable)} spots matched."
+    )
     return usable[mine], theirs
 
 
@@ -150,7 +152,9 @@ def _estimate(
         strong = spot_table(table, predicted, (np.arange(len(rows)), pairs[1][rows]))
     found = profile.estimate(experiment, strong)
     experiment.profile = found.profile
-    size = ", ".join(f"{n} {v:.4f}°" for n, v in found.profile.items() if n.startswith("sigma") and isinstance(v, float))
+    size = ", ".join(
+        f"{n} {v:.4f}°" for n, v in found.profile.items() if n.startswith("sigma") and isinstance(v, float)
+    )
     context.print(f"Experiment {k}: profile model from {found.n_spots} spots: {size}")
     for note in found.notes:
         context.warn(note)

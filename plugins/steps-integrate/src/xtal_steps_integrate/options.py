@@ -14,7 +14,11 @@ class PredictionOptions:
     d_min: float | None = option(None, help="High-resolution limit (None: the detector's corners)", unit="Å", gt=0)
     d_max: float | None = option(None, help="Low-resolution limit", unit="Å", gt=0)
     padding: float = option(
-        1.0, help="Predict so far beyond the ends of the scan, for reflections that reach into it", unit="deg", ge=0, level=1
+        1.0,
+        help="Predict so far beyond the ends of the scan, for reflections that reach into it",
+        unit="deg",
+        ge=0,
+        level=1,
     )
     force_static: bool = option(False, help="Ignore how crystal and beam vary over the scan", level=1)
 
@@ -27,9 +31,7 @@ class ProfileFitOptions:
     valid_foreground_threshold: float = option(
         0.5, help="Least part of a reflection's profile on good pixels for a fit", level=1, ge=0, le=1
     )
-    sigma_b_multiplier: float = option(
-        2.0, help="Boxes reach so many times as far as the foreground", level=1, gt=1
-    )
+    sigma_b_multiplier: float = option(2.0, help="Boxes reach so many times as far as the foreground", level=1, gt=1)
 
 
 @frozen
@@ -44,7 +46,9 @@ class IntegrationOptions:
     """Integration."""
 
     background: Choice = plugin_choice(
-        "background", default="glm", help="Background model; unless chosen, simple for detectors that do not count photons"
+        "background",
+        default="glm",
+        help="Background model; unless chosen, simple where the detector does not count photons",
     )
     profile: ProfileFitOptions = scope(ProfileFitOptions)
     filter: IntegrationFilterOptions = scope(IntegrationFilterOptions)

@@ -34,11 +34,13 @@ def report(context: Context, table: ReflectionTable) -> None:
     context.table("Integrated reflections by resolution", columns, rows)
     everything = np.arange(len(table))
     context.summary(
-        f"{len(table)} reflections integrated: {int(fitted.sum())} by profile fitting, {int(summed.sum())} by summation.",
+        f"{len(table)} reflections integrated: {int(fitted.sum())} by profile fitting, "
+        f"{int(summed.sum())} by summation.",
         f"{int(partial.sum())} partial, {int(table.has_flags(Flag.OVERLOADED).sum())} overloaded, "
         f"{int(table.has_flags(Flag.OVERLAPPED_FG).sum())} overlapped, "
         f"{int(table.has_flags(Flag.FAILED_DURING_PROFILE_FITTING).sum())} not fitted.",
-        f"Mean I/σ: {_ratio(table, 'prf', everything[fitted])} fitted, {_ratio(table, 'sum', everything[summed])} summed; "
+        f"Mean I/σ: {_ratio(table, 'prf', everything[fitted])} fitted, "
+        f"{_ratio(table, 'sum', everything[summed])} summed; "
         f"to {d.min():.2f} Å.",
     )
 

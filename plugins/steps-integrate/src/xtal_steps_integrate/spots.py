@@ -71,9 +71,7 @@ def spot_table(spots: ReflectionTable, predicted: ReflectionTable, pairs: tuple[
     return table
 
 
-def reread_shoeboxes(
-    experiment: Experiment, reader: FrameReader, spots: ReflectionTable
-) -> tuple[Ints, Shoeboxes]:
+def reread_shoeboxes(experiment: Experiment, reader: FrameReader, spots: ReflectionTable) -> tuple[Ints, Shoeboxes]:
     """Pixels of spots that the table does not hold: of at most `MOST` in a few short runs of frames.
 
     A voxel belongs to the spot where it exceeds the median of its box by three standard deviations.

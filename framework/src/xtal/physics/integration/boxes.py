@@ -90,8 +90,8 @@ class Gatherer:
             if len(rows) == 0:
                 continue
             if image.shape not in self._cover:
-                self._cover[image.shape] = np.zeros(image.shape, np.uint8)  # type: ignore[index]
-            cover = self._cover[image.shape]  # type: ignore[index]
+                self._cover[image.shape] = np.zeros(image.shape, np.uint8)
+            cover = self._cover[image.shape]
             b = self.boxes
             gather(
                 image, good[p], static[p], float(self.top[p]), rows, self.bbox, b.offsets, self._layers,
@@ -130,7 +130,7 @@ class OpenBoxes:
         done, still_open : `OpenBoxes`; those that end by ``end`` and the others
         """
         new = ~np.isin(rows, self.rows)
-        fresh = Shoeboxes.allocate(panel[new], bbox[new])
+        fresh = Shoeboxes.allocate(panel[new].astype(np.uint32), bbox[new])
         everything = Shoeboxes.concatenate([self.boxes, fresh])
         all_rows = np.concatenate([self.rows, rows[new]])
         order = np.argsort(all_rows, kind="stable")
@@ -146,5 +146,6 @@ class OpenBoxes:
         boxes.data[target], boxes.mask[target] = part.data, part.mask
         done = boxes.bbox[:, 5] <= end
         return tuple(  # type: ignore[return-value]
-            OpenBoxes(all_rows[k], take_boxes(boxes, k), over[k], end) for k in (np.flatnonzero(done), np.flatnonzero(~done))
+            OpenBoxes(all_rows[k], take_boxes(boxes, k), over[k], end)
+            for k in (np.flatnonzero(done), np.flatnonzero(~done))
         )

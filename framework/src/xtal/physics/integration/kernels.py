@@ -8,7 +8,7 @@ VALID, BACKGROUND, FOREGROUND, BACKGROUND_USED, OVERLAPPED = 1, 2, 4, 16, 32
 
 
 @jit
-def gather(image, good, static, top, rows, bbox, offsets, shape, footprint, z, cover, data, mask, overloaded):  # type: ignore[no-untyped-def]
+def gather(image, good, static, top, rows, bbox, offsets, shape, footprint, z, cover, data, mask, overloaded):
     """Copy one frame of one panel into the boxes that are active on it.
 
     Parameters
@@ -64,7 +64,7 @@ def gather(image, good, static, top, rows, bbox, offsets, shape, footprint, z, c
 
 
 @jit
-def foreground_bounds(bbox, offsets, mask, out):  # type: ignore[no-untyped-def]
+def foreground_bounds(bbox, offsets, mask, out):
     """Boxes cut in x and y to the foreground of their first layer (one pixel where there is none)."""
     for r in range(len(bbox)):
         width, height = bbox[r, 1] - bbox[r, 0], bbox[r, 3] - bbox[r, 2]
@@ -81,7 +81,7 @@ def foreground_bounds(bbox, offsets, mask, out):  # type: ignore[no-untyped-def]
 
 
 @jit
-def copy_boxes(rows, bbox, offsets, data, mask, background, to, starts, data_to, mask_to, background_to):  # type: ignore[no-untyped-def]
+def copy_boxes(rows, bbox, offsets, data, mask, background, to, starts, data_to, mask_to, background_to):
     """Copy boxes ``rows`` into boxes ``to`` (same z) that lie inside them."""
     for k in range(len(rows)):
         r = rows[k]
@@ -98,7 +98,7 @@ def copy_boxes(rows, bbox, offsets, data, mask, background, to, starts, data_to,
 
 
 @jit
-def sum_boxes(bbox, offsets, data, mask, background, counts, sums):  # type: ignore[no-untyped-def]
+def sum_boxes(bbox, offsets, data, mask, background, counts, sums):
     """Counts of voxels and sums over the foreground of each box.
 
     ``counts`` (n, 8) int32: valid, background, background used, foreground valid, foreground, foreground

@@ -73,11 +73,14 @@ def summation(boxes: Shoeboxes, background_mean_variance: Array) -> Sums:
         sums[:, 2].copy(),
         xyz,
         xyz_variance,
-        *(counts[:, k].copy() for k in range(4)),  # type: ignore[arg-type]
+        counts[:, 0],
+        counts[:, 1],
+        counts[:, 2],
+        counts[:, 3],
         counts[:, 4] - counts[:, 3],
-        counts[:, 5].copy(),
-        counts[:, 6].copy(),
-        counts[:, 7].copy(),
+        counts[:, 5],
+        counts[:, 6],
+        counts[:, 7],
         n_fg / np.maximum(counts[:, 4], 1),
     )
 
@@ -110,7 +113,7 @@ def take_boxes(boxes: Shoeboxes, rows: NDArray[np.int64], bbox: NDArray[np.int32
         boxes.panel[rows], bbox, offsets, np.empty(n, np.float32), np.empty(n, np.int32), np.empty(n, np.float32)
     )
     copy_boxes(
-        np.asarray(rows, dtype=np.int64), boxes.bbox, boxes.offsets, boxes.data, boxes.mask, boxes.background, bbox, offsets,
-        out.data, out.mask, out.background,
+        np.asarray(rows, dtype=np.int64), boxes.bbox, boxes.offsets, boxes.data, boxes.mask, boxes.background,
+        bbox, offsets, out.data, out.mask, out.background,
     )  # fmt: skip
     return out

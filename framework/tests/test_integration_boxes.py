@@ -1,0 +1,146 @@
+"""Boxes cut from frames and sums over them, against slow numpy twins."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from xtal.physics.integration import (
+    Gatherer,
+    OpenBoxes,
+    chunks_of_frames,
+    crop_to_foreground,
+    footprint_boxes,
+    summation,
+    take_boxes,
+)
+from xtal.table import MaskBit, Shoeboxes
+
+V, B, F, O = (int(m) for m in (MaskBit.VALID, MaskBit.BACKGROUND, MaskBit.FOREGROUND, MaskBit.OVERLAPPED))  # noqa: E741
+
+
+@pytest.fixture
+def world() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(11)
+    frames = rng.poisson(4.0, (6, 30, 40)).astype(np.int32)
+    good = rng.random((30, 40)) > 0.05
+    x0, y0, z0 = rng.integers(-3, 36, 40), rng.integers(-3, 26, 40), rng.integers(0, 5, 40)
+    z1 = np.minimum(z0 + rng.integers(1, 4, 40), 6)
+    bbox = np.column_stack([x0, x0 + 7, y0, y0 + 6, z0, z1]).astype(np.int32)
+    footprint = np.zeros((40, 6, 7), np.uint8)
+    footprint[:, 2:4, 2:5] = 1
+    return {"frames": frames, "good": good, "bbox": bbox, "footprint": footprint}
+
+
+def slow_gather(w: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    cover = np.zeros((6, 50, 60), int)
+    for b, f in zip(w["bbox"], w["footprint"], strict=True):
+        cover[b[4] : b[5], b[2] + 5 : b[3] + 5, b[0] + 5 : b[1] + 5] += f
+    data, mask = [], []
+    for b, f in zip(w["bbox"], w["footprint"], strict=True):
+        for z in range(b[4], b[5]):
+            for y in range(b[2], b[3]):
+                for x in range(b[0], b[1]):
+                    own = f[y - b[2], x - b[0]]
+                    bits, value = (F if own else B), 0
+                    if 0 <= x < 40 and 0 <= y < 30:
+                        bits |= O if cover[z, y + 5, x + 5] > own else 0
+                        if w["good"][y, x]:
+                            bits, value = bits | V, w["frames"][z, y, x]
+                    data.append(value)
+                    mask.append(bits)
+    return np.array(data), np.array(mask)
+
+
+def fill(w: dict[str, np.ndarray], rows: np.ndarray, first: int, end: int) -> Gatherer:
+    part = w["bbox"][rows].copy()
+    part[:, 4:] = np.clip(part[:, 4:], first, end)
+    gatherer = Gatherer(np.zeros(len(rows), np.int64), part, w["footprint"][rows].reshape(-1), [1000.0])
+    for z in range(first, end):
+        gatherer.add(z, [w["frames"][z]], [w["good"]], [w["good"]])
+    return gatherer
+
+
+def test_gather_agrees_with_slow_twin(world: dict[str, np.ndarray]) -> None:
+    gatherer = fill(world, np.arange(40), 0, 6)
+    data, mask = slow_gather(world)
+    np.testing.assert_array_equal(gatherer.boxes.data, data)
+    np.testing.assert_array_equal(gatherer.boxes.mask, mask)
+    assert not gatherer.overloaded.any()
+
+
+def test_boxes_over_the_end_of_a_run_are_completed(world: dict[str, np.ndarray]) -> None:
+    whole = fill(world, np.arange(40), 0, 6).boxes
+    held, seen = OpenBoxes.empty(), {}
+    bbox = world["bbox"]
+    for first, end in ((0, 1), (1, 3), (3, 4), (4, 6)):
+        rows = np.flatnonzero((bbox[:, 4] < end) & (bbox[:, 5] > first))
+        part = fill(world, rows, first, end)
+        done, held = held.update(
+            rows, np.zeros(len(rows), np.int64), bbox[rows], part.boxes, np.zeros(len(rows), np.uint8), end
+        )
+        for i, row in enumerate(done.rows):
+            seen[int(row)] = [a.copy() for a in done.boxes.box(i)[:2]]
+    assert len(seen) == 40 and len(held.rows) == 0
+    for row, (data, mask) in seen.items():
+        np.testing.assert_array_equal(data, whole.box(row)[0])
+        np.testing.assert_array_equal(mask, whole.box(row)[1])
+
+
+def test_overload_is_seen_only_on_pixels_that_are_good_otherwise() -> None:
+    frame = np.full((8, 8), 5, np.int32)
+    frame[3, 3], frame[4, 4] = 900, 900
+    static = np.ones((8, 8), bool)
+    static[4, 4] = False
+    bbox = np.array([[2, 4, 2, 4, 0, 1], [4, 6, 4, 6, 0, 1]], np.int32)
+    gatherer = Gatherer(np.zeros(2, np.int64), bbox, np.ones(8, np.uint8), [100.0])
+    gatherer.add(0, [frame], [static & (frame <= 100)], [static])
+    assert gatherer.overloaded.tolist() == [1, 0]
+
+
+def test_summation_against_numpy(world: dict[str, np.ndarray]) -> None:
+    boxes = fill(world, np.arange(40), 0, 6).boxes
+    boxes.background = np.full(len(boxes.data), 1.5, np.float32)
+    variance = np.full(40, 0.01)
+    sums = summation(boxes, variance)
+    for k in range(40):
+        data, mask, background = boxes.box(k)
+        fg = (mask & (V | F)) == V | F
+        n = fg.sum()
+        assert sums.n_foreground[k] == n and sums.n_missing[k] == ((mask & (V | F)) == F).sum()
+        assert sums.n_overlapped[k] == ((mask & F != 0) & (mask & O != 0)).sum()
+        assert sums.n_background[k] == ((mask & (V | B)) == V | B).sum()
+        assert np.isclose(sums.intensity[k], (data - background)[fg].sum(), atol=1e-4)
+        assert np.isclose(sums.variance[k], abs((data - background)[fg].sum()) + 1.5 * n + 0.01 * n * n, atol=1e-4)
+        w = np.where(fg, np.maximum(data - background, 0), 0)
+        if w.sum() > 1:
+            x = (np.arange(7) + 0.5 + boxes.bbox[k, 0])[None, None]
+            assert np.isclose(sums.xyz[k, 0], (w * x).sum() / w.sum())
+
+
+def test_crop_keeps_the_foreground(world: dict[str, np.ndarray]) -> None:
+    boxes = fill(world, np.arange(40), 0, 6).boxes
+    boxes.background = np.arange(len(boxes.data), dtype=np.float32)
+    cropped = crop_to_foreground(boxes)
+    np.testing.assert_array_equal(cropped.bbox[:, :4] - boxes.bbox[:, :4], np.tile([2, -2, 2, -2], (40, 1)))
+    for k in range(40):
+        for a, b in zip(cropped.box(k), boxes.box(k), strict=True):
+            np.testing.assert_array_equal(a, b[:, 2:4, 2:5])
+    some = np.array([7, 3, 3])
+    taken, selected = take_boxes(boxes, some), boxes.select(some)
+    for name in ("offsets", "data", "mask", "background", "bbox"):
+        np.testing.assert_array_equal(getattr(taken, name), getattr(selected, name))
+
+
+def test_chunks_cover_the_scan_and_keep_to_the_limit(world: dict[str, np.ndarray]) -> None:
+    for limit in (1, 2000, 10**9):
+        chunks = chunks_of_frames(world["bbox"], (0, 6), limit, max_frames=4)
+        assert [c[0] for c in chunks[1:]] == [c[1] for c in chunks[:-1]] and chunks[0][0] == 0 and chunks[-1][1] == 6
+        assert max(b - a for a, b in chunks) <= (1 if limit == 1 else 4)
+    assert footprint_boxes(world["bbox"])[-1] == 40 * 42
+
+
+def test_empty_boxes() -> None:
+    none = Shoeboxes.allocate(np.empty(0, np.uint32), np.empty((0, 6), np.int32))
+    assert len(summation(none, np.empty(0)).intensity) == 0
+    assert len(crop_to_foreground(none)) == 0

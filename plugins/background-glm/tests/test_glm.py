@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import numpy as np
+from scipy.stats import poisson
+from xtal_background_glm.glm import Glm
+from xtal_background_glm.options import GlmOptions, ModelOptions
+
+from xtal.table import MaskBit, Shoeboxes
+
+USABLE = int(MaskBit.VALID | MaskBit.BACKGROUND)
+
+
+def boxes_of(counts: np.ndarray) -> Shoeboxes:
+    """One box of shape (nz, ny, nx) per entry of ``counts``."""
+    n, nz, ny, nx = counts.shape
+    bbox = np.tile(np.array([0, nx, 0, ny, 0, nz], np.int32), (n, 1))
+    boxes = Shoeboxes.allocate(np.zeros(n, np.uint32), bbox)
+    boxes.data[:] = counts.reshape(-1)
+    boxes.mask[:] = USABLE
+    return boxes
+
+
+def slow_root(counts: np.ndarray, c: float = 1.345) -> float:
+    """The robust mean by bisection, with the expectation summed over all counts."""
+    j = np.arange(0, int(counts.max() * 3) + 200)
+
+    def equation(mu: float) -> float:
+        cut = lambda y: np.clip((y - mu) / np.sqrt(mu), -c, c)  # noqa: E731
+        return float(cut(counts).mean() - (cut(j) * poisson.pmf(j, mu)).sum())
+
+    low, high = 0.3 * counts.mean(), 2.0 * counts.mean() + 0.1
+    for _ in range(80):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if equation(middle) > 0 else (low, middle)
+    return 0.5 * (low + high)
+
+
+def test_agrees_with_slow_root() -> None:
+    rng = np.random.default_rng(1)
+    for mean in (0.15, 0.8, 3.0, 40.0, 900.0, 3000.0):
+        counts = rng.poisson(mean, (3, 2, 9, 9)).astype(float)
+        counts[:, 0, :2] += 3 * mean + 5
+        boxes = boxes_of(counts)
+        result = Glm().fit(boxes)
+        assert result.ok.all()
+        for k in range(3):
+            expected = slow_root(counts[k].ravel())
+            sigma = np.sqrt(mean / counts[k].size)
+            assert abs(boxes.box(k)[2][0, 0, 0] - expected) < 0.02 * sigma + 1e-6 * expected
+
+
+def test_unbiased_and_variance_honest() -> None:
+    rng = np.random.default_rng(2)
+    for mean in (0.2, 1.0, 6.0, 60.0):
+        boxes = boxes_of(rng.poisson(mean, (2000, 1, 12, 12)).astype(float))
+        result = Glm().fit(boxes)
+        level = boxes.background[boxes.offsets[:-1]]
+        assert abs(level.mean() / mean - 1) < 4 / np.sqrt(2000 * 144 * mean)
+        assert 0.9 < level.var() / result.variance.mean() < 1.1
+
+
+def test_outliers_hardly_matter() -> None:
+    rng = np.random.default_rng(3)
+    counts = rng.poisson(1.0, (1, 2, 15, 15)).astype(float)
+    counts[0, 0, 0, :10] = 500
+    boxes = boxes_of(counts)
+    Glm().fit(boxes)
+    assert 0.85 < boxes.background[0] < 1.25
+
+
+def test_empty_and_failing_boxes() -> None:
+    counts = np.zeros((3, 1, 6, 6))
+    counts[1] = -1
+    boxes = boxes_of(counts)
+    boxes.mask[boxes.offsets[2] :] = int(MaskBit.BACKGROUND)
+    result = Glm().fit(boxes)
+    assert result.ok.tolist() == [True, False, False]
+    assert (boxes.background == 0).all()
+    assert result.variance[0] > 0
+
+
+def test_overlapped_pixels_are_not_used() -> None:
+    counts = np.ones((1, 1, 8, 8))
+    counts[0, 0, :, 4:] = 100
+    boxes = boxes_of(counts)
+    boxes.mask.reshape(8, 8)[:, 4:] |= int(MaskBit.OVERLAPPED)
+    Glm().fit(boxes)
+    assert boxes.background[0] < 2
+    assert ((boxes.mask & int(MaskBit.BACKGROUND_USED)) != 0).sum() == 32
+
+
+def test_constant2d_follows_frames() -> None:
+    counts = np.ones((1, 2, 10, 10))
+    counts[0, 1] = 5
+    boxes = boxes_of(counts)
+    Glm(GlmOptions(model=ModelOptions(algorithm="constant2d"))).fit(boxes)
+    assert boxes.box(0)[2][1].mean() > 3 * boxes.box(0)[2][0].mean()

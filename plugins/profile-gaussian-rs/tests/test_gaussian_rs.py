@@ -1,0 +1,145 @@
+"""Kernels of the profile model against slow numpy twins, and the estimation of sizes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import norm, truncnorm
+from xtal_profile_gaussian_rs.estimate import rocking_width
+from xtal_profile_gaussian_rs.kernels import fit_profiles, on_frame, voxel_profile
+from xtal_profile_gaussian_rs.model import GaussianRs, geometry
+from xtal_profile_gaussian_rs.options import GaussianRsOptions, ParametersOptions
+
+from xtal.errors import AlgorithmFailed, OptionError
+from xtal.models import Beam, Detector, Experiment, Goniometer, Panel, Scan
+from xtal.physics.kabsch import kabsch_axes, zeta
+from xtal.table import ReflectionTable, Shoeboxes
+
+V, F = 1, 4
+
+
+def experiment(parallax: bool = False) -> Experiment:
+    panel = Panel(
+        [1, 0, 0], [0, -1, 0], [-50, 50, -120], (600, 600), (0.172, 0.172), thickness=0.32, mu=3.9, parallax=parallax
+    )
+    profile = {"__id__": "gaussian_rs", "n_sigma": 3.0, "sigma_b": 0.08, "sigma_m": 0.1}
+    return Experiment(Beam(1.0), Detector([panel]), Goniometer([1, 0, 0]), Scan((1, 40), (0.0, 0.5)), profile=profile)
+
+
+def reflections(e: Experiment, n: int = 30) -> ReflectionTable:
+    rng = np.random.default_rng(4)
+    table = ReflectionTable(n_rows=n)
+    px = np.column_stack([rng.uniform(20, 580, n), rng.uniform(20, 580, n), rng.uniform(1, 39, n)])
+    table["panel"] = np.zeros(n, np.int64)
+    table["s1"] = e.detector[0].s1(px[:, :2], 1.0)
+    table["xyzcal.px"] = px
+    table["xyzcal.mm"] = np.column_stack([e.detector[0].px_to_mm(px[:, :2]), e.scan.phi(px[:, 2])])  # type: ignore[union-attr]
+    table["zeta"] = zeta(table["s1"], e.beam.s0, np.array([1.0, 0, 0]))
+    return table.select(np.abs(table["zeta"]) > 0.1)
+
+
+@pytest.mark.parametrize("parallax", [False, True])
+def test_footprint_is_a_circle_in_the_local_frame(parallax: bool) -> None:
+    e, model = experiment(parallax), GaussianRs()
+    table = reflections(e)
+    table["bbox"] = model.bbox(e, table, 2.0)
+    packed, at = model.footprint(e, table), 0
+    e1, e2 = kabsch_axes(table["s1"], e.beam.s0)
+    for k, b in enumerate(table["bbox"]):
+        nx, ny = b[1] - b[0], b[3] - b[2]
+        mine = packed[at : at + nx * ny].reshape(ny, nx).astype(bool)
+        at += nx * ny
+        x, y = np.meshgrid(np.arange(b[0], b[1] + 1), np.arange(b[2], b[3] + 1))
+        ray = e.detector[0].s1(np.stack([x, y], axis=-1).reshape(-1, 2).astype(float), 1.0)
+        inside = ((ray @ e1[k]) ** 2 + (ray @ e2[k]) ** 2 <= np.radians(0.24) ** 2).reshape(ny + 1, nx + 1)
+        slow = inside[1:, 1:] | inside[1:, :-1] | inside[:-1, 1:] | inside[:-1, :-1]
+        # Only the shift by parallax, taken to be that of the centre, may turn a pixel of the rim.
+        assert (mine != slow).sum() <= (2 if parallax else 0)
+        assert not mine[0].any() and not mine[:, -1].any()
+
+
+def test_partiality_of_whole_reflections_is_full() -> None:
+    e, model = experiment(), GaussianRs()
+    table = reflections(e)
+    table["bbox"] = model.bbox(e, table, 2.0)
+    part = model.partiality(e, table)
+    cut = (table["bbox"][:, 4] == 0) | (table["bbox"][:, 5] == 40)
+    assert (part[~cut] > 0.9973 - 1e-6).all() and (part <= 1).all()
+
+
+def test_moments_on_a_frame() -> None:
+    for z, k in ((-0.4, 0.7), (0.3, 2.0), (-2.0, 0.4), (-0.99, 5.0)):
+        part, mean, variance = on_frame(z, k)
+        sigma = np.sqrt(0.5) / k
+        twin = truncnorm(z / sigma, (z + 1) / sigma, scale=sigma)
+        assert part == pytest.approx(norm(0, sigma).cdf(z + 1) - norm(0, sigma).cdf(z))
+        assert (mean, variance) == pytest.approx((twin.mean(), twin.var()), rel=1e-6, abs=1e-9)
+
+
+def slow_profile(e: Experiment, row: ReflectionTable, box: np.ndarray, k: float) -> np.ndarray:
+    """Gaussian of 0.05 deg in the local frame, over the frames."""
+    x, y = np.meshgrid(np.arange(box[0], box[1]) + 0.5, np.arange(box[2], box[3]) + 0.5)
+    ray = e.detector[0].s1(np.stack([x, y], axis=-1).reshape(-1, 2), 1.0)
+    e1, e2 = kabsch_axes(row["s1"], e.beam.s0)
+    layer = np.exp(-((ray @ e1[0]) ** 2 + (ray @ e2[0]) ** 2) / 2 / np.radians(0.05) ** 2).reshape(x.shape)
+    edges = np.arange(box[4], box[5] + 1) - row["xyzcal.px"][0, 2]
+    parts = np.diff(norm.cdf(edges * k * np.sqrt(2)))
+    return np.asarray(parts[:, None, None] * layer / layer.sum())
+
+
+def test_fit_reaches_the_limit_and_knows_its_error() -> None:
+    e, model = experiment(), GaussianRs()
+    row = reflections(e).select(np.array([3]))
+    box = model.bbox(e, row, 1.0)
+    row["bbox"] = box
+    k = 0.6
+    p = slow_profile(e, row, box[0], k)
+    rng = np.random.default_rng(9)
+    shape = np.array([[np.radians(0.05) ** 2, 0, np.radians(0.05) ** 2, 0, 0, 0, 0, 0.5]])
+    rocking, level = np.array([[row["xyzcal.px"][0, 2], k]]), np.array([1e-4])
+    geo, table = geometry(e, row), np.zeros((21, 21))
+    profile = np.empty(p.size)
+    mask = np.full(p.size, V | F, np.int32)
+    voxel_profile(geo[0], shape[0], rocking[0], box[0], mask, table, np.empty((p.size, 3)), profile)
+    np.testing.assert_allclose(profile.reshape(p.shape), p, rtol=1e-6, atol=1e-12)
+    for true in (0.0, 30.0, 3000.0):
+        values, variances = [], []
+        for _ in range(400):
+            boxes = Shoeboxes.allocate(np.zeros(1, np.uint32), box)
+            boxes.data[:] = rng.poisson(0.7 + true * p).ravel()
+            boxes.background[:], boxes.mask[:] = 0.7, mask
+            out = np.zeros((1, 6))
+            fit_profiles(
+                geo, box, boxes.offsets, boxes.data, boxes.mask, boxes.background, shape, rocking, table, level, 0.5,
+                np.empty((0, 21, 21)), out,
+            )  # fmt: skip
+            assert out[0, 4] == 1
+            values.append(out[0, 0])
+            variances.append(out[0, 1])
+        limit = 1 / np.sqrt((p**2 / (0.7 + true * p)).sum())
+        assert np.std(values) == pytest.approx(limit, rel=0.12)
+        assert abs(np.mean(values) - true) < 4 * limit / np.sqrt(400) + 0.05
+        assert np.sqrt(np.mean(variances)) == pytest.approx(limit, rel=0.15)
+
+
+def test_rocking_width_is_found() -> None:
+    rng = np.random.default_rng(2)
+    sigma, width, n = 0.004, 0.006, 3000
+    offset = rng.uniform(0, 1, n)
+    low = (np.arange(-4, 5)[None] - offset[:, None]) * width
+    part = norm.cdf((low + width) / sigma) - norm.cdf(low / sigma)
+    counts = rng.poisson(200 * part).astype(float)
+    some = counts > 0
+    spot = np.repeat(np.arange(n), 9).reshape(n, 9)
+    assert rocking_width(spot[some], counts[some], low[some], (low + width)[some]) == pytest.approx(sigma, rel=0.02)
+
+
+def test_given_sizes_skip_the_estimation() -> None:
+    e = experiment()
+    none = reflections(e).select(np.zeros(0, np.int64))
+    both = GaussianRs(GaussianRsOptions(parameters=ParametersOptions(sigma_b=0.05, sigma_m=0.2)))
+    assert both.estimate(e, none).profile == {"__id__": "gaussian_rs", "n_sigma": 3.0, "sigma_b": 0.05, "sigma_m": 0.2}
+    with pytest.raises(OptionError):
+        GaussianRs(GaussianRsOptions(parameters=ParametersOptions(sigma_b=0.05))).estimate(e, none)
+    with pytest.raises(AlgorithmFailed):
+        GaussianRs().estimate(e, none)

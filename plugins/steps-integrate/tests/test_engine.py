@@ -1,0 +1,156 @@
+"""The engine on drawn images: intensities against what was put in, and independence of how the scan is cut."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.special import erf
+from xtal_background_glm.glm import Glm
+from xtal_profile_gaussian_rs.model import GaussianRs
+from xtal_steps_integrate.engine import Engine, Settings, groups_of_images
+from xtal_steps_integrate.spots import match_spots, reread_shoeboxes, spot_table
+
+from xtal.models import Beam, Crystal, Detector, Experiment, Goniometer, Panel, Scan
+from xtal.physics.kabsch import zeta
+from xtal.physics.prediction import predict_all
+from xtal.table import Flag, ReflectionTable
+
+SIGMA_PX, SIGMA_M, LEVEL, SIZE, FRAMES = 0.9, 0.0025, 0.8, 300, 24
+GAP = slice(140, 148)
+
+
+class Serial:
+    n_workers = 1
+
+    def map(self, function: Callable[[Any], Any], blocks: Iterable[Any]) -> Iterator[Any]:
+        return map(function, blocks)
+
+
+class Drawn:
+    """Frames in memory, with a gap between modules."""
+
+    def __init__(self, frames: np.ndarray) -> None:
+        self.frames = frames
+        self.good = np.ones((SIZE, SIZE), bool)
+        self.good[GAP] = False
+
+    def static_mask(self) -> list[np.ndarray]:
+        return [self.good]
+
+    def read(self, z: int, out: object = None) -> list[np.ndarray]:
+        return [self.frames[z]]
+
+    def mask(self, z: int, images: object, out: object = None) -> list[np.ndarray]:
+        return [self.good]
+
+
+def predictions(experiment: Experiment) -> ReflectionTable:
+    table = predict_all(experiment, 1.8, padding=0.5)
+    table["id"] = np.zeros(len(table), np.int32)
+    table["zeta"] = zeta(table["s1"], experiment.beam.s0, experiment.goniometer.axis)  # type: ignore[union-attr]
+    return table.select(np.abs(table["zeta"]) > 0.05)
+
+
+@pytest.fixture(scope="module")
+def drawn() -> tuple[Experiment, ReflectionTable, np.ndarray, Drawn]:
+    """Experiment, predictions, true counts and images."""
+    rng = np.random.default_rng(8)
+    panel = Panel([1, 0, 0], [0, -1, 0], [-25.8, 25.8, -60], (SIZE, SIZE), (0.172, 0.172), (0, 1e6))
+    angles = rng.normal(size=(3, 3))
+    u = np.linalg.qr(angles)[0]
+    u *= np.linalg.det(u)
+    a_matrix = u @ np.diag([1 / 31.0, 1 / 37.0, 1 / 43.0])
+    experiment = Experiment(
+        Beam(1.0), Detector([panel]), Goniometer([1, 0, 0]), Scan((1, FRAMES), (0.0, 0.5)), Crystal(a_matrix)
+    )
+    table = predictions(experiment)
+    true = rng.choice([0.0, 20.0, 200.0, 3000.0], len(table))
+    frames = np.full((FRAMES, SIZE, SIZE), LEVEL)
+    edges = np.arange(FRAMES + 1)
+    width = SIGMA_M / np.abs(table["zeta"]) / experiment.scan.width  # type: ignore[union-attr]
+    for k, (x, y, z) in enumerate(table["xyzcal.px"]):
+        x0, y0 = int(x) - 6, int(y) - 6
+        ex = [0.5 * (1 + erf((np.arange(14) + a - c) / np.sqrt(2) / SIGMA_PX)) for a, c in ((x0, x), (y0, y))]
+        spot = true[k] * np.diff(ex[1])[:, None] * np.diff(ex[0])[None]
+        part = np.diff(0.5 * (1 + erf((edges - z) / np.sqrt(2) / width[k])))
+        ya, yb, xa, xb = max(y0, 0), min(y0 + 13, SIZE), max(x0, 0), min(x0 + 13, SIZE)
+        for f in np.flatnonzero(part > 1e-6):
+            frames[f, ya:yb, xa:xb] += part[f] * spot[ya - y0 : yb - y0, xa - x0 : xb - x0]
+    return experiment, table, true, Drawn(rng.poisson(frames).astype(np.int32))
+
+
+def integrate(drawn: tuple[Experiment, ReflectionTable, np.ndarray, Drawn], max_voxels: int) -> ReflectionTable:
+    experiment, table, _, reader = drawn
+    profile = GaussianRs()
+    experiment.profile = profile._json(np.degrees(SIGMA_PX * 0.172 / 60 * np.sqrt(2)), np.degrees(SIGMA_M))
+    table = table.copy()
+    table["bbox"] = profile.bbox(experiment, table, 2.0)
+    table["partiality"] = profile.partiality(experiment, table)
+    engine = Engine({0: experiment}, table, reader, profile, Glm(), Settings(max_voxels=max_voxels))  # type: ignore[arg-type]
+    engine.run(Serial(), lambda n: None)
+    return table
+
+
+def test_intensities_and_their_errors(drawn: tuple[Experiment, ReflectionTable, np.ndarray, Drawn]) -> None:
+    table, true = integrate(drawn, 10**6), drawn[2]
+    whole = (np.asarray(table["partiality"]) > 0.99) & ~table.has_flags(Flag.OVERLAPPED_FG)
+    for kind, flag in (("sum", Flag.INTEGRATED_SUM), ("prf", Flag.INTEGRATED_PRF)):
+        for level in (20.0, 200.0, 3000.0):
+            rows = whole & (true == level) & table.has_flags(flag)
+            assert rows.sum() > 50
+            error = table[f"intensity.{kind}.value"][rows] - level
+            pull = error / np.sqrt(table[f"intensity.{kind}.variance"][rows])
+            assert abs(error.mean()) < 4 * error.std() / np.sqrt(rows.sum()) + 0.01 * level
+            assert 0.8 < 1.4826 * np.median(np.abs(pull - np.median(pull))) < 1.25
+    fitted = whole & table.has_flags(Flag.INTEGRATED_PRF) & table.has_flags(Flag.INTEGRATED_SUM) & (true <= 20)
+    errors = [np.std(table[f"intensity.{kind}.value"][fitted] - true[fitted]) for kind in ("prf", "sum")]
+    assert errors[0] < 0.8 * errors[1]
+
+
+def test_gap_and_edges_are_told(drawn: tuple[Experiment, ReflectionTable, np.ndarray, Drawn]) -> None:
+    table = integrate(drawn, 10**6)
+    y, bad = table["xyzcal.px"][:, 1], table.has_flags(Flag.FOREGROUND_INCLUDES_BAD_PIXELS)
+    assert bad[(y > GAP.start) & (y < GAP.stop)].all()
+    assert not table.has_flags(Flag.INTEGRATED_SUM)[bad].any()
+    assert not table.has_flags(Flag.INTEGRATED_PRF)[np.asarray(table["partiality"]) < 0.45].any()
+    clear = (y > 30) & (y < GAP.start - 15) & (np.abs(table["xyzcal.px"][:, 0] - SIZE / 2) < SIZE / 2 - 20)
+    assert not bad[clear].any()
+
+
+def test_the_cut_of_the_scan_does_not_matter(drawn: tuple[Experiment, ReflectionTable, np.ndarray, Drawn]) -> None:
+    one, other = integrate(drawn, 10**6), integrate(drawn, 20_000)
+    for name in one:
+        np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+
+
+def test_profile_from_pixels_that_are_read_again(drawn: tuple[Experiment, ReflectionTable, np.ndarray, Drawn]) -> None:
+    experiment, table, true, reader = drawn
+    x, y, z = table["xyzcal.px"].T
+    seen = (true == 3000) & (z > 1) & (z < FRAMES - 1) & (np.abs(x - 150) < 130) & (np.abs(y - 70) < 60)
+    spots = table.select(seen)
+    spots["xyzobs.px.value"] = np.array(spots["xyzcal.px"]) + 0.05
+    mine, theirs = match_spots(spots, table)
+    np.testing.assert_array_equal(theirs, np.flatnonzero(seen)[mine])
+    del spots["bbox"]
+    rows, boxes = reread_shoeboxes(experiment, reader, spots)  # type: ignore[arg-type]
+    spots = spots.select(rows)
+    spots["shoebox"] = boxes
+    pairs = (np.arange(len(rows)), np.flatnonzero(seen)[rows])
+    found = GaussianRs().estimate(experiment, spot_table(spots, table, pairs))
+    assert found.profile["sigma_m"] == pytest.approx(np.degrees(SIGMA_M), rel=0.15)
+    assert found.profile["sigma_b"] == pytest.approx(np.degrees(SIGMA_PX * 0.172 / 60 * np.sqrt(2)), rel=0.25)
+
+
+def test_lattices_of_the_same_images_are_one_group(
+    drawn: tuple[Experiment, ReflectionTable, np.ndarray, Drawn],
+) -> None:
+    from xtal.models import Images
+
+    def at(template: str) -> Experiment:
+        e = drawn[0]
+        return Experiment(e.beam, e.detector, e.goniometer, e.scan, e.crystal, Images(template))
+
+    assert list(groups_of_images([at("a_###.cbf"), at("b_###.cbf"), at("a_###.cbf")])) == [[0, 2], [1]]
