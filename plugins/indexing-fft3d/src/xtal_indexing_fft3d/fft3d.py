@@ -96,7 +96,7 @@ def find_peaks(power: NDArray[np.float32], threshold: float) -> tuple[F, F]:
     sites : (m, 3) signed positions in grid steps; of each pair +-v one
     heights : (m,)
     """
-    n, _, half = power.shape
+    n = power.shape[0]
     flat = np.flatnonzero(power > threshold)
     if len(flat) > 50 * PEAKS_KEPT:
         flat = flat[np.argsort(-power.ravel()[flat], kind="stable")[: 50 * PEAKS_KEPT]]

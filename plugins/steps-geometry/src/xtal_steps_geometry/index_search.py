@@ -84,7 +84,8 @@ class Search:
         rlp = np.asarray(table["rlp"])
         if len(rlp) < 10:
             raise AlgorithmFailed(
-                f"Only {len(rlp)} spots are left to index.", advice="Find more spots: lower the threshold of find_spots."
+                f"Only {len(rlp)} spots are there to index.",
+                advice="Find more spots: lower the threshold of find_spots.",
             )
         max_cell = self.max_cell(table, experiments)
         trials = self.attempts(rlp, experiments, max_cell)

@@ -99,7 +99,7 @@ def _solve(h: F, r: F, derivatives: F, weight: F, scale: float, sigma_mm: F, fre
     solution = np.linalg.lstsq(normal, matrix.T @ (r * root).ravel(), rcond=1e-13)[0]
     shift = np.zeros(3)
     shift[free] = solution[9:]
-    return solution[:9].reshape(3, 3), shift
+    return np.asarray(solution[:9].reshape(3, 3), dtype=np.float64), shift
 
 
 def shifted(experiments: ExperimentList, shift: F) -> ExperimentList:

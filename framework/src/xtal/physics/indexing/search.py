@@ -153,7 +153,7 @@ def compare_cells(found: list[LatticeTrial], rlp: F, min_volume: float) -> list[
             for m in sublattices(n):
                 trials += [(best.A @ np.linalg.inv(m).T, f"x {n}"), (best.A @ m, f"/ {n}")]
         scored = [(score_lattice(a, rlp), a, origin) for a, origin in trials if 1 / abs(np.linalg.det(a)) >= min_volume]
-        score, a_matrix, origin = max(scored, key=lambda s: s[0].log_likelihood)
+        _, a_matrix, origin = max(scored, key=lambda s: s[0].log_likelihood)
         fitted = reduce_setting(fit_setting(reduce_setting(a_matrix), rlp))
         trial = LatticeTrial(fitted, score_lattice(fitted, rlp), origin)
         known = any(same_lattice(t.A, fitted) for t in found)

@@ -70,7 +70,7 @@ def lattice_candidates(crystal: Crystal, max_delta_deg: float = 5.0) -> list[Lat
         if found is None:
             continue
         bravais, basis = found
-        changed = start.change_basis(basis)
+        changed = start.change_basis(basis.astype(float))
         space_group = space_group_of(SPACE_GROUPS[bravais])
         changed.space_group = space_group
         total = to_reduced @ basis

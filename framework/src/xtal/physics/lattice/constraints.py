@@ -14,7 +14,7 @@ F = NDArray[np.float64]
 def metric_of(a_matrix: F) -> F:
     """(..., 3, 3) direct metric tensor (square angstrom) of setting matrices A."""
     inverse = np.linalg.inv(a_matrix)
-    return inverse @ np.swapaxes(inverse, -1, -2)
+    return np.asarray(inverse @ np.swapaxes(inverse, -1, -2), dtype=np.float64)
 
 
 def constrained_metric(metric: F, rotations: F) -> F:

@@ -123,7 +123,7 @@ def _unlike_90(crystal: Crystal, moves: F) -> F:
 
 def _keeps(source: gemmi.SpaceGroup, move: F, target: gemmi.SpaceGroup) -> bool:
     """Whether axes moved by P have the target's centring, and its system's axes."""
-    inverse = np.linalg.inv(move)
+    inverse: F = np.asarray(np.linalg.inv(move), dtype=np.float64)
     if not _same_centring(source, inverse, target):
         return False
     ours = {tuple(np.round(inverse @ w @ move).astype(int).ravel()) for w in _holohedry(source)}
@@ -179,7 +179,7 @@ def best_move(
     for k in np.argsort(np.round(distance, 6), kind="stable"):
         if not near[k]:
             continue
-        inverse = np.linalg.inv(moves[k])
+        inverse: F = np.asarray(np.linalg.inv(moves[k]), dtype=np.float64)
         turned = {tuple(np.round(inverse @ w @ moves[k]).astype(int).ravel()) for w in rotations_of(group)}
         if turned == rotations and _same_centring(group, inverse, group):
             return moves[k]

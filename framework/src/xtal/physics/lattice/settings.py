@@ -44,7 +44,9 @@ def conventional(group: I, metric: F) -> tuple[str, I] | None:
     -------
     None if the group is not the whole symmetry of any Bravais type (32 on a primitive hexagonal lattice).
     """
-    finder = {1: _triclinic, 2: _monoclinic, 4: _orthorhombic, 6: _rhombohedral, 8: _uniaxial, 12: _uniaxial, 24: _cubic}
+    finder = {
+        1: _triclinic, 2: _monoclinic, 4: _orthorhombic, 6: _rhombohedral, 8: _uniaxial, 12: _uniaxial, 24: _cubic
+    }  # fmt: skip
     found = finder[len(group)](group, metric) if len(group) in finder else None
     if found is None:
         return None

@@ -1,0 +1,69 @@
+"""Whether indices count from a wrong origin: the mark of a beam centre that is off by whole spots."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+from attrs import frozen
+from numpy.typing import NDArray
+
+F = NDArray[np.float64]
+
+
+@frozen(eq=False)
+class OffsetClass:
+    """All indices obey v . h = remainder (mod modulus), with a remainder other than 0.
+
+    A lattice cannot do that, whose origin is one of its points: the indices are those of a centred
+    (or smaller) cell, counted from a point beside the beam.
+    """
+
+    v: NDArray[np.int64]
+    modulus: int
+    remainder: int
+
+
+def offset_class(hkl: NDArray[np.int32], share: float = 0.95) -> OffsetClass | None:
+    """The class that at least ``share`` of the indices (n, 3) belong to, or None (all is well)."""
+    hkl = np.asarray(hkl, dtype=np.int64)
+    for modulus in (2, 3):
+        for v in product(range(modulus), repeat=3):
+            if not any(v):
+                continue
+            counts = np.bincount((hkl @ np.array(v)) % modulus, minlength=modulus)
+            remainder = int(np.argmax(counts))
+            if remainder != 0 and counts[remainder] >= share * len(hkl):
+                return OffsetClass(np.array(v), modulus, remainder)
+    return None
+
+
+def shift_for_offset(found: OffsetClass, a_matrix: F, derivatives: F, moved: F) -> tuple[F, NDArray[np.int64]]:
+    """Shift of the detector in its plane that brings the origin to the nearest right point.
+
+    Parameters
+    ----------
+    a_matrix : (3, 3) setting matrix
+    derivatives : (n, 3, 3) of `shift_derivatives`
+    moved : (3,) mm, how far the detector stands from where its header has it: of all right points that
+        is taken which leaves it nearest to there
+
+    Returns
+    -------
+    shift : (3,) mm, along fast, slow, normal
+    offset : (3,) to be added to all indices
+    """
+    mean = derivatives[:, :, :2].mean(axis=0)
+    best: tuple[float, F, NDArray[np.int64]] | None = None
+    for t in product(range(-3, 4), repeat=3):
+        offset = np.array(t)
+        if (offset @ found.v + found.remainder) % found.modulus != 0:
+            continue
+        wanted = a_matrix @ offset
+        plane = np.linalg.lstsq(mean, wanted, rcond=None)[0]
+        if np.linalg.norm(mean @ plane - wanted) > 0.3 * np.linalg.norm(wanted):
+            continue
+        size = float(np.linalg.norm(moved[:2] + plane))
+        if best is None or size < best[0]:
+            best = size, np.append(plane, 0.0), offset
+    return (np.zeros(3), np.zeros(3, np.int64)) if best is None else (best[1], best[2])
