@@ -54,8 +54,8 @@ def settings_of(context: Context, experiments: ExperimentList, table: Reflection
     if par.detector.fix == "auto" and any(e.beam.is_electron for e in experiments):
         detector_fix = electron_fix(experiments)
         context.print(
-            f"The beam is of electrons: what is held fixed of the detector is {' and '.join(detector_fix)}, because at such a "
-            "short wavelength they cannot be told from the cell. detector.fix=none frees them."
+            f"The beam is of electrons: what is held fixed of the detector is {' and '.join(detector_fix)}, because at "
+            "such a short wavelength it cannot be told from the cell. detector.fix=none frees it."
         )
     varying = par.scan_varying if par.scan_varying != "auto" else may_vary(experiments, table)
     if par.scan_varying == "auto" and not varying:
