@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.stats import poisson
-from xtal_background_glm.glm import Glm
-from xtal_background_glm.options import GlmOptions, ModelOptions
 
 from xtal.table import MaskBit, Shoeboxes
+from xtal_background_glm.glm import Glm
+from xtal_background_glm.options import GlmOptions, ModelOptions
 
 USABLE = int(MaskBit.VALID | MaskBit.BACKGROUND)
 

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from xtal_background_simple.options import ModelOptions, OutlierOptions, SimpleOptions
-from xtal_background_simple.simple import Simple
 
 from xtal.table import MaskBit, Shoeboxes
+from xtal_background_simple.options import ModelOptions, OutlierOptions, SimpleOptions
+from xtal_background_simple.simple import Simple
 
 SHAPE = (3, 11, 9)
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.stats import norm, truncnorm
-from xtal_profile_gaussian_rs.estimate import rocking_width
-from xtal_profile_gaussian_rs.kernels import fit_profiles, on_frame, voxel_profile
-from xtal_profile_gaussian_rs.model import GaussianRs, geometry
-from xtal_profile_gaussian_rs.options import GaussianRsOptions, ParametersOptions
 
 from xtal.errors import AlgorithmFailed, OptionError
 from xtal.models import Beam, Detector, Experiment, Goniometer, Panel, Scan
 from xtal.physics.kabsch import kabsch_axes, zeta
 from xtal.table import ReflectionTable, Shoeboxes
+from xtal_profile_gaussian_rs.estimate import rocking_width
+from xtal_profile_gaussian_rs.kernels import fit_profiles, on_frame, voxel_profile
+from xtal_profile_gaussian_rs.model import GaussianRs, geometry
+from xtal_profile_gaussian_rs.options import GaussianRsOptions, ParametersOptions
 
 V, F = 1, 4
 

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.special import erf
-from xtal_background_glm.glm import Glm
-from xtal_profile_gaussian_rs.model import GaussianRs
-from xtal_steps_integrate.engine import Engine, Settings, groups_of_images
-from xtal_steps_integrate.spots import match_spots, reread_shoeboxes, spot_table
 
 from xtal.models import Beam, Crystal, Detector, Experiment, Goniometer, Panel, Scan
 from xtal.physics.kabsch import zeta
 from xtal.physics.prediction import predict_all
 from xtal.table import Flag, ReflectionTable
+from xtal_background_glm.glm import Glm
+from xtal_profile_gaussian_rs.model import GaussianRs
+from xtal_steps_integrate.engine import Engine, Settings, groups_of_images
+from xtal_steps_integrate.spots import match_spots, reread_shoeboxes, spot_table
 
 SIGMA_PX, SIGMA_M, LEVEL, SIZE, FRAMES = 0.9, 0.0025, 0.8, 300, 24
 GAP = slice(140, 148)

@@ -78,12 +78,12 @@ def frame_counts(experiment: Experiment, spots: ReflectionTable) -> tuple[NDArra
     start = np.concatenate([[0], np.cumsum(b[:, 5] - b[:, 4])])
     key = start[owner] + z - b[owner, 4]
     counts = np.bincount(key[own], boxes.data[own], int(start[-1]))
-    spot = np.repeat(np.arange(len(b)), b[:, 5] - b[:, 4])
+    spot = np.repeat(np.arange(len(b), dtype=np.int64), b[:, 5] - b[:, 4])
     frame = np.arange(start[-1]) - start[spot] + b[spot, 4]
     factor = np.abs(np.asarray(spots["zeta"]))[spot] * experiment.scan.width
     offset = frame - np.asarray(spots["xyzcal.px"])[spot, 2]
     keep = counts > 0
-    return spot[keep].astype(np.int64), counts[keep], (offset * factor)[keep], ((offset + 1) * factor)[keep]
+    return spot[keep], counts[keep].astype(float), (offset * factor)[keep], ((offset + 1) * factor)[keep]
 
 
 def rocking_width(spot: NDArray[np.int64], counts: Array, low: Array, high: Array) -> float:

@@ -32,8 +32,8 @@ CAP = 300.0
 PAIRS = np.array([1.0, 2.0, 1.0])
 """How often the elements 11, 12, 22 stand in a symmetric tensor."""
 N_CAUSES = 6
-PRIOR_COUNTS = 3000.0
-"""Weight of the size estimated beforehand against counts of learned spots: ten strong ones."""
+PRIOR_COUNTS = 1500.0
+"""Weight of the size estimated beforehand against counts of learned spots: five strong ones."""
 STRONG_LEVELS = (20.0, 10.0, 5.0, 3.0)
 """Least I/sigma of spots to learn from; the next lower one where there are fewer than `WANTED` in a block."""
 WANTED = 300
@@ -207,8 +207,8 @@ class GaussianReferences:
 
     def _shapes(self, block: int, table: ReflectionTable, geo: Array) -> Array:
         """(n, 8) shape of each reflection; see `kernels`."""
-        matrix = PRIOR_COUNTS * self._unit**2 * np.eye(N_CAUSES)
-        right, places, centres = matrix[:, 0].copy(), PRIOR_COUNTS * np.eye(3), np.zeros((3, 2))
+        matrix, right = np.zeros((N_CAUSES, N_CAUSES)), np.zeros(N_CAUSES)
+        places, centres = PRIOR_COUNTS * np.eye(3), np.zeros((3, 2))
         near = self._near(block)
         # The drift counts as mosaicity makes it unless the data say otherwise.
         doubt = PRIOR_COUNTS * 1e-3 * self._unit
@@ -219,7 +219,11 @@ class GaussianReferences:
             matrix = matrix + share * b.matrix
             right = right + share * (b.right - scale**2 * b.drift)
             places, centres = places + share * b.places, centres + share * b.centres
-        v = self._causes(table, geo) @ np.linalg.solve(matrix, right)
+        # Drawn to a round spot of sigma_b, each cause in proportion to what is known of it.
+        counts = places[0, 0] - PRIOR_COUNTS
+        prior = PRIOR_COUNTS * (np.diag(matrix) + self._unit**2) / (counts + 1.0)
+        right[0] += prior[0]
+        v = self._causes(table, geo) @ np.linalg.solve(matrix + np.diag(prior), right)
         centre = self._terms(np.asarray(table["s1"])) @ np.linalg.solve(places, centres)
         v11, v22 = np.maximum(v[:, 0], 0.05 * self._unit), np.maximum(v[:, 2], 0.05 * self._unit)
         v12 = np.clip(v[:, 1], -0.9 * np.sqrt(v11 * v22), 0.9 * np.sqrt(v11 * v22))
