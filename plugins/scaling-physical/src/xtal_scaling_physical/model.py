@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_matrix, eye, vstack
 
 from xtal.models import Experiment
 from xtal.models.goniometer import rotation_matrix
@@ -26,6 +26,8 @@ I64 = NDArray[np.int64]
 
 AUTO_SURFACE_WEIGHT = 100.0
 MIN_ABSORPTION_WIDTH_DEG = 60.0
+NEIGHBOURS = 0.5
+"""Prior standard deviation of the logarithm of the ratio of neighbouring scales."""
 
 
 class Physical:
@@ -122,31 +124,32 @@ class Physical:
         return np.asarray(0.5 * (real_harmonics(rays[0], self.lmax) + real_harmonics(rays[1], self.lmax)))
 
     def initial(self) -> F:
-        """(p,) scales 1, all else 0."""
-        start = np.zeros(self.n_parameters)
-        start[: self.n_scale] = 1.0
-        return start
+        """(p,) zeros: the scales are refined as their logarithms, so that none becomes negative."""
+        return np.zeros(self.n_parameters)
 
     def scales_and_jacobian(self, parameters: F, rows: I64) -> tuple[F, Any]:
         """Inverse scale factors g of rows and dg/dp in CSR form, columns ascending."""
         weights, columns, fixed = self._design(rows)
-        smooth = np.maximum((weights * parameters[columns[:, : weights.shape[1]]]).sum(axis=1), 1e-6)
+        part = weights * np.exp(np.clip(parameters[columns[:, : weights.shape[1]]], -20.0, 20.0))
+        smooth = part.sum(axis=1)
         rest = columns[:, weights.shape[1] :]
         g = smooth * np.exp(np.clip(np.einsum("nk,nk->n", fixed, parameters[rest]), -20.0, 20.0))
         jacobian = np.empty(columns.shape)
-        np.multiply(weights, (g / smooth)[:, None], out=jacobian[:, : weights.shape[1]])
+        np.multiply(part, (g / smooth)[:, None], out=jacobian[:, : weights.shape[1]])
         np.multiply(fixed, g[:, None], out=jacobian[:, weights.shape[1] :])
         pointers = np.arange(len(rows) + 1, dtype=np.int32) * np.int32(columns.shape[1])
         return g, csr_matrix((jacobian.ravel(), columns.ravel(), pointers), shape=(len(rows), self.n_parameters))
 
     def restraints(self, parameters: F) -> tuple[F, Any]:
-        """Weighted residuals that draw B factors and harmonics to 0, and their derivatives."""
+        """Weighted residuals that draw B factors and harmonics to 0 and neighbouring scales together."""
         weight = np.zeros(self.n_parameters)
         weight[self.n_scale : self.n_scale + self.n_decay] = np.sqrt(self.options.decay_restraint)
         weight[self.n_scale + self.n_decay :] = np.sqrt(self.surface_weight)
         rows = np.flatnonzero(weight)
-        derivative = csr_matrix((weight[rows], (np.arange(len(rows)), rows)), shape=(len(rows), self.n_parameters))
-        return weight[rows] * parameters[rows], derivative
+        plain = csr_matrix((weight[rows], (np.arange(len(rows)), rows)), shape=(len(rows), self.n_parameters))
+        steps = eye(self.n_scale - 1, self.n_parameters, 1) - eye(self.n_scale - 1, self.n_parameters)
+        derivative = vstack([plain, steps / NEIGHBOURS], format="csr")
+        return np.asarray(derivative @ parameters), derivative
 
     def to_json(self, parameters: F, esds: F) -> dict[str, Any]:
         """The model as DIALS's files hold it."""
@@ -160,7 +163,9 @@ class Physical:
             "scale_rot_interval": self.scale.interval_deg,
             "valid_image_range": list(image_range),
         }
-        out: dict[str, Any] = {"__id__": "physical", "scale": _component(parameters[: self.n_scale], esds, 0, 1.0)}
+        scales = np.exp(parameters[: self.n_scale])
+        scale = _component(scales, scales * esds[: self.n_scale], 0, 1.0)
+        out: dict[str, Any] = {"__id__": "physical", "scale": scale}
         if self.decay:
             out["decay"] = _component(parameters[self.n_scale : b], esds, self.n_scale, 0.0)
             configuration |= {"d_norm_fac": self.decay.norm, "decay_rot_interval": self.decay.interval_deg}
