@@ -85,7 +85,8 @@ def test_shrinking_counts_the_outside_as_marked(reach):
     marked = np.random.default_rng(1).random((17, 23)) < 0.9
     marked[5:9] = False
     horizontal, shrunk = np.empty(marked.shape, np.uint8), np.empty(marked.shape, np.uint8)
-    occupied = shrink(marked.view(np.uint8), reach, horizontal, shrunk)
+    filled, occupied = np.empty(17, np.uint8), np.empty((17, 1), bool)
+    shrink(marked.view(np.uint8), reach, horizontal, filled, shrunk, occupied)
     expected = np.array([[window(marked, j, i, reach, reach).all() for i in range(23)] for j in range(17)])
     np.testing.assert_array_equal(shrunk, expected)
     np.testing.assert_array_equal(occupied[:, 0], expected.any(axis=1))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from xtal.models import Experiment
 from xtal_threshold_dispersion.dispersion import Window
-from xtal_threshold_dispersion_extended.kernels import above_background, shrink
+from xtal_threshold_dispersion_extended.kernels import STRETCH, above_background, shrink
 from xtal_threshold_dispersion_extended.options import DispersionExtendedOptions
 
 EXTRA = 2
@@ -41,6 +41,8 @@ class DispersionExtendedKernel:
         self.reach = min(window.half_slow, window.half_fast) - 1
         self.horizontal = np.empty(shape, np.uint8)
         self.signal = np.empty(shape, np.uint8)
+        self.filled = np.empty(shape[0], np.uint8)
+        self.occupied = np.empty((shape[0], -(-shape[1] // STRETCH)), bool)
 
     def __call__(self, image: NDArray[Any], mask: NDArray[np.bool_], strong: NDArray[np.bool_], frame: int) -> None:
         """Fill ``strong``; all arrays have the shape (slow, fast)."""
@@ -48,8 +50,9 @@ class DispersionExtendedKernel:
         w.mark(image, mask, strong, peaks=False)
         if not self.masked_is_background:
             np.logical_or(strong, ~mask, out=strong)
-        occupied = shrink(strong.view(np.uint8), self.reach, self.horizontal, self.signal)
+        shrink(strong.view(np.uint8), self.reach, self.horizontal, self.filled, self.signal, self.occupied)
+        strong.fill(False)
         above_background(
-            image, mask, self.signal, occupied, w.half_slow + EXTRA, w.half_fast + EXTRA,
+            image, mask, self.signal, self.occupied, w.half_slow + EXTRA, w.half_fast + EXTRA,
             w.sigma_strong, w.gain, w.global_threshold, strong,
         )  # fmt: skip

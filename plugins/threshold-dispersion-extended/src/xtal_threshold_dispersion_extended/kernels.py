@@ -12,7 +12,7 @@ STRETCH = 64
 
 
 @jit
-def shrink(marked, reach, horizontal, shrunk):
+def shrink(marked, reach, horizontal, filled, shrunk, occupied):
     """Erode by a square of half width ``reach``; outside of the image counts as marked.
 
     Parameters
@@ -20,15 +20,11 @@ def shrink(marked, reach, horizontal, shrunk):
     marked : (ny, nx) uint8, 0 or 1
     reach : half width of the square, px
     horizontal : (ny, nx) uint8, work space
+    filled : (ny,) uint8, work space
     shrunk : (ny, nx) uint8, filled
-
-    Returns
-    -------
-    occupied : (ny, ceil(nx / STRETCH)) bool, stretches of ``shrunk`` that hold a marked pixel
+    occupied : (ny, ceil(nx / STRETCH)) bool, filled: stretches of ``shrunk`` that hold a marked pixel
     """
     ny, nx = marked.shape
-    filled = np.zeros(ny, np.uint8)
-    occupied = np.zeros((ny, (nx + STRETCH - 1) // STRETCH), np.bool_)
     for j in range(ny):
         row, out = marked[j], horizontal[j]
         found = np.uint8(0)
@@ -45,7 +41,9 @@ def shrink(marked, reach, horizontal, shrunk):
     for j in range(ny):
         out = shrunk[j]
         low, high = max(0, j - reach), min(ny, j + reach + 1)
-        whole = filled[low:high].min()
+        whole = np.uint8(1)
+        for k in range(low, high):
+            whole = min(whole, filled[k])
         first = horizontal[low]
         for i in range(nx):
             out[i] = first[i] & whole
@@ -53,12 +51,11 @@ def shrink(marked, reach, horizontal, shrunk):
             other = horizontal[k]
             for i in range(nx):
                 out[i] &= other[i]
-        for s in range(occupied.shape[1] if whole else 0):
+        for s in range(occupied.shape[1]):
             found = np.uint8(0)
-            for v in out[s * STRETCH : (s + 1) * STRETCH]:
-                found |= v
+            for i in range(s * STRETCH, min((s + 1) * STRETCH, nx)):
+                found |= out[i]
             occupied[j, s] = found > 0
-    return occupied
 
 
 @jit
@@ -87,11 +84,10 @@ def above_background(image, mask, signal, occupied, half_slow, half_fast, n_sigm
     half_slow, half_fast : half widths of the window
     n_sigma, gain : a pixel must reach mean + n_sigma sqrt(gain mean)
     threshold : and exceed this
-    strong : (ny, nx) bool, filled
+    strong : (ny, nx) bool, all False; set where a pixel is strong
     """
     ny, nx = image.shape
     n, total = 0.0, 0.0
-    strong[:] = False
     for j in range(ny):
         low, high = max(0, j - half_slow), min(ny, j + half_slow + 1)
         previous = -2  # the last signal pixel of this row

@@ -45,7 +45,8 @@ class Window:
         """Mark pixels of dispersed windows; with ``peaks`` only those that stand out of the mean."""
         peak = np.array([self.sigma_strong if peaks else 0.0, self.gain, self.global_threshold])
         resum = image.dtype.kind == "f"
-        mark_dispersed(image, mask, self.half_slow, self.half_fast, resum, self.least, self.limits, peak, strong)
+        work = np.zeros((8, image.shape[1] + 2 * self.half_fast + 1))
+        mark_dispersed(image, mask, self.half_slow, self.half_fast, resum, self.least, self.limits, peak, work, strong)
 
 
 def dispersion_limits(n: int, gain: float, n_sigma: float) -> NDArray[np.float64]:

@@ -73,7 +73,7 @@ def window_sums(columns, width, resum, windows):
 
 
 @jit
-def mark_dispersed(image, mask, half_slow, half_fast, resum, least, limits, peak, strong):
+def mark_dispersed(image, mask, half_slow, half_fast, resum, least, limits, peak, work, strong):
     """Pixels in whose window the index of dispersion is too large for a flat background.
 
     Parameters
@@ -87,14 +87,16 @@ def mark_dispersed(image, mask, half_slow, half_fast, resum, least, limits, peak
         with the sums x of values and y of squares
     peak : (3,) float64; if peak[0] is positive the pixel must also exceed the mean by peak[0]
         sigma, with the gain peak[1], and the threshold peak[2]
+    work : (8, nx + 2 half_fast + 1) float64, zeros
     strong : (ny, nx) bool, filled
     """
     ny, nx = image.shape
     width, first = 2 * half_fast + 1, half_fast + 1
-    columns, windows = np.zeros((2, nx + width)), np.zeros((2, nx))
-    all_counts, before = np.zeros(nx + width), np.full(nx + width, -1.0)
+    columns, all_counts, before = work[0:2], work[2], work[3]
     counts, sums, squares = all_counts[first:][:nx], columns[0, first:][:nx], columns[1, first:][:nx]
-    m, allowed, x, y = np.zeros(nx), np.zeros(nx), windows[0], windows[1]
+    m, allowed, windows = work[4, :nx], work[5, :nx], work[6:8, :nx]
+    x, y = windows[0], windows[1]
+    before[0] = -1.0  # unlike any count: the first row has no row before it
     for j in range(-half_slow, ny):
         if resum:
             for i in range(nx):
