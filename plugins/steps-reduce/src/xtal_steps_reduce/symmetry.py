@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from xtal.errors import AlgorithmFailed, DataError, OptionError
 from xtal.models import Crystal
 from xtal.models.crystal import space_group_of
+from xtal.physics.lattice import constrain
 from xtal.physics.merging import Intensities, integrated_intensities, merge, scaled_intensities
 from xtal.physics.symmetry import (
     LaueResult,
@@ -213,18 +214,28 @@ def _warn_of_ambiguity(context: Context, laue: LaueResult, group: gemmi.SpaceGro
 
 
 def _apply(context: Context, table: ReflectionTable, basis: F, group: gemmi.SpaceGroup) -> None:
-    """Reindex experiments and table; write both."""
+    """Reindex experiments and table, make cells obey the group where they do not; write both."""
     done: dict[int, Crystal] = {}
     unchanged = np.allclose(basis, np.eye(3))
     for experiment in context.experiments:
         old = experiment.crystal
         assert old is not None
         if id(old) not in done:
-            done[id(old)] = old if unchanged else old.change_basis(basis)
+            new = old if unchanged else old.change_basis(basis)
+            new.space_group = group
+            ideal = constrain(new)
+            obeys = np.allclose(ideal.cell.parameters, new.cell.parameters, rtol=1e-6)
+            done[id(old)] = new if obeys else ideal
         experiment.crystal = done[id(old)]
-        experiment.crystal.space_group = group
     if not unchanged:
         table["miller_index"] = np.rint(table["miller_index"] @ basis).astype(np.int32)
+    if "d" in table:
+        d, owner = np.array(table["d"], dtype=float), np.asarray(table["id"])
+        for k, experiment in enumerate(context.experiments):
+            assert experiment.crystal is not None
+            hkl = np.ascontiguousarray(table["miller_index"][owner == k], dtype=np.int32)
+            d[owner == k] = experiment.crystal.cell.calculate_d_array(hkl)
+        table["d"] = d
     context.write_experiments(context.experiments)
     context.write_reflections(table)
 
