@@ -51,11 +51,12 @@ def shrink(marked, reach, horizontal, filled, shrunk, occupied):
             other = horizontal[k]
             for i in range(nx):
                 out[i] &= other[i]
-        for s in range(occupied.shape[1]):
-            found = np.uint8(0)
-            for i in range(s * STRETCH, min((s + 1) * STRETCH, nx)):
-                found |= out[i]
-            occupied[j, s] = found > 0
+        flags = occupied[j]
+        for s in range(len(flags)):
+            found, stretch = np.uint8(0), out[s * STRETCH : (s + 1) * STRETCH]
+            for i in range(len(stretch) if whole else 0):
+                found |= stretch[i]
+            flags[s] = found > 0
 
 
 @jit

@@ -49,12 +49,11 @@ def window_limits(counts, before, width, least, limits, m, allowed):
 
 
 @jit
-def window_sums(columns, width, resum, windows):
+def window_sums(columns, width, resum, w0, w1):
     """Sum ``width`` neighbours of both rows of column sums, which have a margin at both ends."""
-    n = windows.shape[1]
+    n = len(w0)
     c0, c1 = columns[0], columns[1]
     e0, e1 = c0[width:], c1[width:]
-    w0, w1 = windows[0], windows[1]
     t0, t1 = 0.0, 0.0
     for i in range(width):
         t0 += c0[i]
@@ -94,8 +93,7 @@ def mark_dispersed(image, mask, half_slow, half_fast, resum, least, limits, peak
     width, first = 2 * half_fast + 1, half_fast + 1
     columns, all_counts, before = work[0:2], work[2], work[3]
     counts, sums, squares = all_counts[first:][:nx], columns[0, first:][:nx], columns[1, first:][:nx]
-    m, allowed, windows = work[4, :nx], work[5, :nx], work[6:8, :nx]
-    x, y = windows[0], windows[1]
+    m, allowed, x, y = work[4, :nx], work[5, :nx], work[6, :nx], work[7, :nx]
     before[0] = -1.0  # unlike any count: the first row has no row before it
     for j in range(-half_slow, ny):
         if resum:
@@ -111,7 +109,7 @@ def mark_dispersed(image, mask, half_slow, half_fast, resum, least, limits, peak
         if j < 0:
             continue
         window_limits(all_counts, before, width, least, limits, m, allowed)
-        window_sums(columns, width, resum, windows)
+        window_sums(columns, width, resum, x, y)
         values, good, marked = image[j], mask[j], strong[j]
         for i in range(nx):
             over = m[i] * y[i] - x[i] * x[i] > x[i] * allowed[i]
