@@ -23,9 +23,7 @@ def flat_detector(n_panels: int = 1, distance: float = 150.0) -> Detector:
     for k in range(4):
         tilt = rotation_matrix([1, k, 2 - k], 0.01 * (k + 1))
         x, y = (-88.0 if k % 2 == 0 else 2.0), (88.0 if k < 2 else -2.0)
-        panels.append(
-            Panel(tilt @ [1, 0, 0], tilt @ [0, -1, 0], [x, y, -distance - k], (500, 500), (0.172, 0.172))
-        )
+        panels.append(Panel(tilt @ [1, 0, 0], tilt @ [0, -1, 0], [x, y, -distance - k], (500, 500), (0.172, 0.172)))
     root = Group(children=[Group(name="top", children=[0, 1]), Group(name="bottom", children=[2, 3])])
     return Detector(panels, root)
 
@@ -37,9 +35,7 @@ def rotation_experiment(
     b = b_matrix(gemmi.UnitCell(*cell))
     crystal = Crystal(rotation_matrix([0.3, -0.5, 0.8], 1.1) @ b)
     crystal.space_group = group
-    goniometer = Goniometer(
-        [1, 0, 0.02], rotation_matrix([0, 1, 1], 0.3), rotation_matrix([0.2, 1, 0.1], 0.05)
-    )
+    goniometer = Goniometer([1, 0, 0.02], rotation_matrix([0, 1, 1], 0.3), rotation_matrix([0.2, 1, 0.1], 0.05))
     beam = Beam(0.98, [0.004, -0.003, 1.0])
     return Experiment(beam, flat_detector(n_panels), goniometer, Scan((1, n), (10.0, width)), crystal)
 

@@ -68,7 +68,14 @@ def test_beam_along_axis() -> None:
 
 def test_parallax_check_values() -> None:
     panel = Panel(
-        [1, 0, 0], [0, -1, 0], [-200, 210, -190], (2463, 2527), (0.172, 0.172), thickness=0.32, mu=3.92204, parallax=True
+        [1, 0, 0],
+        [0, -1, 0],
+        [-200, 210, -190],
+        (2463, 2527),
+        (0.172, 0.172),
+        thickness=0.32,
+        mu=3.92204,
+        parallax=True,
     )
     mm = panel.px_to_mm(np.array([[100.5, 2000.5]]))
     np.testing.assert_allclose(mm[0], [17.377564242307, 344.018804913723], rtol=1e-12)

@@ -103,7 +103,7 @@ def disturb(experiment: Experiment) -> Experiment:
     off.beam.s0 = rotation_matrix(off.goniometer.axis, 5e-4) @ off.beam.s0
     off.crystal.A = rotation_matrix([1, 2, 3], 2e-3) @ off.crystal.A * 1.001
     for panel in off.detector:
-        panel.origin = panel.origin + [0.15, -0.1, 0.3]
+        panel.origin = panel.origin + np.array([0.15, -0.1, 0.3])
     return off
 
 

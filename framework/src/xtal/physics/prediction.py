@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from xtal.errors import DataError
 from xtal.models import Crystal, Experiment, ExperimentList, Scan
 from xtal.physics.rays import SpindleFrame, centroids_to_mm, diffracting, is_entering, spindle_frame
-from xtal.physics.resolution import highest_resolution
+from xtal.physics.resolution import d_of_hkl, highest_resolution
 from xtal.table import Flag, ReflectionTable
 from xtal.units import DEG
 
@@ -24,6 +24,9 @@ Array = NDArray[np.float64]
 
 SLAB = 400_000
 """Indices that are tried at a time."""
+
+MAX_SWELLING = 0.01
+"""Share by which the cell of a scan-varying crystal may differ from its mean, when indices are listed."""
 
 
 def crystal_of(experiment: Experiment) -> Crystal:
@@ -208,9 +211,7 @@ def indices_within(crystal: Crystal, d_min: float, a_matrix: Array | None = None
     operations = crystal.space_group.operations()
     for first in range(-h_max, h_max + 1, per_slab):
         h = np.arange(first, min(first + per_slab, h_max + 1))
-        hkl = np.empty((len(h), len(plane), 3), np.int64)
-        hkl[:, :, 0], hkl[:, :, 1:] = h[:, None], plane[None]
-        hkl = hkl.reshape(-1, 3)
+        hkl = np.column_stack([np.repeat(h, len(plane)), np.tile(plane, (len(h), 1))])
         r = hkl @ a_matrix.T
         r2 = np.einsum("ni,ni->n", r, r)
         hkl = hkl[(r2 <= 1 / d_min**2) & (r2 > 0)]
@@ -267,16 +268,14 @@ def predict_all(
             f"The resolution limit {d_min:g} Å is beyond half the wavelength ({experiment.beam.wavelength / 2:g} Å).",
             advice="Give a larger d_min.",
         )
-    parts = []
-    for hkl in indices_within(crystal, d_min):
-        if d_max is not None:
-            r = hkl @ crystal.A.T
-            hkl = hkl[np.einsum("ni,ni->n", r, r) >= 1 / d_max**2]
+    static = force_static or crystal.A_at_scan_points is None
+    parts: list[Rows] = []
+    for hkl in indices_within(crystal, d_min if static else d_min * (1 - MAX_SWELLING)):
         if experiment.is_still:
-            parts.append(_still_rows(experiment, hkl))
+            rows = [_still_rows(experiment, hkl)]
         else:
-            static = force_static or crystal.A_at_scan_points is None
-            parts.extend(_scan_rows(experiment, hkl, padding * DEG, static, e) for e in (True, False))
+            rows = [_scan_rows(experiment, hkl, padding * DEG, static, e) for e in (True, False)]
+        parts.extend(_within(r, experiment, 1 / d_min, 0.0 if d_max is None else 1 / d_max) for r in rows)
     return _assemble(experiment, parts)
 
 
@@ -318,6 +317,17 @@ def _scan_rows(experiment: Experiment, hkl: NDArray[np.int64], padding: float, s
         s1, phi, ok = solve_angles(experiment, frame, hkl.astype(float), np.full(len(hkl), entering), phi)
         ok &= (phi >= low) & (phi <= high)
     return hkl[ok], np.full(int(ok.sum()), entering), s1[ok], phi[ok]
+
+
+def _within(rows: Rows, experiment: Experiment, high: float, low: float) -> Rows:
+    """Rays whose reciprocal vector, at their own angle, is of a length from low to high (1/angstrom)."""
+    hkl, entering, s1, phi = rows
+    if experiment.is_still:
+        length = 1 / d_of_hkl(hkl, crystal_of(experiment).A)
+    else:
+        length = np.linalg.norm(s1 - experiment.beam.s0, axis=1)
+    keep = (length <= high * (1 + 1e-9)) & (length >= low)
+    return hkl[keep], entering[keep], s1[keep], phi[keep]
 
 
 def _drift(crystal: Crystal) -> float:

@@ -115,8 +115,7 @@ def report(context: Context, result: RefinementResult) -> None:
     columns += ["rmsd x (mm)", "y (mm)", "phi (°)", "chi²", "ended by"]
     context.table("Refinement", columns, rows)
     each = [
-        (k, n, *(f"{v:.4f}" for v in rmsd))
-        for k, (n, rmsd) in enumerate(zip(result.n_used, result.rmsd, strict=True))
+        (k, n, *(f"{v:.4f}" for v in rmsd)) for k, (n, rmsd) in enumerate(zip(result.n_used, result.rmsd, strict=True))
     ]
     context.table("RMSDs by experiment", ["experiment", "spots", "x (px)", "y (px)", "z (images)"], each[:50])
     for k, experiment in enumerate(result.experiments[:20]):

@@ -116,7 +116,9 @@ class ReflectionsOptions:
 
     maximum_sample_size: int | None = option(None, help="Most reflections used (None: all)", ge=20, level=1)
     close_to_spindle_cutoff: float = option(0.02, help="Smallest |zeta| used", ge=0, lt=1, level=1)
-    scan_margin: float = option(0.0, help="Centroids nearer to the ends of the scan are not used", unit="deg", ge=0, level=1)
+    scan_margin: float = option(
+        0.0, help="Centroids nearer to the ends of the scan are not used", unit="deg", ge=0, level=1
+    )
     weights: str = option(
         "calibrated",
         help="Variances learnt from the residuals (calibrated) or as the table states them (statistical)",
@@ -141,7 +143,7 @@ class RefineOptions:
 
     lattice: str = option(
         "auto",
-        help="Bravais lattice: auto (the best that fits, if the crystal is triclinic), none (as it is), or a symbol (tP, oC, ...)",
+        help="Bravais lattice of triclinic crystals: auto (the best that fits), none (as it is), or a symbol (tP, oC)",
     )
     space_group: str | None = option(None, help="Known space group: applied where the crystal is triclinic")
     unit_cell: tuple[float, ...] | None = option(

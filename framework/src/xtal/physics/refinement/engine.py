@@ -14,7 +14,7 @@ from xtal.physics.prediction import predict_reflections
 from xtal.physics.refinement.gradients import residuals
 from xtal.physics.refinement.minimise import Minimum, covariance, minimise
 from xtal.physics.refinement.outliers import calibrated_variance, centred, find_outliers, scan_blocks
-from xtal.physics.refinement.problem import Models, Observations, blocks_of
+from xtal.physics.refinement.problem import Models, blocks_of
 from xtal.physics.refinement.selection import Selection, select
 from xtal.physics.refinement.settings import Cycle, RefinementResult, RefinementSettings
 from xtal.physics.refinement.update import write_models
@@ -202,7 +202,9 @@ def intervals_for(run: _Run, k: int) -> int:
     return max(1, int(min(wanted, affordable)))
 
 
-def write_flags(table: ReflectionTable, selection: Selection, used: NDArray[np.bool_], outlier: NDArray[np.bool_]) -> None:
+def write_flags(
+    table: ReflectionTable, selection: Selection, used: NDArray[np.bool_], outlier: NDArray[np.bool_]
+) -> None:
     """Renew the flags that say what refinement did with each row."""
     everything = np.arange(len(table))
     done = Flag.USED_IN_REFINEMENT | Flag.CENTROID_OUTLIER | Flag.EXCLUDED_FOR_REFINEMENT

@@ -177,9 +177,7 @@ class CrystalState:
                 x * (dax[i] * h) + y * (day[i] * h + dby[i] * k) + z * (daz[i] * h + dbz[i] * k + dcz[i] * m)
                 for i in range(len(dax))
             ]
-            _spread(
-                self.cell, self.block.cell_first, self.block.cell_weights, np.stack(each, axis=2), out, columns
-            )
+            _spread(self.cell, self.block.cell_first, self.block.cell_weights, np.stack(each, axis=2), out, columns)
 
 
 Varying = OrientationParameters | CellParameters

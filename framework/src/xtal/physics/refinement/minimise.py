@@ -64,9 +64,9 @@ def minimise(models: Models, obs: Observations, max_iterations: int) -> Minimum:
         models.x = x + step
         trial = _try(models, obs, blocks)
         n += 1
-        gain = -np.inf
+        gain = float("-inf")
         if trial is not None and trial[3] <= lost + 0.01 * len(obs):
-            gain = chi2 - trial[2] + anchor @ (away**2 - (away + step) ** 2)
+            gain = chi2 - trial[2] + float(anchor @ (away**2 - (away + step) ** 2))
         if trial is not None and gain >= -1e-12 * chi2:
             x = x + step
             matrix, vector, chi2, lost = trial

@@ -17,7 +17,7 @@ BLOCK_DEG = 18.0
 
 def scan_blocks(experiment: NDArray[np.int64], phi_deg: Array) -> list[NDArray[np.int64]]:
     """Rows by experiment and by stretches of about 18 degrees with 50 reflections or more."""
-    out = []
+    out: list[NDArray[np.int64]] = []
     for k in np.unique(experiment):
         rows = np.flatnonzero(experiment == k)
         angle = phi_deg[rows]

@@ -8,7 +8,7 @@ model, `free` marks those that move; `offset` is the place of the first free one
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from xtal.errors import AlgorithmFailed
 from xtal.models import Beam, Crystal, Detector, Goniometer, rotation_matrix
@@ -39,7 +39,7 @@ class Parameters:
 
     names: tuple[str, ...]
 
-    def __init__(self, values: Array, free: Array) -> None:
+    def __init__(self, values: ArrayLike, free: ArrayLike) -> None:
         self.values = np.atleast_2d(np.asarray(values, dtype=float))
         self.free = np.asarray(free, dtype=bool)
         self.offset = 0
@@ -78,7 +78,7 @@ class BeamParameters(Parameters):
             self.dir1 = unit(np.cross(s0, np.eye(3)[np.argmin(np.abs(s0))]))
             self.dir2 = unit(np.cross(s0, self.dir1))
         fixed = [name in fix or "all" in fix for name in ("in_spindle_plane", "out_spindle_plane", "wavelength")]
-        super().__init__([0.0, 0.0, np.linalg.norm(s0)], ~np.array(fixed))
+        super().__init__([0.0, 0.0, float(np.linalg.norm(s0))], ~np.array(fixed))
 
     def rotation(self) -> Array:
         """(3, 3) from the first direction to the present one."""

@@ -112,7 +112,9 @@ class Models:
         for experiment, n in zip(experiments, n_intervals, strict=True):
             parts.append(_parts(experiment, settings, n, once))
         order = ("detector", "beam", "orientation", "cell", "goniometer")
-        made = [p for kind in order for (k, _), v in seen.items() if k == kind for p in (v[0] if k == "detector" else [v])]
+        made = [
+            p for kind in order for (k, _), v in seen.items() if k == kind for p in (v[0] if k == "detector" else [v])
+        ]
         models = cls(experiments, parts, made)
         models.number()
         return models
@@ -228,4 +230,6 @@ def crystal_settings(parts: Parts, z: Array) -> Array:
     """(n, 3, 3) A = U B of the present parameters at array indices z."""
     angles = parts.orientation.smoother.value(z, parts.orientation.values)
     metric = parts.cell.smoother.value(z, parts.cell.values)
-    return np.array([parts.orientation.u_matrix(a) @ parts.cell.b_matrix(g) for a, g in zip(angles, metric, strict=True)])
+    return np.array(
+        [parts.orientation.u_matrix(a) @ parts.cell.b_matrix(g) for a, g in zip(angles, metric, strict=True)]
+    )

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from xtal.models import Detector, Group
 from xtal.physics.refinement.parameters import DetectorParameters
-from xtal.physics.refinement.problem import Models, Parts, crystal_settings, leaves, nodes_at
+from xtal.physics.refinement.problem import Models, Parts, crystal_settings, nodes_at
 
 Array = NDArray[np.float64]
 

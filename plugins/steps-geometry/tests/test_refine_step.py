@@ -1,0 +1,50 @@
+"""The steps refine and predict on a small synthetic scan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from xtal.files import read_experiments, read_reflections, write_experiments, write_reflections
+from xtal.models import Beam, Crystal, Detector, Experiment, ExperimentList, Goniometer, Panel, Scan, rotation_matrix
+from xtal.models.crystal import b_matrix
+from xtal.physics.prediction import predict_all
+from xtal.table import Flag
+from xtal.testing import check_step
+
+
+def write_scan(folder: Path, wavelength: float = 1.0, distance: float = 100.0) -> None:
+    """A tetragonal crystal given as triclinic, a little misset, and its spots."""
+    panel = Panel((1, 0, 0), (0, -1, 0), (-60.0, 60.0, -distance), (600, 600), (0.2, 0.2))
+    crystal = Crystal(rotation_matrix([1, 2, 3], 0.7) @ b_matrix((50, 50, 38, 90, 90, 90)))
+    experiment = Experiment(
+        Beam(wavelength), Detector([panel]), Goniometer(), Scan((1, 60), (0.0, 1.0)), crystal, identifier="one"
+    )
+    table = predict_all(experiment, 2.5)
+    n, rng = len(table), np.random.default_rng(1)
+    table["xyzobs.px.value"] = table["xyzcal.px"] + 0.1 * rng.normal(size=(n, 3))
+    table["xyzobs.px.variance"] = np.full((n, 3), 0.01)
+    table["flags"] = np.full(n, int(Flag.INDEXED | Flag.STRONG), np.uint64)
+    table.identifiers = {0: "one"}
+    crystal.A = rotation_matrix([1, 0, 1], 1e-3) @ crystal.A
+    write_experiments(ExperimentList([experiment]), folder / "indexed.expt")
+    write_reflections(table, folder / "indexed.refl")
+
+
+def test_refine_chooses_the_lattice(tmp_path: Path, run_step: Any) -> None:
+    write_scan(tmp_path)
+    run_step("refine", tmp_path / "indexed.expt", tmp_path / "indexed.refl", directory=tmp_path)
+    crystal = read_experiments(tmp_path / "refined.expt")[0].crystal
+    assert crystal.space_group.hm == "P 4" and crystal.cell.a == pytest.approx(50, abs=0.02)
+    assert crystal.A_at_scan_points.shape == (61, 3, 3)
+    table = read_reflections(tmp_path / "refined.refl")
+    off = np.asarray(table["xyzcal.px"]) - np.asarray(table["xyzobs.px.value"])
+    assert np.all(np.median(np.abs(off), axis=0) < 0.1)
+
+
+@pytest.mark.parametrize("step", ["refine", "predict"])
+def test_conformance(step: str) -> None:
+    check_step(step)
