@@ -10,6 +10,7 @@ from xtal.options.fields import Spec
 
 TRUE = {"true", "yes", "on", "1"}
 FALSE = {"false", "no", "off", "0"}
+SEE_HELP = "See --help -v for what it takes."
 
 
 def convert(text: str, kind: Any, spec: Spec, path: str) -> Any:
@@ -35,7 +36,7 @@ def convert(text: str, kind: Any, spec: Spec, path: str) -> Any:
     value = _convert(text, kind, spec, path)
     complaint = spec.complaint(value)
     if complaint:
-        raise OptionError(f"{path}={text} {complaint}.")
+        raise OptionError(f"{path}={text} {complaint}.", advice=SEE_HELP)
     return value
 
 
@@ -50,7 +51,7 @@ def _multiple(text: str, kind: Any, spec: Spec, path: str) -> tuple[Any, ...] | 
     values = (one,) if whole else one
     complaint = spec.complaint(values)
     if complaint:
-        raise OptionError(f"{path}={text} {complaint}.")
+        raise OptionError(f"{path}={text} {complaint}.", advice=SEE_HELP)
     return tuple(values)
 
 
@@ -79,14 +80,14 @@ def _convert(text: str, kind: Any, spec: Spec, path: str) -> Any:
         except ValueError:
             continue
     expected = " or ".join(type_name(m) for m in members if m is not type(None))
-    raise OptionError(f"{path}={text} is not {expected}.")
+    raise OptionError(f"{path}={text} is not {expected}.", advice=SEE_HELP)
 
 
 def _none(members: list[Any], path: str) -> None:
     if type(None) in members:
         return None
     expected = " or ".join(type_name(m) for m in members)
-    raise OptionError(f"{path} needs a value ({expected}), it cannot be None.")
+    raise OptionError(f"{path} needs a value ({expected}), it cannot be None.", advice=SEE_HELP)
 
 
 def _precedence(kind: Any) -> int:
@@ -135,7 +136,7 @@ def _list(text: str, kind: Any, spec: Spec, path: str) -> tuple[Any, ...]:
         return tuple(_choice(p, spec.choices, path) for p in starred or parts)
     parts = split_list(text)
     if len(args) > 1 and args[1] is not Ellipsis and len(parts) != len(args):
-        raise OptionError(f"{path}={text} needs {len(args)} values, not {len(parts)}.")
+        raise OptionError(f"{path}={text} needs {len(args)} values, not {len(parts)}.", advice=SEE_HELP)
     return tuple(_one(p, element, spec, path) for p in parts)
 
 
@@ -167,7 +168,7 @@ def _choice(text: str, choices: tuple[str, ...], path: str) -> str:
         if c.lower() == word.lower():
             return c
     raise OptionError(
-        f"{path}={text} is not among the choices: {', '.join(choices)}.", advice=did_you_mean(word, choices)
+        f"{path}={text} is not among the choices: {', '.join(choices)}.", advice=did_you_mean(word, choices) or SEE_HELP
     )
 
 
