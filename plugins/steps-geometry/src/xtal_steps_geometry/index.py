@@ -12,20 +12,28 @@ from xtal.errors import AlgorithmFailed, DataError, OptionError
 from xtal.models import Crystal, Experiment, ExperimentList
 from xtal.models.crystal import cell_of, space_group_of
 from xtal.physics.indexing import (
-    offset_class,
-    reduce_setting,
+    LatticeTrial,
+    compare_cells,
+    evenly,
+    offset_classes,
     score_lattice,
     shift_derivatives,
     shift_for_offset,
     shifted,
-    sublattices,
 )
 from xtal.physics.lattice import describe_cell
-from xtal.physics.rays import map_to_reciprocal
 from xtal.physics.refinement import RefinementSettings
 from xtal.run import Context
 from xtal.table import Flag, ReflectionTable
-from xtal_steps_geometry.index_cycles import State, assign, build_experiments, macrocycles, start, tidy_crystal
+from xtal_steps_geometry.index_cycles import (
+    State,
+    assign,
+    build_experiments,
+    macrocycles,
+    map_spots,
+    start,
+    tidy_crystal,
+)
 from xtal_steps_geometry.index_options import IndexOptions
 from xtal_steps_geometry.index_search import Found, Search
 
@@ -82,8 +90,8 @@ def refinement_settings(context: Context, experiments: ExperimentList) -> Refine
         detector_fix = () if not electrons else ("distance",) if tied else ("distance", "tilt")
         if electrons:
             context.print(
-                f"Electrons: what is held fixed of the detector is {' and '.join(detector_fix)}, as the Ewald sphere is "
-                "so flat that it cannot be told from the cell (detector.fix= changes this)."
+                f"Electrons: what is held fixed of the detector is {' and '.join(detector_fix)}, as the Ewald sphere "
+                "is so flat that it cannot be told from the cell (detector.fix= changes this)."
             )
     return RefinementSettings(
         beam_fix=tuple(fix.beam.fix),
@@ -110,7 +118,7 @@ def index_group(context: Context, experiments: ExperimentList, spots: Reflection
     report_search(context, found, len(state.table))
     take(state, found)
     macrocycles(state, settings, cycles, tolerance)
-    if np.any(found.shift) and options.known_symmetry.space_group is None:
+    if options.known_symmetry.space_group is None:
         settle_origin(context, state, found, settings)
     more_lattices(context, state, search, settings)
     report_lattices(context, state)
@@ -152,33 +160,32 @@ def take(state: State, found: Found) -> None:
     """Take over a lattice that was found, and the detector's shift."""
     if np.any(found.shift):
         state.images = shifted(state.images, found.shift)
-        map_to_reciprocal(state.table, state.images)
+        map_spots(state.table, state.images)
     free = np.asarray(state.table["id"]) < 0
     state.crystals.append(tidy_crystal(found.crystal, np.asarray(state.table["rlp"])[free]))
 
 
 def settle_origin(context: Context, state: State, found: Found, settings: RefinementSettings) -> None:
-    """Where the beam centre was sought, see to it that indices count from the right origin."""
+    """See to it that indices count from the right origin, where the beam centre was off by whole spots."""
     options = context.options.indexing
     hkl = np.asarray(state.table["miller_index"])[np.asarray(state.table["id"]) >= 0]
-    offset = offset_class(hkl)
-    if offset is None:
+    offsets = offset_classes(hkl)
+    if not offsets or set(settings.detector_fix) & {"all", "position"}:
         return
     slopes = shift_derivatives(state.table, state.images)
     a_matrix = state.crystals[0].A
-    shift, move = shift_for_offset(offset, a_matrix, slopes, found.shift)
+    shift, move = shift_for_offset(offsets, a_matrix, slopes, found.shift)
     if not np.any(move):
         return
     state.images = shifted(state.images, shift)
-    map_to_reciprocal(state.table, state.images)
+    map_spots(state.table, state.images)
     rlp = np.asarray(state.table["rlp"])
-    trials = [(score_lattice(a_matrix @ m, rlp).log_likelihood, a_matrix @ m) for m in sublattices(offset.modulus)]
-    trials.append((score_lattice(a_matrix, rlp).log_likelihood, a_matrix))
-    best = max(trials, key=lambda t: t[0])[1]
-    state.crystals = [tidy_crystal(Crystal(reduce_setting(best)), rlp)]
+    trial = LatticeTrial(a_matrix, score_lattice(a_matrix, rlp))
+    best = compare_cells([trial], rlp[evenly(len(rlp), 6000)], options.min_cell_volume)[0]
+    state.crystals = [tidy_crystal(Crystal(best.A), rlp)]
     context.print(
-        f"All indices had a common remainder, so the origin was off: it was moved by {move.tolist()} and the detector by "
-        f"{shift[0]:.2f}, {shift[1]:.2f} mm along fast and slow."
+        f"All indices had a common remainder, so the origin was off: it was moved by {move.tolist()} and the detector "
+        f"by {shift[0]:.2f}, {shift[1]:.2f} mm along fast and slow."
     )
     tolerance = options.index_assignment.simple.hkl_tolerance
     macrocycles(state, settings, options.refinement_protocol.n_macro_cycles, tolerance)

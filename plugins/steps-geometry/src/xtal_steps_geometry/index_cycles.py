@@ -60,8 +60,16 @@ def start(experiments: ExperimentList, spots: ReflectionTable) -> State:
         table["flags"] = np.full(len(spots), int(Flag.STRONG), np.uint64)
     if "xyzobs.px.variance" not in table:
         table["xyzobs.px.variance"] = np.full((len(spots), 3), 0.1)
-    map_to_reciprocal(table, images)
+    map_spots(table, images)
     return State(images, table, [], ExperimentList(extra=experiments.extra))
+
+
+def map_spots(table: ReflectionTable, images: ExperimentList) -> None:
+    """Reciprocal-space positions of spots by the models of their image set, whatever lattice they belong to."""
+    ids = table["id"]
+    table["id"] = np.asarray(table["imageset_id"])
+    map_to_reciprocal(table, images)
+    table["id"] = ids
 
 
 def build_experiments(state: State) -> None:
@@ -165,7 +173,7 @@ def refine_once(state: State, settings: RefinementSettings, last: bool) -> None:
     n_sets = len(state.images)
     state.crystals = [state.experiments[k * n_sets].crystal or c for k, c in enumerate(state.crystals)]
     state.images = ExperimentList([bare(e) for e in state.experiments[:n_sets]], state.images.extra)
-    map_to_reciprocal(state.table, state.images)
+    map_spots(state.table, state.images)
 
 
 def bare(experiment: Experiment) -> Experiment:

@@ -3,9 +3,9 @@
 from xtal.physics.indexing.assign import Assignment, assign_indices
 from xtal.physics.indexing.geometry import fit_with_shift, shift_derivatives, shifted
 from xtal.physics.indexing.max_cell import estimate_max_cell
-from xtal.physics.indexing.origin import OffsetClass, offset_class, shift_for_offset
+from xtal.physics.indexing.origin import OffsetClass, offset_classes, shift_for_offset
 from xtal.physics.indexing.score import Score, fit_setting, score_lattice
-from xtal.physics.indexing.search import LatticeTrial, best_lattices, evenly, reduce_setting, same_lattice, sublattices
+from xtal.physics.indexing.search import LatticeTrial, best_lattices, compare_cells, evenly, reduce_setting, same_lattice, sublattices
 
 __all__ = [
     "Assignment",
@@ -14,11 +14,12 @@ __all__ = [
     "Score",
     "assign_indices",
     "best_lattices",
+    "compare_cells",
     "estimate_max_cell",
     "evenly",
     "fit_setting",
     "fit_with_shift",
-    "offset_class",
+    "offset_classes",
     "reduce_setting",
     "same_lattice",
     "score_lattice",

@@ -24,9 +24,10 @@ class OffsetClass:
     remainder: int
 
 
-def offset_class(hkl: NDArray[np.int32], share: float = 0.95) -> OffsetClass | None:
-    """The class that at least ``share`` of the indices (n, 3) belong to, or None (all is well)."""
+def offset_classes(hkl: NDArray[np.int32], share: float = 0.95) -> list[OffsetClass]:
+    """The classes that at least ``share`` of the indices (n, 3) belong to; none where all is well."""
     hkl = np.asarray(hkl, dtype=np.int64)
+    out = []
     for modulus in (2, 3):
         for v in product(range(modulus), repeat=3):
             if not any(v):
@@ -34,11 +35,13 @@ def offset_class(hkl: NDArray[np.int32], share: float = 0.95) -> OffsetClass | N
             counts = np.bincount((hkl @ np.array(v)) % modulus, minlength=modulus)
             remainder = int(np.argmax(counts))
             if remainder != 0 and counts[remainder] >= share * len(hkl):
-                return OffsetClass(np.array(v), modulus, remainder)
-    return None
+                out.append(OffsetClass(np.array(v), modulus, remainder))
+    return out
 
 
-def shift_for_offset(found: OffsetClass, a_matrix: F, derivatives: F, moved: F) -> tuple[F, NDArray[np.int64]]:
+def shift_for_offset(
+    found: list[OffsetClass], a_matrix: F, derivatives: F, moved: F
+) -> tuple[F, NDArray[np.int64]]:
     """Shift of the detector in its plane that brings the origin to the nearest right point.
 
     Parameters
@@ -57,7 +60,7 @@ def shift_for_offset(found: OffsetClass, a_matrix: F, derivatives: F, moved: F) 
     best: tuple[float, F, NDArray[np.int64]] | None = None
     for t in product(range(-3, 4), repeat=3):
         offset = np.array(t)
-        if (offset @ found.v + found.remainder) % found.modulus != 0:
+        if any((offset @ c.v + c.remainder) % c.modulus != 0 for c in found):
             continue
         wanted = a_matrix @ offset
         plane = np.linalg.lstsq(mean, wanted, rcond=None)[0]

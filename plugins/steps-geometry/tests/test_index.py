@@ -1,0 +1,184 @@
+"""The step index on perfect and noisy spots of known crystals."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from xtal.errors import AlgorithmFailed, OptionError
+from xtal.files import read_experiments, read_reflections, write_experiments, write_reflections
+from xtal.models import (
+    Beam,
+    Crystal,
+    Detector,
+    Experiment,
+    ExperimentList,
+    Goniometer,
+    Images,
+    Panel,
+    Scan,
+    rotation_matrix,
+)
+from xtal.models.crystal import b_matrix
+from xtal.physics.prediction import predict_all
+from xtal.table import Flag, ReflectionTable
+
+
+def experiment(
+    cell: Any, group: str, *, turn: float = 0.7, n: int = 90, wavelength: float = 0.98, distance: float = 150.0
+) -> Experiment:
+    panel = Panel((1, 0, 0), (0, -1, 0), (-86.0, 84.0, -distance), (1000, 1000), (0.172, 0.172))
+    crystal = Crystal(rotation_matrix((0.3, -0.5, 0.8), turn) @ b_matrix(cell))
+    crystal.space_group = group
+    scan = Scan((1, n), (0.0, 0.5))
+    return Experiment(Beam(wavelength), Detector([panel]), Goniometer((1, 0, 0)), scan, crystal, Images("i_###.cbf"))
+
+
+def spots_of(truth: Experiment, d_min: float = 3.0, noise: float = 0.1, number: int = 0, seed: int = 1) -> Any:
+    table = predict_all(truth, d_min)
+    rng = np.random.default_rng(seed)
+    n = len(table)
+    out = ReflectionTable(n_rows=n)
+    out["xyzobs.px.value"] = table["xyzcal.px"] + noise * rng.normal(size=(n, 3))
+    out["xyzobs.px.variance"] = np.full((n, 3), noise**2)
+    out["panel"] = table["panel"]
+    out["id"] = np.full(n, number, np.int32)
+    out["flags"] = np.full(n, int(Flag.STRONG), np.uint64)
+    return out, np.asarray(table["miller_index"])
+
+
+def save(folder: Path, experiments: list[Experiment], spots: ReflectionTable) -> None:
+    bare = []
+    for k, e in enumerate(experiments):
+        new = copy.copy(e)
+        new.crystal, new.identifier = None, f"scan-{k}"
+        bare.append(new)
+    spots.identifiers = {k: f"scan-{k}" for k in range(len(bare))}
+    write_experiments(ExperimentList(bare), folder / "imported.expt")
+    write_reflections(spots, folder / "strong.refl")
+
+
+def check(folder: Path, truth: Experiment, hkl: np.ndarray, rows: Any = slice(None), number: int = 0) -> float:
+    """Fraction of the true spots whose index is right, on the axes that were found."""
+    found = read_experiments(folder / "indexed.expt")[number]
+    table = read_reflections(folder / "indexed.refl")
+    assert found.crystal is not None and truth.crystal is not None
+    basis = np.linalg.inv(found.crystal.A) @ truth.crystal.A
+    basis = np.rint(6 * basis) / 6
+    h = np.asarray(table["miller_index"])[rows]
+    return float(np.mean(np.all(h == np.rint(hkl @ basis.T), axis=1) & (np.asarray(table["id"])[rows] == number)))
+
+
+@pytest.mark.parametrize(
+    ("cell", "group"),
+    [
+        ((60, 70, 80, 90, 90, 90), "P 21 21 21"),
+        ((40, 52, 61, 83, 97, 106), "P 1"),
+        ((92, 47, 54, 90, 118, 90), "C 1 2 1"),
+        ((79, 79, 79, 90, 90, 90), "I 2 3"),
+        ((58, 58, 150, 90, 90, 120), "R 3:H"),
+        ((57, 57, 140, 90, 90, 120), "P 61"),
+    ],
+)
+def test_crystals_of_all_kinds_with_and_without_the_group(
+    tmp_path: Path, run_step: Callable[..., Any], cell: Any, group: str
+) -> None:
+    truth = experiment(cell, group)
+    spots, hkl = spots_of(truth)
+    save(tmp_path, [truth], spots)
+    run_step("index", tmp_path / "imported.expt", tmp_path / "strong.refl")
+    assert check(tmp_path, truth, hkl) > 0.99
+    run_step("index", tmp_path / "imported.expt", tmp_path / "strong.refl", f"space_group={group}")
+    found = read_experiments(tmp_path / "indexed.expt")[0].crystal
+    assert found is not None and found.space_group.hm == truth.crystal.space_group.hm  # type: ignore[union-attr]
+    assert found.cell.is_compatible_with_spacegroup(found.space_group, 1e-4)
+    h = np.asarray(read_reflections(tmp_path / "indexed.refl")["miller_index"])
+    seen = h[np.any(h != 0, axis=1)].astype(np.int32)
+    assert len(seen) > 0.99 * len(h)
+    assert np.mean(found.space_group.operations().systematic_absences(seen)) < 0.01
+
+
+def test_unit_cell_and_its_setting(tmp_path: Path, run_step: Callable[..., Any]) -> None:
+    truth = experiment((60, 80, 70, 90, 90, 90), "P 21 21 2")
+    spots, _ = spots_of(truth)
+    save(tmp_path, [truth], spots)
+    files = (tmp_path / "imported.expt", tmp_path / "strong.refl")
+    run_step("index", *files, "space_group=P21212", "unit_cell=60,80,70,90,90,90")
+    found = read_experiments(tmp_path / "indexed.expt")[0].crystal
+    assert found is not None
+    np.testing.assert_allclose(found.cell.parameters, (60, 80, 70, 90, 90, 90), rtol=2e-3)
+    run_step("index", *files, "unit_cell=80,60,70,90,90,90")
+    found = read_experiments(tmp_path / "indexed.expt")[0].crystal
+    assert found is not None and found.space_group.number == 1
+    np.testing.assert_allclose(found.cell.parameters, (80, 60, 70, 90, 90, 90), rtol=2e-3)
+    with pytest.raises(AlgorithmFailed, match="No lattice of the spots fits"):
+        run_step("index", *files, "space_group=P4")
+    with pytest.raises(OptionError, match="not a space group"):
+        run_step("index", *files, "space_group=P77")
+
+
+def test_two_lattices_and_joint_scans(tmp_path: Path, run_step: Callable[..., Any]) -> None:
+    first = experiment((60, 70, 80, 90, 90, 90), "P 21 21 21")
+    second = experiment((60, 70, 80, 90, 90, 90), "P 21 21 21", turn=1.5)
+    (a, hkl_a), (b, hkl_b) = spots_of(first), spots_of(second, seed=2)
+    save(tmp_path, [first], ReflectionTable.concatenate([a, b]))
+    run_step("index", tmp_path / "imported.expt", tmp_path / "strong.refl", "max_lattices=3")
+    experiments = read_experiments(tmp_path / "indexed.expt")
+    assert len(experiments) == 2 and len({e.identifier for e in experiments}) == 2
+    in_first = max(check(tmp_path, first, hkl_a, slice(0, len(hkl_a)), k) for k in (0, 1))
+    in_second = max(check(tmp_path, second, hkl_b, slice(len(hkl_a), None), k) for k in (0, 1))
+    assert min(in_first, in_second) > 0.95
+
+    # Two scans of one crystal, from different starts.
+    later = copy.copy(first)
+    later.scan, later.beam, later.detector = Scan((1, 60), (100.0, 0.5)), copy.deepcopy(first.beam), first.detector
+    b, hkl_b = spots_of(later, seed=3, number=1)
+    save(tmp_path, [first, later], ReflectionTable.concatenate([a, b]))
+    run_step("index", tmp_path / "imported.expt", tmp_path / "strong.refl")
+    experiments = read_experiments(tmp_path / "indexed.expt")
+    assert len(experiments) == 2 and experiments[0].crystal is experiments[1].crystal
+    assert check(tmp_path, later, hkl_b, slice(len(hkl_a), None), 1) > 0.99
+    table = read_reflections(tmp_path / "indexed.refl")
+    assert set(np.unique(table["imageset_id"])) == {0, 1}
+
+
+def test_too_few_spots_and_noise_say_why(tmp_path: Path, run_step: Callable[..., Any]) -> None:
+    truth = experiment((60, 70, 80, 90, 90, 90), "P 1")
+    spots, _ = spots_of(truth)
+    save(tmp_path, [truth], spots.select(np.arange(6)))
+    with pytest.raises(AlgorithmFailed, match="6 spots"):
+        run_step("index", tmp_path / "imported.expt", tmp_path / "strong.refl")
+
+
+def test_columns_of_spots_without_index(tmp_path: Path, run_step: Callable[..., Any]) -> None:
+    truth = experiment((60, 70, 80, 90, 90, 90), "P 1")
+    spots, _ = spots_of(truth)
+    rng = np.random.default_rng(7)
+    spots["xyzobs.px.value"][:50] = rng.uniform((0, 0, 0), (1000, 1000, 90), (50, 3))
+    save(tmp_path, [truth], spots)
+    run_step("index", tmp_path / "imported.expt", tmp_path / "strong.refl")
+    table = read_reflections(tmp_path / "indexed.refl")
+    unindexed = np.asarray(table["id"]) < 0
+    assert 20 < unindexed.sum() < 80
+    assert np.all(np.asarray(table["miller_index"])[unindexed] == 0)
+    assert not np.any(table.has_flags(Flag.INDEXED)[unindexed])
+    for name in ("rlp", "s1", "xyzcal.px", "xyzcal.mm", "xyzobs.mm.value", "xyzobs.mm.variance", "entering"):
+        assert name in table
+    used = table.has_flags(Flag.USED_IN_REFINEMENT)
+    difference = (np.asarray(table["xyzcal.px"]) - np.asarray(table["xyzobs.px.value"]))[used]
+    assert np.all(np.sqrt(np.mean(difference**2, axis=0)) < 0.15)
+
+
+def test_beam_centre_that_is_off_is_found(tmp_path: Path, run_step: Callable[..., Any]) -> None:
+    truth = experiment((60, 70, 80, 90, 90, 90), "P 1", n=60)
+    spots, hkl = spots_of(truth)
+    header = copy.deepcopy(truth)
+    header.detector[0].origin = header.detector[0].origin + np.array([1.0, -0.7, 0.0])
+    save(tmp_path, [header], spots)
+    run_step("index", tmp_path / "imported.expt", tmp_path / "strong.refl")
+    assert check(tmp_path, truth, hkl) > 0.98
