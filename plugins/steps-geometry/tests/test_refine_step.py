@@ -36,7 +36,7 @@ def write_scan(folder: Path, wavelength: float = 1.0, distance: float = 100.0) -
 
 def test_refine_chooses_the_lattice(tmp_path: Path, run_step: Any) -> None:
     write_scan(tmp_path)
-    run_step("refine", tmp_path / "indexed.expt", tmp_path / "indexed.refl", directory=tmp_path)
+    run_step("refine", tmp_path / "indexed.expt", tmp_path / "indexed.refl")
     crystal = read_experiments(tmp_path / "refined.expt")[0].crystal
     assert crystal.space_group.hm == "P 4" and crystal.cell.a == pytest.approx(50, abs=0.02)
     assert crystal.A_at_scan_points.shape == (61, 3, 3)
