@@ -22,6 +22,6 @@ prepare_cache()
 import numba  # noqa: E402  (the cache directory must be known first)
 
 # somebody may have imported numba before us
-numba.config.CACHE_DIR = os.environ["NUMBA_CACHE_DIR"]
+setattr(numba.config, "CACHE_DIR", os.environ["NUMBA_CACHE_DIR"])  # noqa: B010  (the attribute is made at run time)
 
 jit = numba.njit(nogil=True, cache=True, error_model="numpy")

@@ -22,6 +22,18 @@ def vector(value: Any) -> NDArray[np.float64]:
     return np.array(value, dtype=float)
 
 
+def int_pair(value: Any) -> tuple[int, int]:
+    """Two integers."""
+    first, second = value
+    return int(first), int(second)
+
+
+def float_pair(value: Any) -> tuple[float, float]:
+    """Two floats."""
+    first, second = value
+    return float(first), float(second)
+
+
 @define(eq=False)
 class Beam:
     """A monochromatic beam.

@@ -8,7 +8,7 @@ import numpy as np
 from attrs import define, field
 from numpy.typing import NDArray
 
-from xtal.models.beam import vector
+from xtal.models.beam import float_pair, int_pair, vector
 
 Array = NDArray[np.float64]
 
@@ -35,9 +35,9 @@ class Panel:
     fast_axis: Array = field(converter=vector)
     slow_axis: Array = field(converter=vector)
     origin: Array = field(converter=vector)
-    image_size: tuple[int, int] = field(converter=lambda s: (int(s[0]), int(s[1])))
-    pixel_size: tuple[float, float] = field(converter=lambda s: (float(s[0]), float(s[1])))
-    trusted_range: tuple[float, float] = field(default=(0.0, 65535.0), converter=lambda r: (float(r[0]), float(r[1])))
+    image_size: tuple[int, int] = field(converter=int_pair)
+    pixel_size: tuple[float, float] = field(converter=float_pair)
+    trusted_range: tuple[float, float] = field(default=(0.0, 65535.0), converter=float_pair)
     name: str = "Panel"
     type: str = "SENSOR_PAD"
     thickness: float = 0.0

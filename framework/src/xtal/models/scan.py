@@ -8,6 +8,7 @@ import numpy as np
 from attrs import define, field
 from numpy.typing import NDArray
 
+from xtal.models.beam import float_pair, int_pair
 from xtal.units import DEG
 
 
@@ -25,8 +26,8 @@ class Scan:
     exposure_times, epochs : (n_images,) seconds
     """
 
-    image_range: tuple[int, int] = field(converter=lambda r: (int(r[0]), int(r[1])))
-    oscillation_deg: tuple[float, float] = field(converter=lambda o: (float(o[0]), float(o[1])))
+    image_range: tuple[int, int] = field(converter=int_pair)
+    oscillation_deg: tuple[float, float] = field(converter=float_pair)
     exposure_times: NDArray[np.float64] | None = None
     epochs: NDArray[np.float64] | None = None
     batch_offset: int = 0
