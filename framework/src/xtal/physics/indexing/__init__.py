@@ -5,7 +5,15 @@ from xtal.physics.indexing.geometry import fit_with_shift, shift_derivatives, sh
 from xtal.physics.indexing.max_cell import estimate_max_cell
 from xtal.physics.indexing.origin import OffsetClass, offset_classes, shift_for_offset
 from xtal.physics.indexing.score import Score, fit_setting, score_lattice
-from xtal.physics.indexing.search import LatticeTrial, best_lattices, compare_cells, evenly, reduce_setting, same_lattice, sublattices
+from xtal.physics.indexing.search import (
+    LatticeTrial,
+    best_lattices,
+    compare_cells,
+    evenly,
+    reduce_setting,
+    same_lattice,
+    sublattices,
+)
 
 __all__ = [
     "Assignment",
