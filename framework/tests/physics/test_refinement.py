@@ -182,6 +182,14 @@ def test_few_reflections() -> None:
         refine(ExperimentList([experiment]), spots.select(np.arange(4)), FREE)
 
 
+def test_stills_are_refused() -> None:
+    experiment = rotation_experiment()
+    spots = perfect_spots(experiment, 6.0)
+    experiment.scan = None
+    with pytest.raises(AlgorithmFailed, match="is a still"):
+        refine(ExperimentList([experiment]), spots, FREE)
+
+
 def test_shared_models_stay_shared() -> None:
     experiments, table = several()
     result = refine(experiments, table, RefinementSettings(macrocycles=1))
