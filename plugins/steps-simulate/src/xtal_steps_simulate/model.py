@@ -189,8 +189,8 @@ PRESETS: dict[str, Model] = {
         image_size=(487, 619), distance=95.0, seed=20,
     ),
     "small": Model(
-        name="small", space_group="P 21 21 21", unit_cell=(30.4, 36.1, 43.7, 90, 90, 90), n_images=45, width=1.0,
-        image_size=(487, 407), distance=95.0, seed=7,
+        name="small", space_group="P 21 21 21", unit_cell=(30.4, 36.1, 43.7, 90, 90, 90), n_images=90, width=1.0,
+        image_size=(487, 407), distance=95.0, seed=6,
     ),
     "pilatus_1m": Model(
         name="pilatus_1m", space_group="P 43 21 2", unit_cell=(79.1, 79.1, 38.2, 90, 90, 90), n_images=180, width=0.5,
