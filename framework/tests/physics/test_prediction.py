@@ -94,7 +94,7 @@ def test_still_check_values() -> None:
 @pytest.mark.peer
 @pytest.mark.parametrize("varying", [False, True])
 def test_against_dials(tmp_path: Path, varying: bool) -> None:
-    """The same indices at the same places. DIALS takes scan-varying crystals along chords: near the spindle up to 0.1 px off."""
+    """The same indices at the same places. DIALS takes drifting crystals along chords: near the spindle 0.1 px off."""
     python = shutil.which("dxtbx.python")
     if python is None or shutil.which("dials.predict") is None:
         pytest.skip("DIALS is not installed")
