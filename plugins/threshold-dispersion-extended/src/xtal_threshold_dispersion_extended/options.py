@@ -13,8 +13,8 @@ class DispersionExtendedOptions(DispersionOptions):
     """What the user may set."""
 
     masked_is_background: bool = option(
-        True,
-        help="Count masked pixels as background when regions are shrunk: spots within 2 px of a gap are lost "
-        "(DIALS before 3.24); False keeps them",
+        False,
+        help="Count masked pixels as background when regions are shrunk, as DIALS before 3.24 did: spots within 2 px "
+        "of a gap are lost",
         level=1,
     )
