@@ -58,9 +58,7 @@ def simulated_images(plugins: Plugins, folder: Path, settings: list[Assignment])
     own = [Assignment(a.key.removeprefix("simulate."), a.value, a.where) for a in settings]
     if not (folder / "truth.json").exists() or own:
         print("simulate ...", flush=True)
-        outcome = run_step(
-            plugins, "simulate", [*own, Assignment("output.directory", str(folder))], verbosity=1
-        )
+        outcome = run_step(plugins, "simulate", [*own, Assignment("output.directory", str(folder))], verbosity=1)
         print(f"simulate: {outcome.seconds:.1f} s   {folder}")
         for line in outcome.summary[:3]:
             print(f"    {line}")

@@ -39,9 +39,7 @@ def offset_classes(hkl: NDArray[np.int32], share: float = 0.95) -> list[OffsetCl
     return out
 
 
-def shift_for_offset(
-    found: list[OffsetClass], a_matrix: F, derivatives: F, moved: F
-) -> tuple[F, NDArray[np.int64]]:
+def shift_for_offset(found: list[OffsetClass], a_matrix: F, derivatives: F, moved: F) -> tuple[F, NDArray[np.int64]]:
     """Shift of the detector in its plane that brings the origin to the nearest right point.
 
     Parameters

@@ -66,6 +66,4 @@ def constrain(crystal: Crystal) -> Crystal:
         return with_metric(a, constrained_metric(metric_of(a), rotations))
 
     points = None if crystal.A_at_scan_points is None else fix(crystal.A_at_scan_points)
-    return Crystal(
-        fix(crystal.A), crystal.hall, points, mosaicity_deg=crystal.mosaicity_deg, extra=dict(crystal.extra)
-    )
+    return Crystal(fix(crystal.A), crystal.hall, points, mosaicity_deg=crystal.mosaicity_deg, extra=dict(crystal.extra))
