@@ -79,8 +79,8 @@ def test_dials_processes_our_images(scan, tmp_path):
     assert spots["found_fraction"] > 0.97
     assert spots["false"] < 20
     geometry = score("index", scan, tmp_path / "refined.expt", tmp_path / "refined.refl")
-    assert geometry["experiments"][0]["lattice"] == 0
-    assert max(geometry["rmsd_truth"][:2]) < 0.04
+    assert geometry["crystals"][0]["lattice"] == 0
+    assert max(geometry["rmsd_truth"][axis] for axis in ("x_px", "y_px")) < 0.04
     photons = score("truth", scan, tmp_path / "integrated.expt", tmp_path / "integrated.refl")["prf"]
     assert photons["scale"] == pytest.approx(1.0, abs=0.01)
     assert photons["bins"]["all"]["error_over_limit"] < 1.12
