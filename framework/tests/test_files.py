@@ -156,6 +156,17 @@ def test_a_full_disk_leaves_the_old_file_and_says_so(tmp_path):
     assert os.listdir(tmp_path) == ["a.txt"]
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/self"), reason="living processes are told by /proc, which is not here")
+def test_what_a_killed_run_left_is_removed(tmp_path):
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    for pid in (dead.pid, os.getpid(), 1):
+        (tmp_path / f".a.{pid}.part.txt").write_text("half")
+    with writing(tmp_path / "a.txt") as temporary:
+        temporary.write_text("whole")
+    assert sorted(os.listdir(tmp_path)) == [".a.1.part.txt", "a.txt"]
+
+
 @pytest.mark.peer
 @pytest.mark.skipif(shutil.which("dials.show") is None, reason="DIALS is not installed")
 def test_dials_shows_our_files(tmp_path):

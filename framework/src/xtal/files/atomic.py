@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ def writing(path: str | Path) -> Iterator[Path]:
         If the disk is full or the folder cannot be written; names the file.
     """
     path = Path(path)
+    _remove_remains(path)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
         yield temporary
@@ -45,3 +47,11 @@ def writing(path: str | Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _remove_remains(path: Path) -> None:
+    """Remove what killed runs left of this file; temporary files of living processes stay."""
+    for remains in path.parent.glob(f".{glob.escape(path.stem)}.*.part{glob.escape(path.suffix)}"):
+        pid = remains.name.removesuffix(f".part{path.suffix}").rpartition(".")[2]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists():
+            remains.unlink(missing_ok=True)

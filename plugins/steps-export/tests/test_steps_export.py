@@ -1,0 +1,18 @@
+"""The export step: its contract, and what it says of a format that is not there."""
+
+from __future__ import annotations
+
+import pytest
+
+from xtal.errors import XtalError
+from xtal.testing import check_step
+
+
+def test_conformance() -> None:
+    check_step("export")
+
+
+def test_an_unknown_format_names_those_that_are_there(tmp_path, run_step, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(XtalError, match="mtz"):
+        run_step("export", "format=mtzz")
