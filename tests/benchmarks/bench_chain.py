@@ -10,8 +10,6 @@ intensities. xtal is given the images alone; DIALS its space group, as in the ba
 from __future__ import annotations
 
 import argparse
-import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -27,14 +25,25 @@ SCORERS = {
 }
 
 
-def run(command: list[str], folder: Path, **environment: str) -> tuple[float, float]:
-    """CPU seconds and peak resident MiB of a command and its children."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    with open(folder / "bench.out", "a") as out:
-        subprocess.run(command, cwd=folder, check=True, stdout=out, stderr=out, env={**os.environ, **environment})
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return cpu, after.ru_maxrss / 1024
+MEASURE = (
+    "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, stdout=sys.stderr); "
+    "r = resource.getrusage(resource.RUSAGE_CHILDREN); print(r.ru_utime + r.ru_stime, r.ru_maxrss / 1024)"
+)
+
+
+def run(command: list[str], folder: Path) -> tuple[float, float]:
+    """CPU seconds and peak resident MiB of a command; it gets a parent of its own, so that peaks are not mixed."""
+    with open(folder / "bench.out", "a") as log:
+        done = subprocess.run(
+            [sys.executable, "-c", MEASURE, *command],
+            cwd=folder,
+            check=True,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        )
+    seconds, peak = map(float, done.stdout.split())
+    return seconds, peak
 
 
 def ours(data: Path, folder: Path, xtal: str) -> None:
