@@ -34,17 +34,19 @@ def world() -> dict[str, np.ndarray]:
 
 def slow_gather(w: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     cover = np.zeros((6, 50, 60), int)
-    for b, f in zip(w["bbox"], w["footprint"], strict=True):
-        cover[b[4] : b[5], b[2] + 5 : b[3] + 5, b[0] + 5 : b[1] + 5] += f
+    core = w.get("core", w["bbox"][:, 4:])
+    for b, c, f in zip(w["bbox"], core, w["footprint"], strict=True):
+        cover[c[0] : c[1], b[2] + 5 : b[3] + 5, b[0] + 5 : b[1] + 5] += f
     data, mask = [], []
-    for b, f in zip(w["bbox"], w["footprint"], strict=True):
+    for b, c, f in zip(w["bbox"], core, w["footprint"], strict=True):
         for z in range(b[4], b[5]):
             for y in range(b[2], b[3]):
                 for x in range(b[0], b[1]):
                     own = f[y - b[2], x - b[0]]
+                    covers = own if c[0] <= z < c[1] else 0
                     bits, value = (F if own else B), 0
                     if 0 <= x < 40 and 0 <= y < 30:
-                        bits |= O if cover[z, y + 5, x + 5] > own else 0
+                        bits |= O if cover[z, y + 5, x + 5] > covers else 0
                         if w["good"][y, x]:
                             bits, value = bits | V, w["frames"][z, y, x]
                     data.append(value)
@@ -55,13 +57,18 @@ def slow_gather(w: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 def fill(w: dict[str, np.ndarray], rows: np.ndarray, first: int, end: int) -> Gatherer:
     part = w["bbox"][rows].copy()
     part[:, 4:] = np.clip(part[:, 4:], first, end)
-    gatherer = Gatherer(np.zeros(len(rows), np.int64), part, w["footprint"][rows].reshape(-1), [1000.0])
+    core = w["core"][rows] if "core" in w else None
+    gatherer = Gatherer(np.zeros(len(rows), np.int64), part, w["footprint"][rows].reshape(-1), [1000.0], core)
     for z in range(first, end):
         gatherer.add(z, [w["frames"][z]], [w["good"]], [w["good"]])
     return gatherer
 
 
-def test_gather_agrees_with_slow_twin(world: dict[str, np.ndarray]) -> None:
+@pytest.mark.parametrize("cored", [False, True])
+def test_gather_agrees_with_slow_twin(world: dict[str, np.ndarray], cored: bool) -> None:
+    if cored:  # faint first frames cover nothing
+        world["core"] = world["bbox"][:, 4:].copy()
+        world["core"][:, 0] = np.minimum(world["core"][:, 0] + np.arange(40) % 2, world["core"][:, 1] - 1)
     gatherer = fill(world, np.arange(40), 0, 6)
     data, mask = slow_gather(world)
     np.testing.assert_array_equal(gatherer.boxes.data, data)

@@ -95,3 +95,14 @@ def test_constant2d_follows_frames() -> None:
     boxes = boxes_of(counts)
     Glm(GlmOptions(model=ModelOptions(algorithm="constant2d"))).fit(boxes)
     assert boxes.box(0)[2][1].mean() > 3 * boxes.box(0)[2][0].mean()
+
+
+def test_what_has_no_common_level_fails_and_noise_beyond_counting_does_not() -> None:
+    rng = np.random.default_rng(5)
+    y, x = np.mgrid[:18, :18]
+    halo = rng.poisson(9000 * np.exp(-np.hypot(x + 2, y + 2) / 6), (1, 2, 18, 18)).astype(float)
+    slope = rng.poisson(100 + 3.0 * (x - 8.5), (1, 2, 18, 18)).astype(float)
+    noisy = np.rint(np.maximum(rng.normal(100, np.sqrt(500), (1, 2, 18, 18)), 0))
+    assert not Glm().fit(boxes_of(halo)).ok.any()
+    for counts in (slope, noisy):
+        assert Glm().fit(boxes_of(counts)).ok.all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ from xtal.physics.prediction import predict_all
 from xtal.table import Flag, ReflectionTable
 from xtal_background_glm.glm import Glm
 from xtal_profile_gaussian_rs.model import GaussianRs
-from xtal_steps_integrate.engine import Engine, Settings, groups_of_images
+from xtal_steps_integrate.engine import FAINT, Engine, Settings, core_frames, groups_of_images
+from xtal_steps_integrate.integrate import _boxes
 from xtal_steps_integrate.spots import match_spots, reread_shoeboxes, spot_table
 
 SIGMA_PX, SIGMA_M, LEVEL, SIZE, FRAMES = 0.9, 0.0025, 0.8, 300, 24
@@ -154,3 +156,34 @@ def test_lattices_of_the_same_images_are_one_group(
         return Experiment(e.beam, e.detector, e.goniometer, e.scan, e.crystal, Images(template))
 
     assert list(groups_of_images([at("a_###.cbf"), at("b_###.cbf"), at("a_###.cbf")])) == [[0, 2], [1]]
+
+
+def test_core_holds_all_but_the_faint_ends(drawn: tuple[Experiment, ReflectionTable, np.ndarray, Drawn]) -> None:
+    experiment, table, _, _ = drawn
+    profile = GaussianRs()
+    experiment.profile = profile._json(0.2, np.degrees(SIGMA_M))
+    table = table.copy()
+    table["bbox"] = profile.bbox(experiment, table, 2.0)
+    core, bbox = core_frames(profile, experiment, table), np.asarray(table["bbox"])
+    z, width = np.asarray(table["xyzcal.px"])[:, 2], SIGMA_M / np.abs(table["zeta"]) / experiment.scan.width  # type: ignore[union-attr]
+    for k in range(0, len(table), 7):
+        edges = np.arange(bbox[k, 4], bbox[k, 5] + 1)
+        below = 0.5 * (1 + erf((edges - z[k]) / np.sqrt(2) / width[k]))
+        first = max(i for i in range(len(edges) - 1) if i == 0 or below[i] - below[0] < FAINT)
+        last = min(i for i in range(first + 1, len(edges)) if i == len(edges) - 1 or below[-1] - below[i] < FAINT)
+        np.testing.assert_array_equal(core[k], [edges[first], edges[last]])
+    assert (core[:, 1] - core[:, 0] < bbox[:, 5] - bbox[:, 4]).mean() > 0.2
+
+
+def test_boxes_are_larger_only_where_reflections_lie_close(
+    drawn: tuple[Experiment, ReflectionTable, np.ndarray, Drawn],
+) -> None:
+    experiment, table, _, _ = drawn
+    profile, said = GaussianRs(), []
+    for sigma_b, given, expected in ((0.05, None, 2.0), (0.6, None, 3.0), (0.6, 2.5, 2.5)):
+        experiment.profile = profile._json(sigma_b, np.degrees(SIGMA_M))
+        margin = SimpleNamespace(integration=SimpleNamespace(profile=SimpleNamespace(sigma_b_multiplier=given)))
+        context = SimpleNamespace(options=margin, experiments=[experiment], print=said.append)
+        found = _boxes(context, 0, table, profile)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(found, profile.bbox(experiment, table, expected))
+    assert len(said) == 1

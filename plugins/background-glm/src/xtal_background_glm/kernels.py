@@ -10,6 +10,9 @@ from xtal.jit import jit
 
 VALID, BACKGROUND, BACKGROUND_USED, OVERLAPPED = 1, 2, 16, 32
 BINS = 1024
+UNEVEN = 2.2
+"""Spread of the cut residuals, over that of counting, beyond which the pixels have no common level: a variance of
+about thirty times the mean."""
 
 
 @jit
@@ -49,7 +52,7 @@ def robust_poisson(bbox, offsets, data, mask, background, c, min_pixels, per_fra
                         others[extra] = y
                         extra += 1
                     mask[at] |= BACKGROUND_USED
-            mu, error = 0.0, 0.0
+            mu, error, spread, expected2 = 0.0, 0.0, 0.0, 0.0
             ok = n >= min_pixels and not negative
             if ok and total > 0:
                 mu = total / n
@@ -68,12 +71,16 @@ def robust_poisson(bbox, offsets, data, mask, background, c, min_pixels, per_fra
                 for _ in range(100):
                     s = math.sqrt(mu)
                     j1, j2 = math.floor(mu - c * s), math.floor(mu + c * s)
-                    psi = 0.0
+                    psi, spread = 0.0, 0.0
                     for y in range(top):
                         if histogram[y]:
-                            psi += histogram[y] * min(max((y - mu) / s, -c), c)
+                            cut = min(max((y - mu) / s, -c), c)
+                            psi += histogram[y] * cut
+                            spread += histogram[y] * cut * cut
                     for i in range(extra):
-                        psi += min(max((others[i] - mu) / s, -c), c)
+                        cut = min(max((others[i] - mu) / s, -c), c)
+                        psi += cut
+                        spread += cut * cut
                     # Poisson sums between the two cuts; below j1 psi is -c, above j2 it is c.
                     start = max(j1 + 1, 0)
                     p = math.exp(start * math.log(mu) - mu - math.lgamma(start + 1.0))
@@ -94,13 +101,17 @@ def robust_poisson(bbox, offsets, data, mask, background, c, min_pixels, per_fra
                                 break
                     high = max(1.0 - low - inner, 0.0)
                     expected = mean + c * (high - low)
+                    expected2 = square + c * c * (high + low)
                     gain = square + c * _edge(mu, s, c, j1, j2)
                     step = (psi / n - expected) * s / max(gain, 1e-6)
                     step = min(max(step, -0.5 * mu), mu + 1.0)
                     mu += step
-                    error = (square + c * c * (high + low) - expected * expected) / max(gain * gain, 1e-6) * mu / n
+                    error = (expected2 - expected * expected) / max(gain * gain, 1e-6) * mu / n
                     if abs(step) < 1e-5 * math.sqrt(mu):
                         break
+            # Pixels far beyond the noise of counting (the halo of the direct beam) have no level in common.
+            if ok and n >= 30 and spread > UNEVEN * n * expected2:
+                ok = False
             for at in range(first, first + layers):
                 background[at] = mu if ok else 0.0
             for y in range(top):

@@ -25,6 +25,10 @@ BYTES_PER_VOXEL = 40
 """Data, mask and background of a box, and copies while it is worked on."""
 
 
+FAINT = 0.01
+"""Part of a reflection that may lie on a neighbour's background."""
+
+
 @frozen
 class Settings:
     """What the engine needs to know besides plugins: see the options of the step."""
@@ -87,17 +91,21 @@ class Engine:
     _pending: dict[int, _Pending] = field(init=False, factory=dict)
     _bbox: NDArray[np.int32] = field(init=False)
     _panel: Ints = field(init=False)
+    _core: NDArray[np.int32] = field(init=False)
     _static: list[NDArray[np.bool_]] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._bbox = np.ascontiguousarray(self.table["bbox"], dtype=np.int32)
         self._panel = np.asarray(self.table["panel"]).astype(np.int64)
+        self._core = self._bbox[:, 4:].copy()
         self._static = list(self.reader.static_mask())
         z = np.asarray(self.table["xyzcal.px"])[:, 2]
         ids = np.asarray(self.table["id"])
         _add_columns(self.table)
         for k, experiment in self.experiments.items():
             references = self.profile.references(experiment)
+            mine = np.flatnonzero(ids == k)
+            self._core[mine] = core_frames(self.profile, experiment, _slim(self.table, mine))
             block = np.where(ids == k, references.block_of(z), -1)
             ends = np.full(references.n_blocks, np.iinfo(np.int32).min, np.int32)
             np.maximum.at(ends, block[ids == k], self._bbox[ids == k, 5])
@@ -138,7 +146,7 @@ class Engine:
         part = self._bbox[rows]
         part[:, 4:] = np.clip(part[:, 4:], first, end)
         top = [p.trusted_range[1] for p in self._any.detector]
-        gatherer = Gatherer(self._panel[rows], part, self._footprints(rows), top)
+        gatherer = Gatherer(self._panel[rows], part, self._footprints(rows), top, self._core[rows])
         images = None
         for z in range(first, end):
             images = self.reader.read(z, out=images)
@@ -258,6 +266,27 @@ class Engine:
         t["profile.correlation"][rows[ok]] = fit.correlation[ok]
         t.set_flags(rows[ok], Flag.INTEGRATED_PRF)
         t.set_flags(rows[~ok], Flag.FAILED_DURING_PROFILE_FITTING)
+
+
+def core_frames(profile: ProfileModel, experiment: Experiment, table: ReflectionTable) -> NDArray[np.int32]:
+    """(n, 2) frames of each box, first and last + 1, less those at either end that together record less than `FAINT`.
+
+    Only there a reflection disturbs its neighbours: boxes reach farther, and in a crowded pattern all of them as far
+    would leave no background.
+    """
+    bbox = np.asarray(table["bbox"], dtype=np.int32)
+    core = bbox[:, 4:].copy()
+    for side, step in ((0, 1), (1, -1)):
+        rows = np.flatnonzero(core[:, 1] - core[:, 0] > 1)
+        while len(rows):
+            tail = table.select(rows)
+            box = bbox[rows]
+            box[:, 5 - side] = core[rows, side] + step
+            tail["bbox"] = box
+            rows = rows[profile.partiality(experiment, tail) < FAINT]
+            core[rows, side] += step
+            rows = rows[core[rows, 1] - core[rows, 0] > 1]
+    return core
 
 
 def _join(parts: list[tuple[Ints, Shoeboxes]]) -> tuple[Ints, Shoeboxes]:

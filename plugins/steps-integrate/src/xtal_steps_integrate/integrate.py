@@ -20,6 +20,11 @@ from xtal_steps_integrate.options import IntegrateOptions
 from xtal_steps_integrate.report import report
 from xtal_steps_integrate.spots import match_spots, reread_shoeboxes, spot_table, usable_spots
 
+MARGIN, WIDE_MARGIN = 2.0, 3.0
+"""How far boxes reach, in radii of the foreground; the second in crowded patterns."""
+CROWDED = 0.15
+"""Part of all pixels in the foreground of some reflection beyond which background is scarce."""
+
 
 def run(context: Context) -> None:
     """Integrate all experiments that have a crystal."""
@@ -97,7 +102,7 @@ def _predictions(
     pairs = _matched(context, k, spots, table)
     if options.create_profile_model or not experiment.profile:
         _estimate(context, k, spots, table, profile, pairs, reader)
-    table["bbox"] = profile.bbox(experiment, table, options.integration.profile.sigma_b_multiplier)
+    table["bbox"] = _boxes(context, k, table, profile)
     table["partiality"] = profile.partiality(experiment, table)
     if pairs is not None:
         table.set_flags(pairs[1], Flag.REFERENCE_SPOT)
@@ -158,6 +163,20 @@ def _estimate(
     context.print(f"Experiment {k}: profile model from {found.n_spots} spots: {size}")
     for note in found.notes:
         context.warn(note)
+
+
+def _boxes(context: Context, k: int, predicted: ReflectionTable, profile: ProfileModel) -> np.ndarray:
+    """Boxes of experiment k: larger where neighbours leave little background, unless the user gave the size."""
+    given, experiment = context.options.integration.profile.sigma_b_multiplier, context.experiments[k]
+    bbox = profile.bbox(experiment, predicted, given or MARGIN)
+    if given is None:
+        volume = np.prod((bbox[:, 1::2] - bbox[:, ::2]).astype(float), axis=1).sum() * np.pi / 4 / MARGIN**2
+        pixels = sum(p.image_size[0] * p.image_size[1] for p in experiment.detector)
+        covered = volume / (pixels * experiment.scan.n_images)  # type: ignore[union-attr]
+        if covered > CROWDED:
+            context.print(f"Experiment {k}: reflections cover {covered:.0%} of the pixels: boxes are made larger.")
+            bbox = profile.bbox(experiment, predicted, WIDE_MARGIN)
+    return bbox
 
 
 def _background(context: Context, experiment: Experiment) -> BackgroundModel:

@@ -31,7 +31,12 @@ class ProfileFitOptions:
     valid_foreground_threshold: float = option(
         0.5, help="Least part of a reflection's profile on good pixels for a fit", level=1, ge=0, le=1
     )
-    sigma_b_multiplier: float = option(2.0, help="Boxes reach so many times as far as the foreground", level=1, gt=1)
+    sigma_b_multiplier: float | None = option(
+        None,
+        help="Boxes reach so many times as far as the foreground (None: 2, or 3 in a crowded pattern)",
+        level=1,
+        gt=1,
+    )
 
 
 @frozen

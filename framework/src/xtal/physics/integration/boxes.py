@@ -55,12 +55,14 @@ class Gatherer:
     panel : (n,) of the boxes; bbox : (n, 6) cut to the run in z
     footprint : packed layers of the boxes, uint8, 1 in the foreground
     top : highest trusted value of each panel
+    core : (n, 2) frames, first and last + 1, on which the foreground covers that of others; all of the box's without it
     """
 
     panel: Ints
     bbox: NDArray[np.int32]
     footprint: NDArray[np.uint8]
     top: Sequence[float]
+    core: NDArray[np.int32] | None = None
     boxes: Shoeboxes = field(init=False)
     overloaded: NDArray[np.uint8] = field(init=False)
     _layers: Ints = field(init=False)
@@ -92,10 +94,11 @@ class Gatherer:
             if image.shape not in self._cover:
                 self._cover[image.shape] = np.zeros(image.shape, np.uint8)
             cover = self._cover[image.shape]
-            b = self.boxes
+            b, core = self.boxes, self.bbox[:, 4:] if self.core is None else self.core
             gather(
-                image, good[p], static[p], float(self.top[p]), rows, self.bbox, b.offsets, self._layers,
-                self.footprint, z, cover, b.data, b.mask, self.overloaded,
+                image, good[p], static[p], float(self.top[p]), rows, self.bbox,
+                np.ascontiguousarray(core, dtype=np.int32), b.offsets, self._layers, self.footprint, z, cover,
+                b.data, b.mask, self.overloaded,
             )  # fmt: skip
 
 

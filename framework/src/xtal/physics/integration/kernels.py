@@ -8,7 +8,7 @@ VALID, BACKGROUND, FOREGROUND, BACKGROUND_USED, OVERLAPPED = 1, 2, 4, 16, 32
 
 
 @jit
-def gather(image, good, static, top, rows, bbox, offsets, shape, footprint, z, cover, data, mask, overloaded):
+def gather(image, good, static, top, rows, bbox, core, offsets, shape, footprint, z, cover, data, mask, overloaded):
     """Copy one frame of one panel into the boxes that are active on it.
 
     Parameters
@@ -16,7 +16,8 @@ def gather(image, good, static, top, rows, bbox, offsets, shape, footprint, z, c
     image : (slow, fast) raw counts; good, static : (slow, fast) usable pixels of this frame, of every frame
     top : highest trusted value
     rows : (k,) boxes active on this frame and panel
-    bbox : (n, 6); offsets : (n,) first voxel of each box
+    bbox : (n, 6); core : (n, 2) frames, first and last + 1, on which a box's foreground covers others
+    offsets : (n,) first voxel of each box
     shape : (n,) first pixel of each box in ``footprint``, which is 1 in the foreground
     z : array index of the frame
     cover : (slow, fast) uint8 scratch
@@ -27,6 +28,8 @@ def gather(image, good, static, top, rows, bbox, offsets, shape, footprint, z, c
     cover[:] = 0
     for k in range(len(rows)):
         r = rows[k]
+        if not core[r, 0] <= z < core[r, 1]:
+            continue
         x0, y0 = bbox[r, 0], bbox[r, 2]
         width = bbox[r, 1] - x0
         for y in range(max(y0, 0), min(bbox[r, 3], ny)):
@@ -38,6 +41,7 @@ def gather(image, good, static, top, rows, bbox, offsets, shape, footprint, z, c
         x0, x1, y0, y1 = bbox[r, 0], bbox[r, 1], bbox[r, 2], bbox[r, 3]
         width = x1 - x0
         xa, xb = min(max(x0, 0), x1), max(min(x1, nx), x0)
+        covers = core[r, 0] <= z < core[r, 1]
         for y in range(y0, y1):
             spot = shape[r] + (y - y0) * width - x0
             at = offsets[r] + ((z - bbox[r, 4]) * (y1 - y0) + y - y0) * width - x0
@@ -51,7 +55,7 @@ def gather(image, good, static, top, rows, bbox, offsets, shape, footprint, z, c
             for x in range(xa, xb):
                 own = footprint[spot + x]
                 bits = FOREGROUND if own else BACKGROUND
-                if cover[y, x] > own:
+                if cover[y, x] > (own if covers else 0):
                     bits |= OVERLAPPED
                 value = 0.0
                 if good[y, x]:
