@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from attrs import define, field
+from attrs import define, evolve, field
 from numpy.typing import NDArray
 
 from xtal.models.beam import float_pair, int_pair
@@ -60,3 +60,18 @@ class Scan:
     def z(self, phi: Any) -> Any:
         """Array index at rotation angle phi (radian); the inverse of `phi`, without wrapping."""
         return self.array_range[0] + (phi / DEG - self.oscillation_deg[0]) / self.oscillation_deg[1]
+
+    def cut(self, first: int, last: int) -> Scan:
+        """The images numbered ``first`` to ``last`` of this scan, inclusive."""
+        start, stop = first - self.image_range[0], last - self.image_range[0] + 1
+        if not 0 <= start < stop <= self.n_images:
+            raise ValueError(f"images {first} to {last} are not within {self.image_range}")
+        part = slice(start, stop)
+        return evolve(
+            self,
+            image_range=(first, last),
+            oscillation_deg=(self.oscillation_deg[0] + start * self.oscillation_deg[1], self.oscillation_deg[1]),
+            exposure_times=None if self.exposure_times is None else self.exposure_times[part],
+            epochs=None if self.epochs is None else self.epochs[part],
+            properties={name: values[part] for name, values in self.properties.items()},
+        )

@@ -14,6 +14,7 @@ from xtal.table import ReflectionTable
 from xtal.units import DEG
 from xtal_steps_geometry.lattice_choice import apply_lattice
 from xtal_steps_geometry.refine_options import ParameterisationOptions
+from xtal_steps_geometry.trim import trim_scans
 
 MIN_SCAN_DEG = 3.0
 MIN_REFLECTIONS = 300
@@ -24,6 +25,9 @@ def run(context: Context) -> None:
     """Choose the lattice, refine all models, write them."""
     experiments, table = copy.deepcopy(context.experiments), context.reflections.copy()
     lattice = apply_lattice(context, experiments, table)
+    if context.options.refinement.parameterisation.trim_scan_to_observations:
+        for cut in trim_scans(experiments, table):
+            context.warn(cut)
     settings = settings_of(context, experiments, table)
     result = refine(experiments, table, settings)
     for warning in result.warnings:

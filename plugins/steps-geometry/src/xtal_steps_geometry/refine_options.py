@@ -81,6 +81,9 @@ class ParameterisationOptions:
         None, help="Width of the intervals over which crystals vary (None: 18, wider where data are few)",
         unit="deg", gt=0, level=1,
     )  # fmt: skip
+    trim_scan_to_observations: bool = option(
+        True, help="Leave out images at the ends of a scan on which no spot was indexed", level=1
+    )
     auto_reduction: AutoReductionOptions = scope(AutoReductionOptions)
     beam: BeamOptions = scope(BeamOptions)
     crystal: CrystalOptions = scope(CrystalOptions)
