@@ -44,7 +44,14 @@ def command(images: Path) -> list[str]:
 
 def interrupt(images: Path, folder: Path, moment: str, delay: float, kind: signal.Signals) -> int:
     """Start the chain and send a signal a while after a file appeared; its exit code."""
-    process = subprocess.Popen(command(images), cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    # a shell that runs the tests in the background has SIGINT ignored, and children inherit that
+    process = subprocess.Popen(
+        command(images),
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     limit = time.monotonic() + 120
     while process.poll() is None and not (folder / moment).exists() and time.monotonic() < limit:
         time.sleep(0.005)
