@@ -66,6 +66,9 @@ def dispatch(words: list[str]) -> int:
     name, rest = words[0], words[1:]
     if name not in COMMANDS:
         raise unknown_command(name)
+    from xtal.run.interrupt import watch
+
+    watch()
     command: Callable[[list[str]], int] = import_module(f"xtal.cli.{name}").main
     return command(rest)
 

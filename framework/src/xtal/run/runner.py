@@ -19,6 +19,7 @@ from xtal.hooks import Step
 from xtal.options import Assignment, differences, parse_all
 from xtal.options.parsing import Parsed
 from xtal.plugins import Plugins
+from xtal.run import interrupt
 from xtal.run.context import Context
 from xtal.run.inputs import sort_inputs
 from xtal.run.report import Reporter
@@ -165,6 +166,7 @@ def run_prepared(plugins: Plugins, prepared: Prepared, *, verbosity: int = 2) ->
             context = _context(plugins, prepared, reporter)
             _start(context, prepared)
             plugins.factory("step", prepared.step.name)(context)
+            interrupt.check()
         for line in context.summary_lines:
             reporter.say(line)
         seconds = time.monotonic() - start
