@@ -16,7 +16,7 @@ from xtal.physics.integration import (
 )
 from xtal.table import MaskBit, Shoeboxes
 
-V, B, F, O = (int(m) for m in (MaskBit.VALID, MaskBit.BACKGROUND, MaskBit.FOREGROUND, MaskBit.OVERLAPPED))  # noqa: E741
+V, B, F, O = (int(m) for m in (MaskBit.VALID, MaskBit.BACKGROUND, MaskBit.FOREGROUND, MaskBit.OVERLAPPED))
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ def slow_root(counts: np.ndarray, c: float = 1.345) -> float:
     j = np.arange(0, int(counts.max() * 3) + 200)
 
     def equation(mu: float) -> float:
-        cut = lambda y: np.clip((y - mu) / np.sqrt(mu), -c, c)  # noqa: E731
+        cut = lambda y: np.clip((y - mu) / np.sqrt(mu), -c, c)
         return float(cut(counts).mean() - (cut(j) * poisson.pmf(j, mu)).sum())
 
     low, high = 0.3 * counts.mean(), 2.0 * counts.mean() + 0.1

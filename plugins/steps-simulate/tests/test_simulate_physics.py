@@ -43,7 +43,7 @@ def test_absent_reflections_are_left_out_and_others_are_not():
     cell = model.cell
     for h in range(-6, 7):
         for k in range(-7, 8):
-            for l in range(-8, 9):  # noqa: E741
+            for l in range(-8, 9):
                 if (h, k, l) == (0, 0, 0) or cell.calculate_d([h, k, l]) < 6.0:
                     continue
                 assert ((h, k, l) in present) != operations.is_systematically_absent([h, k, l])

@@ -30,7 +30,7 @@ class Parts:
 
 def parts_of_entry(entry: Any) -> Parts:
     """Find instrument, detector, sample and beam by their classes."""
-    first = lambda group, kind: None if group is None else next(children(group, kind), None)  # noqa: E731
+    first = lambda group, kind: None if group is None else next(children(group, kind), None)
     instrument, sample = first(entry, "NXinstrument"), first(entry, "NXsample")
     return Parts(
         entry,
@@ -105,7 +105,7 @@ def _panel(parts: Parts, module: Any, shape: tuple[int, int]) -> tuple[Panel, An
     size, origin = _extent(module, shape)
     offset = np.append(fast.offset, 1.0)
     corner = TO_LAB @ (frame @ offset)[:3]
-    unit = lambda v: v / np.linalg.norm(v)  # noqa: E731
+    unit = lambda v: v / np.linalg.norm(v)
     panel = Panel(
         unit(TO_LAB @ frame[:3, :3] @ fast.vector),
         unit(TO_LAB @ frame[:3, :3] @ slow.vector),

@@ -27,7 +27,7 @@ def cell_of(a_matrix: NDArray[np.float64]) -> gemmi.UnitCell:
     """Unit cell of a setting matrix A (columns a*, b*, c* in 1/angstrom)."""
     a, b, c = np.linalg.inv(a_matrix)
     la, lb, lc = (float(np.linalg.norm(v)) for v in (a, b, c))
-    angle = lambda u, v, n: float(np.degrees(np.arccos(np.clip(u @ v / n, -1.0, 1.0))))  # noqa: E731
+    angle = lambda u, v, n: float(np.degrees(np.arccos(np.clip(u @ v / n, -1.0, 1.0))))
     return gemmi.UnitCell(la, lb, lc, angle(b, c, lb * lc), angle(a, c, la * lc), angle(a, b, la * lb))
 
 

@@ -205,7 +205,7 @@ def indices_within(crystal: Crystal, d_min: float, a_matrix: Array | None = None
     a_matrix = crystal.A if a_matrix is None else a_matrix
     real = np.linalg.norm(np.linalg.inv(a_matrix), axis=1)
     h_max, k_max, l_max = np.floor(real / d_min + 1e-9).astype(int)
-    k, l = np.meshgrid(np.arange(-k_max, k_max + 1), np.arange(-l_max, l_max + 1), indexing="ij")  # noqa: E741
+    k, l = np.meshgrid(np.arange(-k_max, k_max + 1), np.arange(-l_max, l_max + 1), indexing="ij")
     plane = np.column_stack([k.ravel(), l.ravel()])
     per_slab = max(1, SLAB // len(plane))
     operations = crystal.space_group.operations()

@@ -115,7 +115,7 @@ def resolutions(detector: Detector, beam: Beam) -> tuple[float, float]:
         t = np.linspace(0.0, 1.0, 101)
         edges = [(t * f, 0 * t), (t * f, 0 * t + s), (0 * t, t * s), (0 * t + f, t * s)]
         middles.append(panel.s1(np.concatenate([np.column_stack(e) for e in edges]), beam.wavelength))
-    length = lambda s1: np.linalg.norm(np.concatenate(s1) - beam.s0, axis=1)  # noqa: E731
+    length = lambda s1: np.linalg.norm(np.concatenate(s1) - beam.s0, axis=1)
     far, near = length(corners).max(), length(middles).min() if len(detector) == 1 else np.nan
     return float(1.0 / far), float(1.0 / near) if near > 0 else float("nan")
 

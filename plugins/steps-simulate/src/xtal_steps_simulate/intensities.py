@@ -39,7 +39,7 @@ class Intensities:
 
 def index_key(hkl: Integers) -> Integers:
     """One integer per Miller index that sorts as the indices do (each below 1024 in size)."""
-    h, k, l = np.moveaxis(np.asarray(hkl, dtype=np.int64), -1, 0)  # noqa: E741  (the crystallographer's name)
+    h, k, l = np.moveaxis(np.asarray(hkl, dtype=np.int64), -1, 0)
     return ((h + 1024) * 2048 + k + 1024) * 2048 + l + 1024
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from xtal.physics.lattice.groups import axis_of, order_of
 
 F = NDArray[np.float64]
-I = NDArray[np.int64]  # noqa: E741
+I = NDArray[np.int64]
 
 SPACE_GROUPS = {
     "aP": "P 1",

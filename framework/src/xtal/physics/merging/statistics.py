@@ -115,7 +115,7 @@ class _Table:
 
     def statistics(self, low: float, high: float) -> ShellStatistics:
         """Of reflections with low <= 1/d^2 < high."""
-        inside = lambda s_sq: (s_sq >= low) & (s_sq < high)  # noqa: E731
+        inside = lambda s_sq: (s_sq >= low) & (s_sq < high)
         columns = (self.s_sq, self.s_sq_apart, self.s_sq_pair, self.s_sq_possible)
         mine, apart, pairs, there = (inside(s_sq) for s_sq in columns)
         mean, sigma = self.both.mean[mine], np.sqrt(self.both.variance[mine])
@@ -199,7 +199,7 @@ def resolution_limit(shells: list[ShellStatistics], limit: float = 0.3) -> float
 
 def shell_row(s: ShellStatistics) -> list[str]:
     """The cells of a shell under `COLUMNS`; a star marks correlations that are significant."""
-    star = lambda cc, n: f"{cc:.3f}{'*' if significant(cc, n) else ' '}" if np.isfinite(cc) else ""  # noqa: E731
+    star = lambda cc, n: f"{cc:.3f}{'*' if significant(cc, n) else ' '}" if np.isfinite(cc) else ""
     return [
         f"{s.d_max:.2f}", f"{s.d_min:.2f}", str(s.n_observations), str(s.n_unique), f"{s.multiplicity:.2f}",
         f"{100 * s.completeness:.2f}", f"{s.mean_i:.1f}", f"{s.i_over_sigma:.1f}", f"{s.r_merge:.3f}",

@@ -245,8 +245,8 @@ def _score_subgroups(
     z, cc = np.array([e.z for e in elements]), np.array([e.cc for e in elements])
     scores = []
     for group, mine, p in zip(candidates, inside, probability, strict=True):
-        rms = lambda rows: float(np.sqrt(np.mean(z[rows] ** 2))) if rows.any() else 0.0  # noqa: E731
-        mean = lambda rows: float(np.mean(cc[rows])) if rows.any() else 0.0  # noqa: E731
+        rms = lambda rows: float(np.sqrt(np.mean(z[rows] ** 2))) if rows.any() else 0.0
+        mean = lambda rows: float(np.mean(cc[rows])) if rows.any() else 0.0
         setting = conventional_setting(group, group_metric)
         delta = max(deltas[r.tobytes()] for r in group)
         scores.append(SubgroupScore(group, setting, float(p), rms(mine), rms(~mine), mean(mine), mean(~mine), delta))

@@ -192,5 +192,5 @@ def in_basis(rotations: I64, basis: F) -> I64:
 
 def same_rotations(first: I64, second: I64) -> bool:
     """Whether two arrays hold the same rotations, in any order."""
-    as_set = lambda group: {np.ascontiguousarray(r, dtype=np.int64).tobytes() for r in group}  # noqa: E731
+    as_set = lambda group: {np.ascontiguousarray(r, dtype=np.int64).tobytes() for r in group}
     return as_set(first) == as_set(second)
