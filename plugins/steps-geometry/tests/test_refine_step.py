@@ -45,6 +45,14 @@ def test_refine_chooses_the_lattice(tmp_path: Path, run_step: Any) -> None:
     assert np.all(np.median(np.abs(off), axis=0) < 0.1)
 
 
+def test_none_keeps_the_lattice_and_frees_the_goniometer(tmp_path: Path, run_step: Any) -> None:
+    write_scan(tmp_path)
+    run_step("refine", tmp_path / "indexed.expt", tmp_path / "indexed.refl", "lattice=none", "goniometer.fix=none")
+    experiment = read_experiments(tmp_path / "refined.expt")[0]
+    assert experiment.crystal.space_group.hm == "P 1"
+    assert not np.array_equal(experiment.goniometer.setting_rotation, np.eye(3))
+
+
 @pytest.mark.parametrize("step", ["refine", "predict"])
 def test_conformance(step: str) -> None:
     check_step(step)

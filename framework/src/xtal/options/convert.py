@@ -63,8 +63,8 @@ def _members(kind: Any, wanted: Any = None) -> list[Any]:
 def _convert(text: str, kind: Any, spec: Spec, path: str) -> Any:
     members = _members(kind)
     words = [w for m in members if get_origin(m) is Literal for w in get_args(m)]
-    if text.lower() == "none":
-        return _none(members, path)
+    if text.lower() == "none" and "none" not in (spec.choices or words):
+        return _none(members, spec, path)
     if text.lower() == "auto" and ("auto" in words or type(None) in members):
         return "auto" if "auto" in words else None
     choices = spec.choices or tuple(str(w) for w in words if w != "auto")
@@ -83,9 +83,12 @@ def _convert(text: str, kind: Any, spec: Spec, path: str) -> Any:
     raise OptionError(f"{path}={text} is not {expected}.", advice=SEE_HELP)
 
 
-def _none(members: list[Any], path: str) -> None:
+def _none(members: list[Any], spec: Spec, path: str) -> tuple[()] | None:
+    """What None means: no value where that is allowed, nothing chosen where any number of words may be."""
     if type(None) in members:
         return None
+    if spec.choices and any(get_origin(m) is tuple for m in members):
+        return ()
     expected = " or ".join(type_name(m) for m in members)
     raise OptionError(f"{path} needs a value ({expected}), it cannot be None.", advice=SEE_HELP)
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from xtal.errors import AlgorithmFailed, OptionError
+from xtal.errors import AlgorithmFailed
 from xtal.models import Crystal, ExperimentList
 from xtal.physics.lattice import apply_known_symmetry, best_lattice
 from xtal.physics.refinement.bravais import LatticeTrial, choose_lattice, compare_lattices, reindexed
 from xtal.run import Context
 from xtal.table import ReflectionTable
-
-BRAVAIS = ("aP", "mP", "mC", "mI", "oP", "oC", "oF", "oI", "tP", "tI", "hP", "hR", "cP", "cF", "cI")
 
 
 def apply_lattice(context: Context, experiments: ExperimentList, table: ReflectionTable) -> str:
@@ -36,8 +34,6 @@ def apply_lattice(context: Context, experiments: ExperimentList, table: Reflecti
     if options.lattice == "none":
         return ""
     if options.lattice != "auto":
-        if options.lattice not in BRAVAIS:
-            raise OptionError(f"lattice={options.lattice} must be auto, none or one of {', '.join(BRAVAIS)}.")
         _same_lattice(experiments, table, triclinic, options.lattice, options.max_delta)
         return str(options.lattice)
     most = max(triclinic, key=lambda k: int((np.asarray(table["id"]) == k).sum()))

@@ -8,6 +8,8 @@ from attrs import frozen
 
 from xtal.options import option, scope
 
+BRAVAIS = ("aP", "mP", "mC", "mI", "oP", "oC", "oF", "oI", "tP", "tI", "hP", "hR", "cP", "cF", "cI")
+
 
 @frozen
 class BeamOptions:
@@ -146,7 +148,8 @@ class RefineOptions:
 
     lattice: str = option(
         "auto",
-        help="Bravais lattice of triclinic crystals: auto (the best that fits), none (as it is), or a symbol (tP, oC)",
+        help="Bravais lattice of triclinic crystals: auto (the best that fits), none (as it is), or a symbol",
+        choices=("auto", "none", *BRAVAIS),
     )
     space_group: str | None = option(None, help="Known space group: applied where the crystal is triclinic")
     unit_cell: tuple[float, ...] | None = option(
