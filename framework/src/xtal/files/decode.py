@@ -83,6 +83,7 @@ def decode_beam(j: Json) -> Beam:
         probe=j.get("probe", "x-ray"),
         s0_at_scan_points=None if not points else np.array(points, dtype=float),
         extra=_rest(j, known),
+        source=j,
     )
 
 
@@ -98,11 +99,25 @@ def _frame(j: Json, parent: Group | None) -> tuple[Any, Any, Any]:
 
 
 def decode_detector(j: Any, inclusive: bool) -> Detector:
+    """A detector; its ``source`` has trusted ranges and attenuation in the places where we write them."""
     j = {"panels": j} if isinstance(j, list) else j
-    panels = [decode_panel(p, inclusive) for p in j["panels"]]
+    j = {**j, "panels": [_current_panel(p, inclusive) for p in j["panels"]]}
+    panels = [decode_panel(p) for p in j["panels"]]
     tree = j.get("hierarchy")
     root = None if not tree else _decode_group(tree, None, panels)
-    return Detector(panels, root, _rest(j, {"panels", "hierarchy"}))
+    return Detector(panels, root, _rest(j, {"panels", "hierarchy"}), source=j)
+
+
+def _current_panel(j: Json, inclusive: bool) -> Json:
+    """A panel with an exclusive trusted range; old files keep attenuation and thickness within the strategy."""
+    low, high = j.get("trusted_range", (0.0, 0.0))
+    changed: Json = {"trusted_range": [low - 1.0, high + 1.0]} if inclusive and low != -1.0 else {}
+    strategy = j.get("px_mm_strategy") or {}
+    if "mu" in strategy:
+        changed["mu"] = strategy["mu"]
+        changed["thickness"] = strategy.get("t0", j.get("thickness", 0.0))
+        changed["px_mm_strategy"] = _rest(strategy, {"mu", "t0"})
+    return {**j, **changed}
 
 
 def _decode_group(j: Json, parent: Group | None, panels: list[Panel]) -> Group:
@@ -120,11 +135,9 @@ def _decode_group(j: Json, parent: Group | None, panels: list[Panel]) -> Group:
     return group
 
 
-def decode_panel(j: Json, inclusive: bool) -> Panel:
+def decode_panel(j: Json) -> Panel:
     """A panel whose frame is still relative to its group."""
     low, high = j.get("trusted_range", (0.0, 0.0))
-    if not inclusive or low == -1.0:
-        low, high = low + 1.0, high - 1.0
     strategy = j.get("px_mm_strategy", {"type": "SimplePxMmStrategy"})
     known = {
         "name", "type", "fast_axis", "slow_axis", "origin", "raw_image_offset", "image_size", "pixel_size",
@@ -135,12 +148,12 @@ def decode_panel(j: Json, inclusive: bool) -> Panel:
         fast, slow, origin,
         image_size=j.get("image_size", (0, 0)),
         pixel_size=j.get("pixel_size", (0.0, 0.0)),
-        trusted_range=(low, high),
+        trusted_range=(low + 1.0, high - 1.0),
         name=j.get("name", ""),
         type=j.get("type", ""),
         thickness=j.get("thickness", 0.0),
         material=j.get("material", ""),
-        mu=strategy.get("mu", j.get("mu", 0.0)),
+        mu=j.get("mu", 0.0),
         parallax="ParallaxCorrected" in strategy["type"],
         mask=[(int(a), int(b), int(c), int(d)) for a, b, c, d in j.get("mask") or []],
         gain=j.get("gain", 1.0),
@@ -170,6 +183,7 @@ def decode_goniometer(j: Json) -> Goniometer:
         known = {"rotation_axis", "fixed_rotation", "setting_rotation", "setting_rotation_at_scan_points"}
         goniometer.extra = _rest(j, known)
     goniometer.setting_at_scan_points = drift
+    goniometer.source = j
     return goniometer
 
 
@@ -198,6 +212,7 @@ def decode_scan(j: Json) -> Scan:
         dict(j.get("valid_image_ranges") or {}),
         properties,
         _rest(j, known),
+        j,
     )
 
 
@@ -227,6 +242,7 @@ def decode_crystal(j: Json) -> Crystal:
         matrices("B_covariance_at_scan_points", -1, 9, 9),
         j.get("mosaicity"),
         _rest(j, known),
+        j,
     )
 
 
@@ -237,17 +253,19 @@ def decode_images(j: Json, folder: Path) -> Images:
         full = os.path.expandvars(os.path.expanduser(path))
         return full if os.path.isabs(full) else str(folder / full)
 
-    known = {"template", "images", "single_file_indices", "mask", "gain", "pedestal", "dx", "dy", "params"}
+    lookups = ("mask", "gain", "pedestal", "dx", "dy")
+    known = {"template", "images", "single_file_indices", "params", *lookups}
+    # the files may be read from anywhere else: their source has whole paths, too
+    j = {**j, **{key: whole(j[key]) for key in ("template", *lookups) if j.get(key)}}
+    if j.get("images"):
+        j["images"] = [whole(p) or "" for p in j["images"]]
     indices = j.get("single_file_indices")
     return Images(
-        template=whole(j.get("template")) or "",
-        paths=[whole(p) or "" for p in j.get("images") or []],
+        template=j.get("template") or "",
+        paths=list(j.get("images") or []),
         indices=None if indices is None else [int(i) for i in indices],
-        mask=whole(j.get("mask")),
-        gain=whole(j.get("gain")),
-        pedestal=whole(j.get("pedestal")),
-        dx=whole(j.get("dx")),
-        dy=whole(j.get("dy")),
+        **{key: j.get(key) or None for key in lookups},
         params=dict(j.get("params") or {}),
         extra=_rest(j, known),
+        source=j,
     )

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from xtal.files.decode import (
+    MODEL_KEYS,
+    decode_beam,
+    decode_crystal,
+    decode_detector,
+    decode_goniometer,
+    decode_images,
+    decode_scan,
+)
 from xtal.models import Beam, Crystal, Detector, Experiment, ExperimentList, Goniometer, Group, Images, Panel, Scan
 from xtal.units import DEG
 
@@ -14,17 +25,7 @@ Json = dict[str, Any]
 
 def encode_list(experiments: ExperimentList) -> Json:
     """The object to write: one entry per distinct model object, experiments refer to them by number."""
-    encoders: dict[str, Any] = {
-        "imageset": encode_images,
-        "beam": encode_beam,
-        "detector": encode_detector,
-        "goniometer": encode_goniometer,
-        "scan": encode_scan,
-        "crystal": encode_crystal,
-        "profile": dict,
-        "scaling_model": dict,
-    }
-    lists: dict[str, list[Json]] = {key: [] for key in encoders}
+    lists: dict[str, list[Json]] = {key: [] for key in MODEL_KEYS}
     numbers: dict[tuple[str, int], int] = {}
 
     def refer(experiment: Experiment, key: str) -> int | None:
@@ -33,17 +34,50 @@ def encode_list(experiments: ExperimentList) -> Json:
             return None
         if (key, id(model)) not in numbers:
             numbers[key, id(model)] = len(lists[key])
-            encoded = encode_images(model, experiment) if key == "imageset" else encoders[key](model)
-            lists[key].append(encoded)
+            lists[key].append(_encode_model(key, model, experiment))
         return numbers[key, id(model)]
 
     entries = []
     for experiment in experiments:
-        found = {key: refer(experiment, key) for key in encoders}
+        found = {key: refer(experiment, key) for key in MODEL_KEYS}
         entry = {key: number for key, number in found.items() if number is not None}
         entries.append({"__id__": "Experiment", "identifier": experiment.identifier, **entry, **experiment.extra})
     about = {**experiments.extra.get("xtal", {}), "trusted_range": "exclusive"}
     return {"__id__": "ExperimentList", "experiment": entries, **lists, **experiments.extra, "xtal": about}
+
+
+def _encode_model(key: str, model: Any, experiment: Experiment) -> Json:
+    """A model as JSON; what its file held and nobody changed stands as it stood there, to the last digit."""
+    if isinstance(model, dict):
+        return dict(model)
+    codecs: dict[str, tuple[Callable[[Any], Json], Callable[[Json], Any]]] = {
+        "imageset": (lambda images: encode_images(images, experiment), lambda j: decode_images(j, Path())),
+        "beam": (encode_beam, decode_beam),
+        "detector": (encode_detector, lambda j: decode_detector(j, inclusive=False)),
+        "goniometer": (encode_goniometer, decode_goniometer),
+        "scan": (encode_scan, decode_scan),
+        "crystal": (encode_crystal, decode_crystal),
+    }
+    encode, decode = codecs[key]
+    now = encode(model)
+    if model.source is None:
+        return now
+    return dict(_kept(model.source, encode(decode(model.source)), now))
+
+
+def _kept(source: Any, before: Any, now: Any) -> Any:
+    """``now`` with the parts of ``source`` that did not change since they were read (``before``)."""
+    if isinstance(source, dict) and isinstance(before, dict) and isinstance(now, dict):
+        kept = {
+            key: _kept(value, before.get(key), now[key]) if key in now else value
+            for key, value in source.items()
+            if key in now or key not in before
+        }
+        return {**kept, **{key: value for key, value in now.items() if key not in source}}
+    alike = source and all(isinstance(x, list) and len(x) == len(source) for x in (source, before, now))
+    if alike and isinstance(source[0], dict):
+        return [_kept(s, b, n) for s, b, n in zip(source, before, now, strict=True)]
+    return source if before == now else now
 
 
 def _list(array: Any) -> Any:

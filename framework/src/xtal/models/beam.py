@@ -50,6 +50,7 @@ class Beam:
     probe : "x-ray", "electron" or "neutron"
     s0_at_scan_points : (n_images + 1, 3) 1/angstrom, where the beam drifts during the scan
     extra : keys of the file that xtal does not know, kept for a round trip
+    source : what the file held; what was not changed is written back as it stood there
     """
 
     wavelength: float
@@ -63,6 +64,7 @@ class Beam:
     probe: str = "x-ray"
     s0_at_scan_points: NDArray[np.float64] | None = None
     extra: dict[str, Any] = field(factory=dict)
+    source: dict[str, Any] | None = field(default=None, repr=False)
 
     @property
     def s0(self) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ import numpy as np
 from attrs import define, field
 from numpy.typing import NDArray
 
+from xtal.errors import DataError
 from xtal.models.beam import vector
 
 
@@ -72,10 +73,48 @@ class Crystal:
     B_covariance_at_scan_points: NDArray[np.float64] | None = None
     mosaicity_deg: float | None = None
     extra: dict[str, Any] = field(factory=dict)
+    source: dict[str, Any] | None = field(default=None, repr=False)
+
+    @classmethod
+    def from_gemmi(cls, cell: gemmi.UnitCell, space_group: gemmi.SpaceGroup | str, orientation: Any = None) -> Crystal:
+        """A crystal from gemmi's cell and space group.
+
+        Parameters
+        ----------
+        orientation
+            U, (3, 3) or `gemmi.Mat33`: turns gemmi's Cartesian frame of the cell (a along x,
+            b in the xy plane) into the laboratory; None leaves the crystal in that frame.
+
+        Raises
+        ------
+        ValueError
+            If the space group is unknown, or U is no rotation.
+        """
+        u = np.eye(3) if orientation is None else np.array(getattr(orientation, "tolist", lambda: orientation)())
+        if u.shape != (3, 3) or not np.allclose(u @ u.T, np.eye(3), atol=1e-6) or np.linalg.det(u) < 0:
+            raise ValueError("the orientation is not a rotation matrix")
+        return cls(u @ b_matrix(cell), str(space_group_of(space_group).hall))
+
+    def to_gemmi(self) -> tuple[gemmi.UnitCell, gemmi.SpaceGroup, gemmi.Mat33]:
+        """Cell, space group and orientation U, as `from_gemmi` takes them."""
+        return self.cell, self.space_group, gemmi.Mat33(self.U.tolist())
 
     @property
     def space_group(self) -> gemmi.SpaceGroup:
-        return space_group_of(self.hall)
+        """Space group with a name in the tables.
+
+        Raises
+        ------
+        DataError
+            If the Hall symbol describes a setting that has none.
+        """
+        try:
+            return space_group_of(self.hall)
+        except ValueError:
+            raise DataError(
+                f"The crystal's space group, Hall symbol {self.hall.strip()!r}, is not in the tables.",
+                advice="Give it a tabulated one: xtal run reindex with space_group= and change_of_basis_op=.",
+            ) from None
 
     @space_group.setter
     def space_group(self, value: str | gemmi.SpaceGroup) -> None:

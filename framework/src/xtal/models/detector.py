@@ -139,6 +139,7 @@ class Detector:
     panels: list[Panel]
     root: Group | None = None
     extra: dict[str, Any] = field(factory=dict)
+    source: dict[str, Any] | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.panels)

@@ -37,6 +37,7 @@ class Images:
     dy: str | None = None
     params: dict[str, Any] = field(factory=dict)
     extra: dict[str, Any] = field(factory=dict)
+    source: dict[str, Any] | None = field(default=None, repr=False)
 
 
 @define(eq=False)

@@ -48,6 +48,7 @@ class Goniometer:
     scan_axis: int = 0
     setting_at_scan_points: NDArray[np.float64] | None = None
     extra: dict[str, Any] = field(factory=dict)
+    source: dict[str, Any] | None = field(default=None, repr=False)
 
     @classmethod
     def from_axes(cls, axes: Any, angles_deg: Any, names: list[str], scan_axis: int) -> Goniometer:

@@ -34,6 +34,7 @@ class Scan:
     valid_image_ranges: dict[str, list[list[int]]] = field(factory=dict)
     properties: dict[str, list[Any]] = field(factory=dict)
     extra: dict[str, Any] = field(factory=dict)
+    source: dict[str, Any] | None = field(default=None, repr=False)
 
     @property
     def n_images(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from xtal.errors import DataError
 from xtal.table.flags import Flag
 from xtal.table.shoebox import Shoeboxes
+
+if TYPE_CHECKING:
+    import pandas
 
 Column = NDArray[Any] | Shoeboxes
 
@@ -115,6 +118,12 @@ class ReflectionTable:
             column = self[name]
             out[name] = column if isinstance(column, Shoeboxes) else column.copy()
         return out
+
+    def to_pandas(self, columns: Iterable[str] | None = None) -> pandas.DataFrame:
+        """A pandas frame of these columns (all but shoeboxes); see `xtal.table.frames`."""
+        from xtal.table.frames import to_pandas
+
+        return to_pandas(self, columns)
 
     @classmethod
     def concatenate(cls, tables: Iterable[ReflectionTable]) -> ReflectionTable:
