@@ -12,6 +12,8 @@ from xtal.errors import OptionError, PluginError
 from xtal.hooks import Threshold
 from xtal.plugins import Plugins, Policy, load_policy
 from xtal.plugins.lock import lock_text
+from xtal.plugins.policy import Lock, Rule
+from xtal.plugins.requirements import Requirement
 
 MANIFEST = """
 from xtal.hooks import Threshold, hookimpl
@@ -102,6 +104,11 @@ def test_unknown_name_gets_the_nearest(site: Site) -> None:
         ("import nowhere_to_be_found", "nowhere_to_be_found"),
         ("x = (", "SyntaxError"),
         ("raise SystemError('boom')", "boom"),
+        ("import sys\nsys.exit(4)", "SystemExit"),
+        ("class Odd(BaseException): pass\nraise Odd('strange')", "strange"),
+        (MANIFEST.format(name="Bad", module="acme_bad", more=""), "lower case"),
+        (MANIFEST.format(name="bad", module="acme_bad", more=", options=3"), "module:attribute"),
+        (MANIFEST.format(name="bad", module="acme_bad", more=", api='1'"), "no int"),
         ("x = 1", "no hook"),
         (
             "from xtal.hooks import hookimpl\n@hookimpl\ndef xtal_threshold():\n    return []",
@@ -135,7 +142,7 @@ def test_one_name_twice_is_an_error_unless_the_site_prefers(site: Site) -> None:
     site.threshold("acme-two", "same")
     with pytest.raises(PluginError, match="offered by acme-one and acme-two"):
         site.plugins().find("threshold", "same")
-    policy = Policy(prefer={"threshold:same": "acme_two"})
+    policy = Policy(prefer={"threshold:same": "acme-two"})
     assert site.plugins(policy).find_installed("threshold", "same").distribution == "acme-two"
 
 
@@ -143,12 +150,12 @@ def test_one_name_twice_is_an_error_unless_the_site_prefers(site: Site) -> None:
 def test_denied_is_never_imported(site: Site, pattern: str) -> None:
     site.threshold("acme-one", "one")
     site.threshold("acme-two", "two")
-    plugins = site.plugins(Policy(deny=[pattern]))
+    plugins = site.plugins(Policy(rules=[Rule(deny=(pattern,))]))
     assert plugins.names("threshold") == ["one"] and plugins.problems[0].denied
     assert "acme_two" not in sys.modules
     with pytest.raises(PluginError, match="denied by the site's policy"):
         plugins.find("threshold", "two")
-    assert site.plugins(Policy(allow=["threshold-two"])).names("threshold") == ["two"]
+    assert site.plugins(Policy(rules=[Rule(allow=("threshold-two",))])).names("threshold") == ["two"]
 
 
 def test_policy_files_override_one_another(tmp_path: Path) -> None:
@@ -162,7 +169,8 @@ def test_policy_files_override_one_another(tmp_path: Path) -> None:
         '[plugins]\ndeny = ["b"]\nallow = ["*"]\nprefer = {"step:merge" = "two"}\n[options.find_spots]\n"d_min" = 3\n'
     )
     policy = load_policy([first, second, tmp_path / "absent.toml"])
-    assert policy.deny == ["a", "b"] and policy.allow == ["*"]
+    assert policy.rules == [Rule(("*",), ("b",)), Rule(("x*",), ("a",))]
+    assert [policy.allows(name, "d") for name in ("a", "b", "c", "x1")] == [True, False, True, True]
     assert policy.prefer == {"step:merge": "one"}
     assert [(s.name, s.value) for s in policy.options_for("find_spots")] == [
         ("nproc", "4"),
@@ -173,12 +181,83 @@ def test_policy_files_override_one_another(tmp_path: Path) -> None:
     assert policy.sources == [str(first), str(second)]
 
 
-@pytest.mark.parametrize("text", ["[plugins", "[pluginz]\n", "[plugins]\ndeny = 3\n", "[options]\nx = 1\n"])
-def test_faults_of_policy_files_name_the_file(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("[plugins", "cannot be read"),
+        ("\xff", "cannot be read"),
+        ("x = " + "[" * 5000, "nested too deeply"),
+        ("x = " + "9" * 5000, "cannot be read"),
+        ("#" * 1_000_001, "larger than"),
+        ("[pluginz]\n", "pluginz: Did you mean plugins"),
+        ("plugins = 3\n", "plugins: a table"),
+        ("[enforced]\nplugins = 3\n", r"enforced\.plugins: a table"),
+        ("[enforced.site]\n", r"enforced\.site"),
+        ("[plugins]\ndenied = []\n", r"plugins\.denied: Did you mean deny"),
+        ("[plugins]\ndeny = 3\n", r"plugins\.deny: a list of texts"),
+        ("[plugins]\ndeny = [3]\n", r"plugins\.deny: a list of texts"),
+        ('[plugins]\nallow = "x"\n', r"plugins\.allow: a list of texts"),
+        ('[plugins]\nrequired = ["x~1"]\n', r"plugins\.required: 'x~1' is no requirement"),
+        ("[plugins]\nprefer = []\n", r"plugins\.prefer: a table"),
+        ('[plugins]\nprefer = {"x" = "y"}\n', r"plugins\.prefer: 'x' is not KIND:NAME"),
+        ('[plugins]\nprefer = {"step:x" = 3}\n', r"plugins\.prefer\.step:x"),
+        ("[plugins]\nlock = 3\n", r"plugins\.lock"),
+        ("[options]\nx = 1\n", r"options\.x: a table"),
+        ("[options.scale]\nx = 2026-11-24\n", r"options\.scale\.x: a text, a number"),
+        ("[options.scale]\nx = [{}]\n", r"options\.scale\.x"),
+    ],
+    ids=lambda text: text[:20].replace("\n", " "),
+)
+def test_faults_of_policy_files_name_the_file_and_the_key(tmp_path: Path, text: str, key: str) -> None:
     path = tmp_path / "site.toml"
-    path.write_text(text)
-    with pytest.raises(OptionError, match=r"site\.toml"):
+    path.write_text(text, encoding="latin-1")
+    with pytest.raises(OptionError, match=rf"site\.toml.*{key}") as caught:
         load_policy([path])
+    assert "\n" not in caught.value.message
+
+
+def test_what_a_site_enforces_stands(tmp_path: Path) -> None:
+    site, user = tmp_path / "site.toml", tmp_path / "user.toml"
+    site.write_text('[enforced.plugins]\ndeny = ["bad*"]\nlock = "a"\n[plugins]\ndeny = ["slow"]\n')
+    user.write_text('[plugins]\nallow = ["*"]\nlock = "b"\n[enforced.plugins]\nallow = ["bad1"]\n')
+    policy = load_policy([site, user])
+    assert not policy.allows("bad1", "d")
+    assert policy.lock == Lock(tmp_path / "a", enforced=True)
+    user.write_text('[plugins]\nallow = ["*"]\n')
+    assert load_policy([site, user]).allows("slow", "d")
+    user.write_text('[plugins]\ndeny = ["other"]\n')
+    assert not load_policy([site, user]).allows("slow", "d")
+
+
+def test_one_plugin_of_a_manifest_may_be_too_new_or_denied(site: Site) -> None:
+    manifest = (
+        "from xtal.hooks import Threshold, hookimpl\n@hookimpl\ndef xtal_thresholds():\n"
+        '    return [Threshold(name=n, summary="x", factory="a:b", api=v) for n, v in (("one", 1), ("two", 2))]\n'
+    )
+    site.add("acme-both", "threshold-both", manifest)
+    plugins = site.plugins()
+    assert plugins.names("threshold") == ["one"]
+    with pytest.raises(PluginError, match="'two' of acme-both cannot be used: it is written for version 2 of the hook"):
+        plugins.find("threshold", "two")
+    assert site.plugins(Policy(rules=[Rule(deny=("threshold:one",))])).names("threshold") == []
+
+
+def test_a_conflict_harms_no_other_name(site: Site) -> None:
+    for name, distribution in (("same", "acme-one"), ("same", "acme-two"), ("other", "acme-three")):
+        site.threshold(distribution, name)
+    plugins = site.plugins()
+    assert [d.name for d in plugins.all("threshold")] == ["other"]
+    assert "acme-one and acme-two" in str(plugins.conflicts()[0])
+    absent = site.plugins(Policy(prefer={"threshold:same": "acme-nine"}))
+    with pytest.raises(PluginError, match="acme-nine, which the site prefers, is not among them"):
+        absent.find("threshold", "same")
+
+
+def test_a_plugin_that_cannot_be_constructed_is_named(site: Site) -> None:
+    site.threshold("acme-one", "one")
+    (site.folder / "acme_one_algorithm.py").write_text("class Fake:\n    def __init__(self):\n        1 / 0\n")
+    with pytest.raises(PluginError, match="threshold 'one' cannot be constructed: ZeroDivisionError"):
+        site.plugins().load("threshold", "one")
 
 
 def test_where_policies_are_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,10 +268,16 @@ def test_where_policies_are_looked_for(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "mine.toml").write_text('[plugins]\ndeny = ["s"]\n')
     (tmp_path / "xtal.toml").write_text('[plugins]\ndeny = ["p"]\n')
     monkeypatch.setenv("XTAL_SITE", str(tmp_path / "mine.toml"))
-    assert load_policy().deny == ["s", "u", "p"]
+    assert [rule.deny for rule in load_policy().rules] == [("p",), ("u",), ("s",)]
     monkeypatch.setenv("XTAL_SITE", str(tmp_path / "absent.toml"))
     with pytest.raises(OptionError, match="XTAL_SITE"):
         load_policy()
+
+
+def _required(text: str) -> Requirement:
+    found = Requirement.parse(text, "site.toml")
+    assert found is not None
+    return found
 
 
 @pytest.mark.parametrize(
@@ -202,7 +287,7 @@ def test_where_policies_are_looked_for(tmp_path: Path, monkeypatch: pytest.Monke
 )  # fmt: skip
 def test_required_plugins(site: Site, requirement: str, ok: bool) -> None:
     site.threshold("acme-one", "one")
-    plugins = site.plugins(Policy(required=[(requirement, "site.toml")]))
+    plugins = site.plugins(Policy(required=[_required(requirement)]))
     if ok:
         plugins.check()
     else:
@@ -214,8 +299,16 @@ def test_lock(site: Site, tmp_path: Path) -> None:
     site.threshold("acme-one", "one")
     path = tmp_path / "xtal.lock.toml"
     path.write_text(lock_text(site.plugins()))
-    policy = Policy(lock=path)
-    site.plugins(policy).check()
+    told = Policy(lock=Lock(path))
+    assert site.plugins(told).lock_differences == []
     site.threshold("acme-two", "two")
-    with pytest.raises(PluginError, match=r"acme-two to nothing, but 1\.2 is installed"):
-        site.plugins(policy).check()
+    site.plugins(told).check()
+    assert site.plugins(told).lock_differences == [
+        "acme-two: locked absent, here 1.2",
+        "threshold two: locked absent, here acme-two",
+    ]
+    with pytest.raises(PluginError, match="acme-two: locked absent"):
+        site.plugins(Policy(lock=Lock(path, enforced=True))).check()
+    path.write_text("[threshold]\none = 3\n")
+    with pytest.raises(OptionError, match=r"xtal\.lock\.toml has a wrong entry threshold\.one"):
+        site.plugins(told).check()

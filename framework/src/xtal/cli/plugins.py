@@ -43,7 +43,7 @@ def listing(plugins: Plugins, kinds: list[str] | None = None) -> str:
         f"{i.descriptor.summary}"
         for k, i in rows
     ]
-    lines += _conflicts(plugins)
+    lines += [f"conflict  {error}" for error in plugins.conflicts()]
     for problem in plugins.problems:
         word = "denied" if problem.denied else "broken"
         lines.append(f"{word}  {problem.entry}  ({problem.distribution}): {problem.cause}")
@@ -54,19 +54,6 @@ def listing(plugins: Plugins, kinds: list[str] | None = None) -> str:
 
 def _where(plugins: Plugins, one: Installed) -> str:
     return f"{one.distribution} {plugins.versions.get(one.distribution, '')}".strip()
-
-
-def _conflicts(plugins: Plugins) -> list[str]:
-    from xtal.errors import PluginError
-
-    lines = []
-    for kind in KINDS:
-        for name in plugins.names(kind):
-            try:
-                plugins.find(kind, name)
-            except PluginError as error:
-                lines.append(f"conflict  {kind}:{name}: {error}")
-    return lines
 
 
 def info(plugins: Plugins, name: str) -> str:

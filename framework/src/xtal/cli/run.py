@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xtal.errors import UsageError
 from xtal.hooks import Step
-from xtal.options import help_rows, n_hidden, split_tokens
+from xtal.options import split_tokens
 from xtal.plugins import Plugins, default_plugins
 
 
@@ -26,6 +26,8 @@ def main(words: list[str]) -> int:
     step = find_step(plugins, name)
     needed = [role for role in step.inputs if not role.endswith("?")]
     if flags["help"] or (needed and not tokens):
+        from xtal.run.help import help_of
+
         print(help_of(plugins, step, 1 if flags["verbose"] else 0))
         return 0 if flags["help"] else UsageError.exit_code
     assignments, files = split_tokens(tokens)
@@ -64,26 +66,5 @@ def list_of_steps(plugins: Plugins) -> str:
 
 def problem_lines(plugins: Plugins) -> list[str]:
     """What could not be used, one line each."""
-    return [f"  ! {p.entry} ({p.distribution}): {p.cause}" for p in plugins.problems if not p.denied]
-
-
-def help_of(plugins: Plugins, step: Step, level: int) -> str:
-    """What ``xtal run STEP --help`` prints."""
-    from xtal.run.settings import step_classes
-
-    classes = step_classes(step, plugins.options_class("step", step.name))
-    files = " ".join(f"[{r.rstrip('?')}]" if r.endswith("?") else r.upper() for r in step.inputs)
-    lines = [f"xtal run {step.name} {files}".rstrip() + " [name=value ...]", "", f"{step.summary}."]
-    if step.outputs:
-        lines.append("Writes " + ", ".join(step.outputs.values()) + ".")
-    if step.reference:
-        lines.append(f"Reference: {step.reference}")
-    lines.append("")
-    for row in help_rows(classes, plugins, level):
-        kind = f" ({row.kind})" if level else ""
-        lines += [f"  {row.path} = {row.default}{kind}", f"      {row.help}"]
-    hidden = n_hidden(classes, plugins, level) - n_hidden(classes, plugins, 1)
-    if hidden:
-        lines += ["", f"{hidden} more with --help -v."]
-    lines += ["Names may be shortened to any part that is unambiguous: d_min=2. A *.phil file holds settings too."]
-    return "\n".join(lines)
+    broken = [f"  ! {p.entry} ({p.distribution}): {p.cause}" for p in plugins.problems if not p.denied]
+    return broken + [f"  ! {conflict}" for conflict in plugins.conflicts()]

@@ -23,10 +23,10 @@ from xtal.hooks.descriptors import (
     Step,
     Threshold,
 )
-from xtal.hooks.specs import API_VERSION, hookimpl, hookspec
+from xtal.hooks.specs import API_VERSIONS, hookimpl, hookspec
 
 __all__ = [
-    "API_VERSION",
+    "API_VERSIONS",
     "KINDS",
     "Background",
     "Descriptor",

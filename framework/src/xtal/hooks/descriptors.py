@@ -2,7 +2,33 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 from attrs import field, frozen
+
+_TARGET = re.compile(r"\w+(\.\w+)*:\w+(\.\w+)*")
+
+
+def _name(_: Any, attribute: Any, value: Any) -> None:
+    if not isinstance(value, str) or not re.fullmatch(r"[a-z][a-z0-9_]*", value):
+        raise ValueError(f"{attribute.name}={value!r} is not lower case with underscores")
+
+
+def _target(_: Any, attribute: Any, value: Any) -> None:
+    if not isinstance(value, str) or not (_TARGET.fullmatch(value) or (attribute.name == "options" and not value)):
+        raise ValueError(f"{attribute.name}={value!r} is not module:attribute")
+
+
+def _typed(kind: type, of: type | None = None) -> Any:
+    """A validator of the type of a value, and of what it holds."""
+
+    def check(_: Any, attribute: Any, value: Any) -> None:
+        inner = (*value, *value.values()) if isinstance(value, dict) else value
+        if not isinstance(value, kind) or (of is not None and not all(isinstance(v, of) for v in inner)):
+            raise ValueError(f"{attribute.name}={value!r} is no {kind.__name__}{f' of {of.__name__}' if of else ''}")
+
+    return check
 
 
 @frozen(kw_only=True)
@@ -19,19 +45,19 @@ class Descriptor:
     api : version of the hook that the plugin was written for
     """
 
-    name: str
-    summary: str
-    factory: str
-    options: str = ""
-    reference: str = ""
-    api: int = 1
+    name: str = field(validator=_name)
+    summary: str = field(validator=_typed(str))
+    factory: str = field(validator=_target)
+    options: str = field(default="", validator=_target)
+    reference: str = field(default="", validator=_typed(str))
+    api: int = field(default=1, validator=_typed(int))
 
 
 @frozen(kw_only=True)
 class Format(Descriptor):
     """A detector format; ``factory`` is a class of `xtal.hooks.protocols.ImageFormat`."""
 
-    extensions: tuple[str, ...] = ()
+    extensions: tuple[str, ...] = field(default=(), validator=_typed(tuple, str))
 
 
 @frozen(kw_only=True)
@@ -63,7 +89,7 @@ class Scaling(Descriptor):
 class Exporter(Descriptor):
     """An export format; ``factory`` is a class of `xtal.hooks.protocols.ExportFormat`."""
 
-    extension: str = ""
+    extension: str = field(default="", validator=_typed(str))
 
 
 @frozen(kw_only=True)
@@ -85,9 +111,9 @@ class Step(Descriptor):
         the user changes it with ``output.<role>=NAME``
     """
 
-    order: int = 100
-    inputs: tuple[str, ...] = ()
-    outputs: dict[str, str] = field(factory=dict)
+    order: int = field(default=100, validator=_typed(int))
+    inputs: tuple[str, ...] = field(default=(), validator=_typed(tuple, str))
+    outputs: dict[str, str] = field(factory=dict, validator=_typed(dict, str))
 
 
 KINDS: dict[str, type[Descriptor]] = {

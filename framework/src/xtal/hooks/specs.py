@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import pluggy
 
 from xtal.hooks.descriptors import (
+    KINDS,
     Background,
     Executor,
     Exporter,
@@ -18,8 +19,8 @@ from xtal.hooks.descriptors import (
     Threshold,
 )
 
-API_VERSION = 1
-"""Version of the hooks; a descriptor that asks for a newer one is refused."""
+API_VERSIONS = dict.fromkeys(KINDS, 1)
+"""Version of the hook of each kind; a descriptor that asks for a newer one is refused."""
 
 hookspec = pluggy.HookspecMarker("xtal")
 hookimpl = pluggy.HookimplMarker("xtal")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Union, get_args, get_origin
 
 from attrs import frozen
@@ -23,15 +23,25 @@ class HelpRow:
     level: int
 
 
-def help_rows(classes: Sequence[type], plugins: PluginSource | None = None, level: int = 0) -> list[HelpRow]:
-    """Options up to a level, in the order of their declaration."""
-    known = [e for cls in classes for e in entries(cls, plugins)]
+def help_rows(
+    classes: Sequence[type],
+    plugins: PluginSource | None = None,
+    level: int = 0,
+    chosen: Mapping[str, str] | None = None,
+) -> list[HelpRow]:
+    """Options up to a level, in the order of their declaration; ``chosen`` as for `entries`."""
+    known = [e for cls in classes for e in entries(cls, plugins, chosen)]
     return [row(e) for e in known if e.spec.level <= level]
 
 
-def n_hidden(classes: Sequence[type], plugins: PluginSource | None = None, level: int = 0) -> int:
+def n_hidden(
+    classes: Sequence[type],
+    plugins: PluginSource | None = None,
+    level: int = 0,
+    chosen: Mapping[str, str] | None = None,
+) -> int:
     """How many options are above the level."""
-    return sum(e.spec.level > level for cls in classes for e in entries(cls, plugins))
+    return sum(e.spec.level > level for cls in classes for e in entries(cls, plugins, chosen))
 
 
 def row(entry: Entry) -> HelpRow:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import attrs
 from attrs import frozen
 
-from xtal.errors import OptionError
+from xtal.errors import OptionError, PluginError
 from xtal.options.convert import convert, format_value
 from xtal.options.fields import KEY, Choice
 from xtal.options.match import match
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 @frozen
 class Parsed:
-    """Options objects, one per class asked for, and what to tell the user."""
+    """Options objects, one per class asked for, what to tell the user, and the full name that each setting meant."""
 
     objects: tuple[Any, ...]
     warnings: tuple[str, ...]
@@ -58,8 +58,10 @@ def parse_all(
     chosen, known = _choose(classes, assignments, plugins)
     values: dict[str, Any] = {}
     warnings: list[str] = []
+    given: list[str] = []
     for a in assignments:
         entry, warning = _find(a, known, chosen, classes, plugins)
+        given.append(entry.path)
         if warning:
             warnings.append(warning)
         value = _value(a, entry)
@@ -69,7 +71,7 @@ def parse_all(
             value = ()
         values[entry.path] = value
     objects = tuple(_build(cls, values, chosen, plugins, "") for cls in classes)
-    return Parsed(objects, tuple(warnings), tuple(values))
+    return Parsed(objects, tuple(warnings), tuple(given))
 
 
 def _value(a: Assignment, entry: Entry) -> Any:
@@ -127,11 +129,10 @@ def _of_other_plugin(
         for name in choice.spec.choices:
             if name == mine:
                 continue
-            others = [e for cls in classes for e in entries(cls, plugins, {**chosen, path: name})]
-            others = [e for e in others if e.plugin == (path, name)]
             try:
-                found, _ = match(key, others)
-            except OptionError:
+                others = [e for cls in classes for e in entries(cls, plugins, {**chosen, path: name})]
+                found, _ = match(key, [e for e in others if e.plugin == (path, name)])
+            except (OptionError, PluginError):  # it has no such option, or is broken
                 continue
             same = found.path.replace(f"{path}.{name}.", f"{path}.{mine}.", 1)
             for e in known:

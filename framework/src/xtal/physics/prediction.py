@@ -357,7 +357,7 @@ def _assemble(experiment: Experiment, parts: list[Rows]) -> ReflectionTable:
         here = panel == p
         px[here, :2] = model.mm_to_px(xy[here])
     still = experiment.is_still or experiment.scan is None
-    px[:, 2] = 0.0 if still else experiment.scan.z(phi)  # type: ignore[union-attr]
+    px[:, 2] = 0.0 if still else experiment.scan.z(phi)  # type: ignore[union-attr]  # no still without scan
     table = ReflectionTable(n_rows=len(hkl))
     table["miller_index"] = hkl.astype(np.int32)
     table["id"] = np.zeros(len(hkl), np.int32)

@@ -16,12 +16,13 @@ import pluggy
 from attrs import frozen
 
 from xtal.errors import PluginError, XtalError
-from xtal.hooks import API_VERSION, KINDS, Descriptor
+from xtal.hooks import API_VERSIONS, KINDS, Descriptor
 from xtal.hooks.specs import Hooks
 from xtal.options.convert import did_you_mean
-from xtal.plugins.policy import Policy, check_requirement, load_policy
+from xtal.plugins.policy import Policy, load_policy
 
 GROUP = "xtal"
+DENIED = "denied by the site's policy"
 
 
 @frozen
@@ -73,15 +74,16 @@ class Plugins:
         if name in self._points:
             return
         if not self.policy.allows(point.name, distribution):
-            self.problems.append(Problem(point.name, distribution, "denied by the site's policy", denied=True))
+            self.problems.append(Problem(point.name, distribution, DENIED, denied=True))
             return
         try:
             module = point.load()
             self.manager.register(module, name=name)
             offered = list(self._offers(module))
-        except Exception as error:  # whatever a manifest does wrong must not harm the others
-            cause = f"{type(error).__name__}: {error}"
-            self.problems.append(Problem(point.name, distribution, cause))
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # whatever a manifest does wrong, leaving the program too, must not harm others
+            self.problems.append(Problem(point.name, distribution, _cause(error)))
             if self.manager.has_plugin(name):
                 self.manager.unregister(name=name)
             return
@@ -99,22 +101,24 @@ class Plugins:
             for descriptor in getattr(module, name)():
                 if not isinstance(descriptor, KINDS[kind]):
                     raise PluginError(f"{name} returned {descriptor!r}, which is no {KINDS[kind].__name__}.")
-                if descriptor.api > API_VERSION:
-                    raise PluginError(
-                        f"{kind} {descriptor.name!r} is written for version {descriptor.api} of the hooks, "
-                        f"this xtal has version {API_VERSION}.",
-                        advice="Update xtal-framework.",
-                    )
                 yield kind, descriptor
         if not implemented:
             raise PluginError("it implements no hook of xtal.")
 
     def _add(self, found: Installed) -> None:
-        label = f"{found.kind}:{found.descriptor.name}"
-        if label in self.policy.deny:
-            self.problems.append(Problem(label, found.distribution, "denied by the site's policy", denied=True))
-            return
-        self._by_kind[found.kind].setdefault(found.descriptor.name, []).append(found)
+        """Take in one plugin of an entry point, unless it alone is denied or too new."""
+        kind, descriptor = found.kind, found.descriptor
+        label = f"{kind}:{descriptor.name}"
+        if self.policy.denies(label):
+            self.problems.append(Problem(label, found.distribution, DENIED, denied=True))
+        elif descriptor.api > API_VERSIONS[kind]:
+            cause = (
+                f"it is written for version {descriptor.api} of the hook of {kind}s, and this xtal has version "
+                f"{API_VERSIONS[kind]}: update xtal-framework"
+            )
+            self.problems.append(Problem(label, found.distribution, cause))
+        else:
+            self._by_kind[kind].setdefault(descriptor.name, []).append(found)
 
     # --- answers ----------------------------------------------------------------
 
@@ -124,12 +128,19 @@ class Plugins:
         return sorted(every, key=lambda i: (getattr(i.descriptor, "order", 0), i.descriptor.name, i.distribution))
 
     def all(self, kind: str) -> list[Any]:
-        """Descriptors of a kind, one per name."""
-        return [self.find(kind, name) for name in dict.fromkeys(i.descriptor.name for i in self.installed(kind))]
+        """Descriptors of a kind, one per name; names that several offer are left out (see `conflicts`)."""
+        return [self.find(kind, name) for name in self.names(kind) if self._serving(kind, name) is not None]
 
     def names(self, kind: str) -> list[str]:
         """Names of a kind."""
         return list(dict.fromkeys(i.descriptor.name for i in self.installed(kind)))
+
+    def _serving(self, kind: str, name: str) -> Installed | None:
+        """The one that serves a name: the only one, or the one that the site prefers."""
+        found = self._by_kind[kind].get(name, [])
+        preferred = self.policy.prefer.get(f"{kind}:{name}")
+        wanted = [one for one in found if preferred in (one.distribution, f"{one.distribution}:{one.entry}")]
+        return found[0] if len(found) == 1 else wanted[0] if len(wanted) == 1 else None
 
     def find_installed(self, kind: str, name: str) -> Installed:
         """The plugin of this kind and name.
@@ -139,20 +150,28 @@ class Plugins:
         PluginError
             If there is none (with the nearest name, or why it is missing), or several and the site prefers none.
         """
-        found = self._by_kind[kind].get(name, [])
-        if not found:
+        if not self._by_kind[kind].get(name):
             raise self._missing(kind, name)
-        if len(found) == 1:
-            return found[0]
-        preferred = self.policy.prefer.get(f"{kind}:{name}", "").lower().replace("_", "-")
-        for one in found:
-            if one.distribution == preferred:
-                return one
-        both = " and ".join(one.distribution for one in found)
-        raise PluginError(
-            f"The {kind} {name!r} is offered by {both}.",
-            advice=f'Uninstall one, or set plugins.prefer = {{"{kind}:{name}" = "DISTRIBUTION"}} in xtal.toml.',
+        serving = self._serving(kind, name)
+        if serving is None:
+            raise self._conflict(kind, name)
+        return serving
+
+    def _conflict(self, kind: str, name: str) -> PluginError:
+        found = self._by_kind[kind][name]
+        apart = len({one.distribution for one in found}) == len(found)
+        offers = [one.distribution if apart else f"{one.distribution}:{one.entry}" for one in found]
+        preferred = self.policy.prefer.get(f"{kind}:{name}")
+        but = f", and {preferred}, which the site prefers, is not among them" if preferred else ""
+        return PluginError(
+            f"The {kind} {name!r} is offered by {', '.join(offers[:-1])} and {offers[-1]}{but}.",
+            advice=f'Uninstall one, or write into xtal.toml: [plugins.prefer] "{kind}:{name}" = "{offers[0]}".',
         )
+
+    def conflicts(self) -> list[PluginError]:
+        """Names that several distributions offer, the site preferring none."""
+        every = [(kind, name) for kind in KINDS for name in self.names(kind)]
+        return [self._conflict(kind, name) for kind, name in every if self._serving(kind, name) is None]
 
     def _missing(self, kind: str, name: str) -> PluginError:
         near = did_you_mean(name, self.names(kind))
@@ -176,12 +195,23 @@ class Plugins:
         return resolve(self.find(kind, name).factory, f"{kind} {name!r}")
 
     def load(self, kind: str, name: str, options: Any = None) -> Any:
-        """The plugin, constructed with ``options`` (None: its defaults)."""
+        """The plugin, constructed with ``options`` (None: its defaults).
+
+        Raises
+        ------
+        PluginError
+            If it cannot be found, imported or constructed; names it and the cause.
+        """
         factory = self.factory(kind, name)
         cls = self.options_class(kind, name)
-        if cls is None:
-            return factory()
-        return factory(cls() if options is None else options)
+        try:
+            if cls is None:
+                return factory()
+            return factory(cls() if options is None else options)
+        except XtalError:
+            raise
+        except Exception as error:
+            raise PluginError(f"The {kind} {name!r} cannot be constructed: {_cause(error)}.") from error
 
     # --- versions, lock ---------------------------------------------------------
 
@@ -192,13 +222,35 @@ class Plugins:
         return dict(sorted(found.items()))
 
     def check(self) -> None:
-        """Raise PluginError if a required plugin is missing or the set differs from the site's lock."""
-        for requirement, source in self.policy.required:
-            check_requirement(requirement, self.versions, source)
-        if self.policy.lock is not None:
-            from xtal.plugins.lock import check_lock
+        """Raise PluginError if a required plugin is missing or the set differs from a lock that is enforced."""
+        for requirement in self.policy.required:
+            problem = next((p for p in self.problems if p.distribution == requirement.name), None)
+            if problem is not None and requirement.name not in self.versions:
+                raise PluginError(
+                    f"{requirement.source} requires {requirement.text}, which cannot be used: {problem.cause}."
+                )
+            requirement.check(self.versions)
+        differences = self.lock_differences
+        if differences and self.policy.lock is not None and self.policy.lock.enforced:
+            raise PluginError(
+                f"The plugins are not those that {self.policy.lock.path} locks: {'; '.join(differences)}.",
+                advice="Install the locked set, or write it anew with `xtal plugins lock`.",
+            )
 
-            check_lock(self, self.policy.lock)
+    @cached_property
+    def lock_differences(self) -> list[str]:
+        """How the installed set differs from the site's lock: empty where there is no lock, or no difference."""
+        if self.policy.lock is None:
+            return []
+        from xtal.plugins.lock import differences
+
+        return differences(self, self.policy.lock.path)
+
+
+def _cause(error: BaseException) -> str:
+    """What an error says, in one line."""
+    text = str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
+    return " ".join(text.split()).rstrip(".:")
 
 
 def _distribution(point: EntryPoint) -> str:
@@ -225,7 +277,7 @@ def resolve(target: str, what: str) -> Any:
     except XtalError:
         raise
     except Exception as error:
-        raise PluginError(f"The {what} cannot be loaded from {target}: {type(error).__name__}: {error}.") from error
+        raise PluginError(f"The {what} cannot be loaded from {target}: {_cause(error)}.") from error
     return value
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -37,6 +38,8 @@ class Context:
     outputs : role to the path that was written
     summary_lines : what `summary` was given
     used : plugins that had a part, "kind:name" to distribution and version
+    changed : options that differ from their defaults, full name to text
+    site : options whose values are the site's, full name to who says so
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class Context:
         run: Any,
         outputs: Any,
         changed: dict[str, str],
+        site: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.step, self.options, self.plugins = step, options, plugins
         self.inputs = inputs
@@ -58,7 +62,7 @@ class Context:
         self.directory = Path(outputs.directory).expanduser()
         self.outputs: dict[str, Path] = {}
         self.summary_lines: list[str] = []
-        self.changed = changed
+        self.changed, self.site = changed, dict(site)
         self._run, self._output_options = run, outputs
         self.used: dict[str, str] = {}
         self._note("step", step.name)
@@ -188,7 +192,13 @@ class Context:
     def _inputs_record(self) -> dict[str, Any]:
         from xtal.run.provenance import record
 
-        return record(self.step.name, self.changed, self.inputs, {}, self.plugins.versions)
+        made = record(self.step.name, self.changed, self.inputs, {}, self.plugins.versions)
+        lock = self.plugins.policy.lock
+        if self.site:
+            made["site"] = self.site
+        if lock is not None:
+            made["lock"] = {"file": str(lock.path), "differences": self.plugins.lock_differences}
+        return made
 
     @property
     def made(self) -> dict[str, Any]:

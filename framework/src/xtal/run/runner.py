@@ -24,6 +24,7 @@ from xtal.run.context import Context
 from xtal.run.inputs import sort_inputs
 from xtal.run.report import Reporter
 from xtal.run.settings import step_classes
+from xtal.run.site import SiteOption, site_options, site_values
 
 
 @frozen
@@ -58,6 +59,7 @@ class Prepared:
     parsed: Parsed
     changed: dict[str, str]
     inputs: dict[str, list[Path]]
+    site: dict[str, SiteOption] = field(factory=dict)
 
     @property
     def output_options(self) -> Any:
@@ -77,45 +79,45 @@ def prepare(plugins: Plugins, name: str, assignments: Sequence[Assignment], file
     """
     step: Step = plugins.find("step", name)
     plugins.check()
-    parsed = step_options(plugins, step, assignments)
+    parsed, site = step_options(plugins, step, assignments)
     changed: dict[str, str] = {}
     for options in parsed.objects:
         changed.update(differences(options))
     named = {role: getattr(parsed.objects[2].input, role) for role in ("experiments", "reflections")}
-    return Prepared(step, parsed, changed, sort_inputs(step, files, named))
+    return Prepared(step, parsed, changed, sort_inputs(step, files, named), site)
 
 
-def step_options(plugins: Plugins, step: Step, assignments: Sequence[Assignment]) -> Parsed:
-    """Options objects of a step: the site's defaults, then the user's settings, then what the site enforces."""
+def step_options(
+    plugins: Plugins, step: Step, assignments: Sequence[Assignment]
+) -> tuple[Parsed, dict[str, SiteOption]]:
+    """Options objects of a step: the site's defaults, then the user's settings, then what the site enforces.
+
+    Returns
+    -------
+    parsed, site
+        ``site`` holds the options whose values are the site's, by their full names.
+
+    Raises
+    ------
+    OptionError
+        If a setting is wrong, or the user asks for something else than the site enforces.
+    """
     classes = step_classes(step, plugins.options_class("step", step.name))
-    defaults = [Assignment(s.name, s.value, s.source) for s in _applying(plugins, step, classes, enforced=False)]
-    enforced = [Assignment(s.name, s.value, s.source) for s in _applying(plugins, step, classes, enforced=True)]
+    settings = site_options(plugins, step, classes)
+    defaults = [one.assignment for one in settings if not one.enforced]
+    enforced = [one.assignment for one in settings if one.enforced]
     asked = parse_all(classes, [*defaults, *assignments], plugins)
+    mine = asked.given[len(defaults) :]
+    site = {path: one for path, one in site_values(settings).items() if one.enforced or path not in mine}
     if not enforced:
-        return asked
+        return asked, site
     final = parse_all(classes, [*defaults, *assignments, *enforced], plugins)
-    before = _all_differences(asked)
-    after = _all_differences(final)
-    for path in parse_all(classes, assignments, plugins).given:
+    before, after = _all_differences(asked), _all_differences(final)
+    for path in mine:
         if before.get(path) != after.get(path):
-            source = next(a.where for a in enforced if a.key == path or path.endswith("." + a.key))
+            source = next((a.where for a in enforced if a.key == path), enforced[-1].where)
             raise OptionError(f"{source} enforces {path}={after.get(path, 'its default')}.", advice="Leave it out.")
-    return final
-
-
-def _applying(plugins: Plugins, step: Step, classes: list[type], *, enforced: bool) -> list[Any]:
-    """The policy's settings for a step; those for every step only where the step has such an option."""
-    settings = plugins.policy.enforced_for(step.name) if enforced else plugins.policy.options_for(step.name)
-    kept = []
-    for setting in settings:
-        try:
-            parse_all(classes, [Assignment(setting.name, setting.value, setting.source)], plugins)
-        except OptionError as error:
-            if setting.step != "*" or "unknown" not in error.message:
-                raise
-            continue
-        kept.append(setting)
-    return kept
+    return final, site
 
 
 def _all_differences(parsed: Parsed) -> dict[str, str]:
@@ -194,6 +196,7 @@ def _context(plugins: Plugins, prepared: Prepared, reporter: Reporter) -> Contex
         run=run,
         outputs=prepared.output_options,
         changed=prepared.changed,
+        site={path: one.note for path, one in prepared.site.items()},
     )
 
 
@@ -206,9 +209,12 @@ def _start(context: Context, prepared: Prepared) -> None:
     if prepared.changed:
         context.print("Options that differ from the defaults:")
         for name, value in prepared.changed.items():
-            context.print(f"  {name} = {value}")
+            context.print(f"  {name} = {value}" + (f"   ({context.site[name]})" if name in context.site else ""))
     for warning in prepared.parsed.warnings:
         context.warn(warning)
+    if context.plugins.lock_differences and context.plugins.policy.lock is not None:
+        told = "; ".join(context.plugins.lock_differences)
+        context.warn(f"The plugins are not those that {context.plugins.policy.lock.path} locks: {told}.")
     announce_compilation(context.reporter)
     _check_inputs(context)
 
@@ -271,4 +277,4 @@ def _log_failure(error: BaseException, reporter: Reporter) -> None:
         reporter.log("Interrupted.")
     else:
         reporter.log(traceback.format_exc())
-        error.xtal_log = reporter.log_path  # type: ignore[attr-defined]
+        vars(error)["xtal_log"] = reporter.log_path

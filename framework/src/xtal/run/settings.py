@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Literal
+from typing import Any, Literal
 
 import attrs
 from attrs import frozen
@@ -43,8 +43,8 @@ def output_class(step: str, outputs: tuple[tuple[str, str], ...]) -> type:
     return attrs.make_class("StepOutputs", {"output": scope(inner)}, frozen=True)
 
 
-def _typed(field: object, kind: object) -> object:
-    field.type = kind  # type: ignore[attr-defined]
+def _typed(field: Any, kind: object) -> Any:
+    field.type = kind
     return field
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from xtal.hooks import API_VERSION, KINDS, Descriptor
+from xtal.hooks import API_VERSIONS, KINDS, Descriptor
 from xtal.options import entries, help_rows, parse
 from xtal.plugins import default_plugins
 from xtal.plugins.manager import resolve
@@ -45,7 +45,7 @@ def check_descriptor(kind: str, descriptor: Descriptor) -> None:
     summary = descriptor.summary
     assert summary and "\n" not in summary and len(summary) <= 100, f"{descriptor.name}: summary of one line"
     assert not summary.endswith("."), f"{descriptor.name}: the summary ends without a full stop"
-    assert 1 <= descriptor.api <= API_VERSION, f"{descriptor.name}: version of the hooks"
+    assert 1 <= descriptor.api <= API_VERSIONS[kind], f"{descriptor.name}: version of the hooks"
     assert callable(resolve(descriptor.factory, descriptor.name)), f"{descriptor.name}: the factory cannot be called"
     if descriptor.options:
         check_options(resolve(descriptor.options, descriptor.name))

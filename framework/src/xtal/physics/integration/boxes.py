@@ -148,7 +148,7 @@ class OpenBoxes:
         target = np.repeat(start - part.offsets[:-1], sizes) + np.arange(part.offsets[-1])
         boxes.data[target], boxes.mask[target] = part.data, part.mask
         done = boxes.bbox[:, 5] <= end
-        return tuple(  # type: ignore[return-value]
+        return tuple(  # type: ignore[return-value]  # as many as were given
             OpenBoxes(all_rows[k], take_boxes(boxes, k), over[k], end)
             for k in (np.flatnonzero(done), np.flatnonzero(~done))
         )

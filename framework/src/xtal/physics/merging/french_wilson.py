@@ -82,7 +82,7 @@ def _moments(h: F, centric: bool) -> tuple[F, F, F, F]:
         root_sd = np.sqrt(np.maximum(j - root**2, 1e-12))
     far = h > _HIGH - 1
     strong = (root, root_sd, j, np.sqrt(np.maximum(variance, 0.0)))
-    return tuple(np.where(far, s, f) for s, f in zip(strong, found, strict=True))  # type: ignore[return-value]
+    return tuple(np.where(far, s, f) for s, f in zip(strong, found, strict=True))  # type: ignore[return-value]  # as many as were given
 
 
 @cache

@@ -92,7 +92,7 @@ class _Group:
         if not len(n) or below <= 0:
             return np.nan, np.nan, np.nan
         factors = (1.0, np.sqrt(n / (n - 1.0)), np.sqrt(1.0 / (n - 1.0)))
-        return tuple(float((f * deviation).sum() / below) for f in factors)  # type: ignore[return-value]
+        return tuple(float((f * deviation).sum() / below) for f in factors)  # type: ignore[return-value]  # three factors
 
 
 class _Table:

@@ -1,0 +1,34 @@
+"""What ``xtal run STEP --help`` prints."""
+
+from __future__ import annotations
+
+from xtal.hooks import Step
+from xtal.options import help_rows, n_hidden
+from xtal.plugins import Plugins
+from xtal.run.settings import step_classes
+from xtal.run.site import site_options, site_values
+
+
+def help_of(plugins: Plugins, step: Step, level: int) -> str:
+    """The step, its files and its options up to a level; where the site sets a default, that one and who says so."""
+    classes = step_classes(step, plugins.options_class("step", step.name))
+    site = site_values(site_options(plugins, step, classes))
+    end = ".algorithm"
+    chosen = {p.removesuffix(end): one.assignment.value for p, one in site.items() if p.endswith(end)}
+    files = " ".join(f"[{r.rstrip('?')}]" if r.endswith("?") else r.upper() for r in step.inputs)
+    lines = [f"xtal run {step.name} {files}".rstrip() + " [name=value ...]", "", f"{step.summary}."]
+    if step.outputs:
+        lines.append("Writes " + ", ".join(step.outputs.values()) + ".")
+    if step.reference:
+        lines.append(f"Reference: {step.reference}")
+    lines.append("")
+    for row in help_rows(classes, plugins, level, chosen):
+        kind = f" ({row.kind})" if level else ""
+        mine = site.get(row.path)
+        value, note = (mine.assignment.value, f"   ({mine.note})") if mine else (row.default, "")
+        lines += [f"  {row.path} = {value}{kind}{note}", f"      {row.help}"]
+    hidden = n_hidden(classes, plugins, level, chosen) - n_hidden(classes, plugins, 1, chosen)
+    if hidden:
+        lines += ["", f"{hidden} more with --help -v."]
+    lines += ["Names may be shortened to any part that is unambiguous: d_min=2. A *.phil file holds settings too."]
+    return "\n".join(lines)
