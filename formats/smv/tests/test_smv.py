@@ -14,7 +14,7 @@ IMAGE = np.random.default_rng(2).integers(0, 65535, (516, 516)).astype(np.uint16
 
 
 def write(path: Path, image: np.ndarray = IMAGE, order: str = "little_endian", **keys: object) -> Path:
-    values = {
+    values: dict[str, object] = {
         "HEADER_BYTES": "  512", "DIM": 2, "BYTE_ORDER": order, "TYPE": "unsigned_short", "SIZE1": image.shape[1],
         "SIZE2": image.shape[0], "PIXEL_SIZE": 0.1, "DISTANCE": 100.0, "WAVELENGTH": 1.0, "OSC_START": 5.0,
         "OSC_RANGE": 0.5, "TIME": 2.0, "BEAM_CENTER_X": 20.0, "BEAM_CENTER_Y": 30.0,
@@ -22,7 +22,7 @@ def write(path: Path, image: np.ndarray = IMAGE, order: str = "little_endian", *
     }  # fmt: skip
     text = "{\n" + "".join(f"{k}={v};\n" for k, v in values.items() if v is not None) + "}\n"
     stored = image.astype(">u2" if order == "big_endian" else "<u2")
-    path.write_bytes(text.encode().ljust(512) + stored.tobytes())
+    path.write_bytes(text.encode().ljust(int(str(values["HEADER_BYTES"]))) + stored.tobytes())
     return path
 
 
@@ -91,8 +91,98 @@ def test_missing_numbers_are_nan_and_missing_angles_make_a_still(tmp_path: Path)
 
 
 def test_foreign_headers_are_not_claimed(tmp_path: Path) -> None:
-    for head in (b"OD SAPPHIRE  3.0\r\nCOMPRESSION=TY1", b"{\nHEADER_BYTES=4096;\nDTREK_DATE_TIME=now;\n"):
+    for head in (b"OD SAPPHIRE  3.0\r\nCOMPRESSION=TY1", b"{\nHeaderID = EH:000001;\n"):
         assert Smv().sniff(head, tmp_path / "x.img") == 0
+
+
+def dtrek(path: Path, image: np.ndarray = IMAGE, order: str = "big_endian", **keys: object) -> Path:
+    """A d*TREK header: CCD swung by 30 degrees about -x at 45 mm, omega scan with chi at 54 degrees."""
+    return write(
+        path, image, order,
+        TYPE=None, Data_type="unsigned short int", PIXEL_SIZE=None, DISTANCE=None, WAVELENGTH=None, OSC_START=None,
+        OSC_RANGE=None, BEAM_CENTER_X=None, BEAM_CENTER_Y=None, DATE=None, HEADER_BYTES=" 2048", **{
+            "DTREK_DATE_TIME": "14-Dec-2002 10:17:53", "DETECTOR_NAMES": "CCD_",
+            "CCD_DETECTOR_VECTORS": "1 0 0 0 -1 0", "CCD_SPATIAL_DISTORTION_VECTORS": "1 0 0 1",
+            "CCD_SPATIAL_DISTORTION_INFO": "250 260 0.1 0.1", "CCD_GONIO_UNITS": "deg deg deg mm mm mm",
+            "CCD_GONIO_NAMES": "RotZ RotX/Swing RotY TransX TransY TransZ/Distance",
+            "CCD_GONIO_VECTORS": "0 0 1 -1 0 0 0 1 0 1 0 0 0 1 0 0 0 -1", "CCD_GONIO_VALUES": "0 30 0 0 0 45",
+            "CRYSTAL_GONIO_NAMES": "Omega Chi Phi", "CRYSTAL_GONIO_UNITS": "deg deg deg",
+            "CRYSTAL_GONIO_VECTORS": "1 0 0 0 1 0 1 0 0", "CRYSTAL_GONIO_VALUES": "-20 54 90",
+            "ROTATION": "-20 -19.5 0.5 4 0 0 0 0 0 0", "ROTATION_AXIS_NAME": "Omega", "ROTATION_VECTOR": "1 0 0",
+            "SCAN_WAVELENGTH": "0.7107", "SOURCE_VECTORS": "0 0 1 1 0 0", "SOURCE_POLARZ": "0.5 0 1 0",
+            "SATURATED_VALUE": 65535,
+        } | keys,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("order", ["little_endian", "big_endian"])
+def test_dtrek_of_both_byte_orders(tmp_path: Path, order: str) -> None:
+    path = dtrek(tmp_path / "a_001.img", order=order)
+    assert Smv().sniff(path.read_bytes()[:4096], path) == 6
+    np.testing.assert_array_equal(read(path)[0], IMAGE)
+    beam, detector, goniometer, scan = Smv().open(path).models()
+    assert (beam.wavelength, beam.polarization_fraction) == (0.7107, 0.5)
+    panel = detector[0]
+    # a swing about -x carries the detector, below the source, upwards: the beam meets it 30 degrees off its normal
+    half, root = 0.5, np.sqrt(0.75)
+    np.testing.assert_allclose(panel.fast_axis, (1, 0, 0), atol=1e-12)
+    np.testing.assert_allclose(panel.slow_axis, (0, -root, half), atol=1e-12)
+    np.testing.assert_allclose(panel.origin, (-25, 26 * root - 45 * half, -26 * half - 45 * root), atol=1e-9)
+    assert panel.distance == pytest.approx(45.0)
+    assert panel.trusted_range == (0.0, 65534.0)
+    assert goniometer is not None
+    assert goniometer.names == ["Phi", "Chi", "Omega"]
+    assert goniometer.scan_axis == 2
+    np.testing.assert_allclose(goniometer.axis, (1, 0, 0))
+    turned = goniometer.fixed_rotation @ (1, 0, 0)
+    np.testing.assert_allclose(turned, (np.cos(np.radians(54)), 0, -np.sin(np.radians(54))), atol=1e-12)
+    assert scan is not None
+    assert (scan.oscillation_deg, scan.epochs[0]) == ((-20.0, 0.5), 1039861073.0)
+
+
+def test_dtrek_turning_backwards_turns_about_the_opposite_axis(tmp_path: Path) -> None:
+    path = dtrek(tmp_path / "a_001.img", ROTATION="-20 -20.5 -0.5 4")
+    _, _, goniometer, scan = Smv().open(path).models()
+    assert goniometer is not None
+    np.testing.assert_allclose(goniometer.axis, (-1, 0, 0))
+    assert scan is not None
+    assert scan.oscillation_deg == (20.0, 0.5)
+
+
+def test_compressed_counts_of_image_plates(tmp_path: Path) -> None:
+    path = dtrek(tmp_path / "a_001.img", RAXIS_COMPRESSION_RATIO=32)
+    wanted = IMAGE.astype(np.int32)
+    wanted[IMAGE >= 32768] = (wanted[IMAGE >= 32768] - 32768) * 32
+    (got,) = read(path)
+    assert got.dtype == np.int32
+    np.testing.assert_array_equal(got, wanted)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("CCD_DETECTOR_VECTORS", "1 0 0"),
+        ("CCD_DETECTOR_VECTORS", "0 0 0 0 1 0"),
+        ("CCD_SPATIAL_DISTORTION_INFO", "250 260 0 0"),
+        ("CCD_GONIO_VECTORS", "0 0 1"),
+        ("CRYSTAL_GONIO_VECTORS", "x"),
+    ],
+)
+def test_unusable_dtrek_headers_name_file_and_key(tmp_path: Path, key: str, value: str) -> None:
+    with pytest.raises(DataError, match=rf"a_001\.img.*{key}"):
+        Smv().open(dtrek(tmp_path / "a_001.img", **{key: value})).models()
+
+
+def test_what_dtrek_headers_lack_is_nan(tmp_path: Path) -> None:
+    path = dtrek(tmp_path / "a_001.img", SCAN_WAVELENGTH=None, CCD_GONIO_VALUES=None, ROTATION=None)
+    beam, detector, goniometer, _ = Smv().open(path).models()
+    assert np.isnan(beam.wavelength)
+    assert np.isnan(detector[0].origin).all()
+    assert goniometer is None
+
+
+def test_dtrek_conformance(conformance, tmp_path: Path) -> None:
+    conformance("format", "smv", sample=dtrek(tmp_path / "a_001.img"))
 
 
 def test_conformance(conformance, tmp_path: Path) -> None:

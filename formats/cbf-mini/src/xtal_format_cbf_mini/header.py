@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from attrs import frozen
 
 from xtal.errors import DataError
+from xtal.files import notes
 
 MAGIC = b"\x0c\x1a\x04\xd5"
 """What stands between the text and the pixels."""
@@ -85,16 +87,24 @@ class Header:
     def numbers(self, key: str, count: int = 1) -> list[float] | None:
         """The first numbers of a line, or None where there are fewer."""
         found = [float(n) for n in _NUMBER.findall(self.values.get(key, ""))]
-        return found[:count] if len(found) >= count else None
+        if len(found) < count:
+            return None
+        notes.read(key, self.values[key], f"# {key}")
+        return found[:count]
 
     def number(self, key: str, default: float = float("nan")) -> float:
         found = self.numbers(key)
-        return found[0] if found else default
+        if found:
+            return found[0]
+        if math.isfinite(default):
+            notes.assumed(key, default, f"the header has no {key}")
+        return default
 
     def sensor(self) -> tuple[str, float]:
         """Material ("" if none is named) and thickness (mm, 0 if not given) of the sensor."""
         for word, material in (("Silicon", "Si"), ("CdTe", "CdTe")):
             if word in self.values:
+                notes.read("sensor", material, f"# {word}")
                 thickness = self.numbers(word)
                 return material, thickness[0] * 1000.0 if thickness else 0.0
         return "", 0.0

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xtal.errors import DataError
+from xtal.files import notes
 from xtal.files.raw import read_head, read_whole
 from xtal.models import Beam, Detector, Goniometer, Panel, Scan
 from xtal.physics.detectors import PILATUS_MODULE, beam_of, eiger_gaps, flat_panel, module_gaps, set_sensor
@@ -57,6 +58,16 @@ class CbfMiniImage:
     def _binary(self) -> Binary:
         return binary_section(self._head, self.path)
 
+    @cached_property
+    def header(self) -> Header:
+        """The comment lines."""
+        return Header(self._head[: self._binary.start].decode("latin-1"))
+
+    @property
+    def raw_shape(self) -> tuple[int, int]:
+        """(slow, fast) of the array in the file."""
+        return self._binary.shape
+
     @property
     def shapes(self) -> Sequence[tuple[int, int]]:
         return [self._binary.shape]
@@ -67,18 +78,13 @@ class CbfMiniImage:
         No goniometer and scan where there is no rotation in the header.
         """
         self._check_size()
-        header = Header(self._head[: self._binary.start].decode("latin-1"))
-        if "12M" in header.detector and "PILATUS" in header.detector.upper():
-            raise DataError(
-                f"The image {self.path} is of the curved detector {header.detector}, which cbf_mini cannot describe."
-            )
+        header = self.header
         beam = beam_of(
             header.number("Wavelength"),
             flux=max(header.number("Flux", 0.0), 0.0),
             transmission=header.number("Transmission", 1.0),
         )
-        detector = Detector([self._panel(header, beam)])
-        self._sensor(header, detector, beam)
+        detector = self.detector(beam)
         if header.numbers("Start_angle") is None or header.numbers("Angle_increment") is None:
             return beam, detector, None, None
         exposure = header.number("Exposure_period", header.number("Exposure_time", 0.0))
@@ -88,7 +94,23 @@ class CbfMiniImage:
             np.array([exposure]),
             np.array([header.epoch()]),
         )
-        return beam, detector, Goniometer(), scan
+        return beam, detector, self.goniometer(), scan
+
+    def detector(self, beam: Beam) -> Detector:
+        """One flat panel across the beam; formats of detectors of another shape replace this."""
+        if "12M" in self.header.detector and "PILATUS" in self.header.detector.upper():
+            raise DataError(
+                f"The image {self.path} is of the curved detector {self.header.detector}, "
+                "which cbf_mini cannot describe."
+            )
+        detector = Detector([self._panel(self.header, beam)])
+        self._sensor(self.header, detector, beam)
+        return detector
+
+    def goniometer(self) -> Goniometer:
+        """A single axis along x; formats of sites that know better replace this."""
+        notes.assumed("rotation axis", (1.0, 0.0, 0.0), "miniCBF headers name none that is to be relied on")
+        return Goniometer()
 
     def _check_size(self) -> None:
         """A plain file that is shorter than its header says is found before its pixels are needed."""
@@ -105,6 +127,7 @@ class CbfMiniImage:
         cutoff = header.number("Count_cutoff", 0.0)
         if "EIGER" in header.detector.upper() and cutoff <= 0:
             cutoff = 1e8
+            notes.assumed("Count_cutoff", cutoff, "the header of this Eiger has none")
         slow, fast = self._binary.shape
         return flat_panel(
             header.number("Detector_distance") * 1000.0,
@@ -119,6 +142,7 @@ class CbfMiniImage:
 
     def _gaps(self, header: Header, size: tuple[int, int]) -> list[tuple[int, int, int, int]]:
         name = header.detector.upper()
+        notes.read("detector", header.detector, "# Detector")
         if "PILATUS" in name:
             return module_gaps(size, *PILATUS_MODULE) or []
         return eiger_gaps(size) if "EIGER" in name else []
@@ -126,19 +150,25 @@ class CbfMiniImage:
     def _sensor(self, header: Header, detector: Detector, beam: Beam) -> None:
         material, thickness = header.sensor()
         if "EIGER" in header.detector.upper():
+            if not material or not thickness:
+                notes.assumed("sensor", f"{EIGER_THICKNESS} mm Si", "usual for an Eiger, where the header has none")
             material, thickness = material or "Si", thickness or EIGER_THICKNESS
         set_sensor(detector, beam, material, thickness)
 
     def read(self, frame: int, out: Sequence[NDArray[Any]]) -> None:
         """Decode the pixels into ``out[0]``, int32."""
+        self.decode(out[0])
+
+    def decode(self, out: NDArray[Any]) -> None:
+        """Decode the array in the file into ``out``, int32 and of `raw_shape`."""
         content = read_whole(self.path)
         binary = binary_section(bytes(content[:HEAD]), self.path)
-        if out[0].shape != binary.shape:
+        if out.shape != binary.shape:
             slow, fast = binary.shape
             raise DataError(f"The image {self.path} has {fast} x {slow} pixels, the others of its scan have not.")
         data = np.frombuffer(content, np.uint8)[binary.start : binary.start + binary.size]
         data.flags.writeable = False  # as it is for unpacked files: one signature of the kernel
-        flat = out[0].reshape(-1)
+        flat = out.reshape(-1)
         if "x-cbf_byte_offset" in binary.conversion:
             # the kernel comes with its compiler: only a reader of pixels pays for that
             from xtal_format_cbf_mini.kernels import decode_byte_offset

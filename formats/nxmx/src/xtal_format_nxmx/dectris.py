@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from xtal.files import notes
 from xtal.models import Beam, Detector, Goniometer, Panel, Scan
 from xtal.physics.detectors import eiger_gaps, set_sensor
 from xtal_format_nxmx.geometry import MATERIALS, Parts, tidy
@@ -74,6 +75,7 @@ def goniometer_and_scan(parts: Parts, n_frames: int) -> tuple[Goniometer, Scan]:
         if width == 0.0 and ends is not None and ends.size > 1:
             width = float(np.median(np.diff(np.asarray(ends[()], dtype=float).ravel())))
     axis = np.array([1.0, 0.0, 0.0])
+    notes.assumed("rotation axis", axis, "these masters name none")
     if width < 0:
         start, width, axis = -start, -width, -axis + 0.0
     exposure = number(parts.detector, "frame_time", default=0.0)

@@ -10,9 +10,10 @@ from attrs import define
 from numpy.typing import NDArray
 
 from xtal.errors import DataError
+from xtal.files import notes
 from xtal.models import Beam, Detector, Goniometer, Panel, Scan
 from xtal.physics.detectors import beam_of, set_sensor
-from xtal_format_nxmx.tree import TO_LAB, Axis, axis_of, chain, children, length_mm, number, text, total
+from xtal_format_nxmx.tree import TO_LAB, Axis, axis_of, chain, children, length_mm, number, numbers_of, text, total
 
 MATERIALS = {"si": "Si", "silicon": "Si", "cdte": "CdTe", "cadmium telluride": "CdTe", "gaas": "GaAs"}
 
@@ -46,10 +47,10 @@ def beam_model(parts: Parts) -> Beam:
     wavelength = float("nan")
     if parts.beam is not None and "incident_wavelength" in parts.beam:
         dataset = parts.beam["incident_wavelength"]
-        values = np.atleast_1d(np.asarray(dataset[()], dtype=float)).ravel()
-        weights = next((parts.beam[n] for n in _weights(parts.beam)), None)
-        if weights is not None and weights.size == values.size:
-            wavelength = float(np.average(values, weights=np.asarray(weights[()], dtype=float).ravel()))
+        values = numbers_of(dataset)
+        weights = next((numbers_of(parts.beam[n]) for n in _weights(parts.beam)), np.empty(0))
+        if weights.size and weights.size == values.size and weights.sum() > 0:
+            wavelength = float(np.average(values, weights=weights))
         elif values.size:
             wavelength = float(values[0])
         unit = text(dataset.attrs.get("units")).lower()
@@ -130,11 +131,13 @@ def _extent(module: Any, shape: tuple[int, int]) -> tuple[tuple[int, int], tuple
 
 def _repair_position(parts: Parts, panel: Panel) -> None:
     """Writers that leave the detector's translation to beam_center, or put it before the sample."""
-    centre = [number(parts.detector, f"beam_center_{xy}") for xy in "xy"]
-    if np.allclose(panel.origin[:2], 0.0) and np.all(np.isfinite(centre)) and any(centre):
-        panel.origin -= centre[0] * panel.pixel_size[0] * panel.fast_axis
-        panel.origin -= centre[1] * panel.pixel_size[1] * panel.slow_axis
+    if np.allclose(panel.origin[:2], 0.0):
+        centre = [number(parts.detector, f"beam_center_{xy}") for xy in "xy"]
+        if np.all(np.isfinite(centre)) and any(centre):
+            panel.origin -= centre[0] * panel.pixel_size[0] * panel.fast_axis
+            panel.origin -= centre[1] * panel.pixel_size[1] * panel.slow_axis
     if abs(panel.normal[2]) > 1.0 - 1e-6 and panel.origin[2] > 0:
+        notes.assumed("side of the detector", "behind the sample", "the file puts it in front")
         panel.origin[2] = -panel.origin[2]
 
 

@@ -70,7 +70,7 @@ class NXmxImages:
 
     def _limit(self) -> int:
         bits = 8 * self.dtype.itemsize
-        known = [number(self._parts.detector, f"bit_depth_{k}", default=0.0) for k in ("image", "readout")]
+        known = [number(self._parts.detector, f"bit_depth_{k}") for k in ("image", "readout")]
         bits = next((int(b) for b in known if 0 < b <= 32), bits)
         # all ones and all ones less one mark pixels without a value
         return 2**31 - 3 if self.dtype.kind == "i" else 2**bits - 3

@@ -12,6 +12,7 @@ from attrs import frozen
 from numpy.typing import NDArray
 
 from xtal.errors import DataError
+from xtal.files import notes
 from xtal.models import rotation_matrix
 
 TO_LAB = np.diag([-1.0, 1.0, -1.0])
@@ -19,12 +20,18 @@ TO_LAB = np.diag([-1.0, 1.0, -1.0])
 
 _TO_MM = {"m": 1000.0, "cm": 10.0, "mm": 1.0, "um": 1e-3, "µm": 1e-3, "nm": 1e-6, "metre": 1000.0, "meter": 1000.0}
 _LONGEST_CHAIN = 64
+_MOST_VALUES = 10_000_000
+"""More numbers than any axis of a scan has: nothing larger is read as one."""
 
 
 def text(value: Any) -> str:
-    """Text of a dataset's or attribute's value, "" for None."""
+    """Text of a dataset's or attribute's value, "" for None and for what is no small piece of text."""
     if isinstance(value, h5py.Dataset):
-        value = value[()]
+        if value.size is None or value.size > _MOST_VALUES:
+            return ""
+        found = text(value[()])
+        notes.read(value.name.rsplit("/", 1)[-1], found, value.name)
+        return found
     if isinstance(value, np.ndarray):
         value = value.flat[0] if value.size else ""
     return value.decode("utf-8", "replace").strip() if isinstance(value, bytes) else str(value or "").strip()
@@ -43,9 +50,27 @@ def children(group: Any, nx_class: str) -> Iterator[Any]:
 
 def number(group: Any, name: str, *, default: float = float("nan")) -> float:
     """First value of a dataset, without regard to units."""
-    if group is None or name not in group or not isinstance(group[name], h5py.Dataset) or not group[name].size:
-        return default
-    return float(np.asarray(group[name][()]).flat[0])
+    if group is None or name not in group:
+        return _default(name, default)
+    values = numbers_of(group[name])
+    return float(values[0]) if values.size else _default(name, default)
+
+
+def _default(name: str, default: float) -> float:
+    if math.isfinite(default):
+        notes.assumed(name, default, f"the file has no {name}")
+    return default
+
+
+def numbers_of(item: Any) -> NDArray[np.float64]:
+    """All numbers of a dataset, flat; none for a group, text, or more than a scan can have."""
+    if not isinstance(item, h5py.Dataset) or item.dtype.kind not in "iufb":
+        return np.empty(0)
+    if item.size is None or item.size > _MOST_VALUES:
+        return np.empty(0)
+    values = np.asarray(item[()], dtype=float).ravel()
+    notes.read(item.name.rsplit("/", 1)[-1], values, item.name)
+    return values
 
 
 def length_mm(group: Any, name: str, *, unit: str = "m", default: float = float("nan")) -> float:
@@ -89,7 +114,9 @@ def axis_of(dataset: Any) -> Axis:
     attributes = dataset.attrs
     rotation = text(attributes.get("transformation_type")) == "rotation"
     unit = text(attributes.get("units"))
-    values = np.atleast_1d(np.asarray(dataset[()], dtype=float)).ravel()
+    values = numbers_of(dataset)
+    if not values.size:
+        raise DataError(f"The transformation {dataset.name} of {dataset.file.filename} has no values.")
     if rotation:
         values = np.degrees(values) if unit.lower().startswith("rad") else values
     else:
@@ -98,6 +125,10 @@ def axis_of(dataset: Any) -> Axis:
     offset_unit = text(attributes.get("offset_units")) or ("" if rotation else unit)
     offset = offset * (_factor(offset_unit) if offset_unit else 1.0)
     vector = np.asarray(attributes.get("vector", (0.0, 0.0, 1.0)), dtype=float)
+    if vector.shape != (3,) or offset.shape != (3,) or not np.linalg.norm(vector) > 0:
+        raise DataError(f"The transformation {dataset.name} of {dataset.file.filename} has no usable vector.")
+    kind = "axis of rotation" if rotation else "direction"
+    notes.read(f"{kind} {dataset.name.rsplit('/', 1)[-1]}", vector, f"{dataset.name}@vector")
     return Axis(dataset.name.rsplit("/", 1)[-1], rotation, vector, offset, values, dataset.name)
 
 

@@ -1,4 +1,4 @@
-"""SMV images of CCDs, Timepix quads and simulations."""
+"""SMV images of CCDs, Rigaku's detectors, Timepix quads and simulations."""
 
 from xtal.hooks import Format, hookimpl
 
@@ -8,7 +8,7 @@ def xtal_formats() -> list[Format]:
     return [
         Format(
             name="smv",
-            summary="SMV (ADSC of either byte order, Timepix quads, simulations)",
+            summary="SMV (ADSC, Rigaku d*TREK, Timepix quads, simulations; both byte orders)",
             factory="xtal_format_smv.source:Smv",
             extensions=(".img",),
         )

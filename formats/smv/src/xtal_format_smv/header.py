@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,17 +11,25 @@ import numpy as np
 from attrs import frozen
 
 from xtal.errors import DataError
+from xtal.files import notes
 
 _ITEM = re.compile(r"^\s*([A-Za-z0-9_]+)\s*=\s*(.*?)\s*;?\s*$", re.MULTILINE)
 _TYPES = {
     "unsigned_short": "u2",
     "unsigned_short_int": "u2",
     "signed_short": "i2",
+    "short_int": "i2",
     "short_integer": "i2",
     "unsigned_long": "u4",
+    "unsigned_long_int": "u4",
+    "long_int": "i4",
     "long_integer": "i4",
     "signed_long": "i4",
+    "float_ieee": "f4",
+    "unsigned_char": "u1",
 }
+_LARGEST_NUMBER = 64
+"""Characters of a number: what is longer is none."""
 
 
 def is_smv(head: bytes) -> bool:
@@ -44,14 +53,28 @@ class Header:
     def number(self, *keys: str, default: float = float("nan")) -> float:
         """The first of these keys that stands in the header, as a number."""
         for key in keys:
-            if key in self.values:
-                try:
-                    return float(self.values[key].split()[0])
-                except (ValueError, IndexError):
-                    continue
+            found = self.numbers(key)
+            if found:
+                return found[0]
+        if math.isfinite(default):
+            notes.assumed(keys[0], default, f"the header has no {' or '.join(keys)}")
         return default
 
+    def numbers(self, key: str) -> list[float]:
+        """All numbers of a key; none where one of them cannot be read."""
+        words = self.values.get(key, "").split()
+        try:
+            found = [float(word) for word in words if len(word) <= _LARGEST_NUMBER]
+        except ValueError:
+            return []
+        if found and len(found) == len(words):
+            notes.read(key, self.values[key], key)
+            return found
+        return []
+
     def text(self, key: str) -> str:
+        if key in self.values:
+            notes.read(key, self.values[key] or "(empty)", key)
         return self.values.get(key, "")
 
     def needed(self, key: str) -> int:
@@ -68,7 +91,8 @@ class Header:
     @property
     def stored(self) -> np.dtype[np.int64]:
         """Type of the stored pixels with its byte order."""
-        name = self.text("TYPE").lower() or "unsigned_short"
+        given = self.text("TYPE") or self.text("Data_type")
+        name = "_".join(given.lower().split()) or "unsigned_short"
         if name not in _TYPES:
             raise DataError(f"The SMV image {self.path} has pixels of type {name!r}, which xtal does not read.")
         order = ">" if self.text("BYTE_ORDER").lower() == "big_endian" else "<"

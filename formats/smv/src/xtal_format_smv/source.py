@@ -11,16 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xtal.errors import DataError
+from xtal.files import notes
 from xtal.files.raw import read_head, read_whole
 from xtal.models import Beam, Detector, Goniometer, Panel, Scan
 from xtal.physics.detectors import beam_of, flat_panel, set_sensor
-from xtal_format_smv import timepix
+from xtal_format_smv import dtrek, timepix
 from xtal_format_smv.header import Header, is_smv
 
 HEAD = 65536
-OTHER_DIALECT = (b"DTREK_DATE_TIME", b"DETECTOR_NAMES=")
-"""Keys of d*TREK headers, whose geometry stands elsewhere."""
-
 ADSC_GAIN = {
     **dict.fromkeys((401, 402, 414, 423, 428, 429), 1.25),
     **dict.fromkeys((471, 472, 474), 2.8),
@@ -33,10 +31,11 @@ class Smv:
     """SMV images; the dialect is told by BEAMLINE and the keys that are there."""
 
     def sniff(self, head: bytes, path: Path) -> int:
-        """4 for SMV, 6 for a dialect known here, 0 for headers of d*TREK."""
-        if not is_smv(head) or any(key in head for key in OTHER_DIALECT):
+        """4 for SMV, 6 for a dialect known here."""
+        if not is_smv(head):
             return 0
-        return 6 if timepix.is_timepix(Header.parse(head, path)) else 4
+        header = Header.parse(head, path)
+        return 6 if timepix.is_timepix(header) or dtrek.is_dtrek(header) else 4
 
     def open(self, path: Path) -> SmvImage:
         """Open the image; nothing is read before it is needed."""
@@ -57,8 +56,12 @@ class SmvImage:
 
     @cached_property
     def dtype(self) -> np.dtype[Any]:
-        """As stored, in this machine's byte order; signed short is widened."""
+        """As stored, in this machine's byte order; signed short is widened, as is what image plates compress."""
         stored = self.header.stored
+        if stored.kind == "f":
+            return stored.newbyteorder("=")
+        if dtrek.compression_ratio(self.header) > 1:
+            return np.dtype(np.int32)
         return np.dtype(np.int32) if stored.kind == "i" else stored.newbyteorder("=")
 
     @cached_property
@@ -74,6 +77,8 @@ class SmvImage:
         """Models from the header; numbers that it lacks are NaN."""
         header = self.header
         self._check_size()
+        if dtrek.is_dtrek(header):
+            return dtrek.models(header)
         beam = beam_of(header.number("WAVELENGTH"))
         axis = np.array([1.0, 0.0, 0.0])
         if timepix.is_timepix(header):
@@ -83,6 +88,7 @@ class SmvImage:
             detector = Detector([_simulated_panel(header)])
         else:
             detector = Detector([_adsc_panel(header)])
+        notes.assumed("rotation axis", axis, "the header names none")
         start, width = header.number("OSC_START", "PHI"), header.number("OSC_RANGE")
         if not np.isfinite([start, width]).all():
             return beam, detector, None, None
@@ -108,6 +114,9 @@ class SmvImage:
         if len(content) < start + slow * fast * stored.itemsize:
             raise DataError(f"The image {self.path} is truncated: pixels are missing.", advice="Copy it again.")
         pixels = np.frombuffer(content, stored, slow * fast, start).reshape(slow, fast)
+        ratio = dtrek.compression_ratio(header)
+        if ratio > 1:
+            pixels = dtrek.expand(pixels, ratio)
         for panel, part in zip(out, self._slices, strict=True):
             values = pixels[part]
             if values.shape != panel.shape:
@@ -143,7 +152,8 @@ def _adsc_panel(header: Header) -> Panel:
     """ADSC writes the beam centre as (slow, fast), in mm."""
     size, pixel = _size_and_pixel(header)
     centre = header.number("BEAM_CENTER_Y"), header.number("BEAM_CENTER_X")
-    gain = header.number("GAIN", default=ADSC_GAIN.get(int(header.number("DETECTOR_SN", default=0.0)), 1.0))
+    serial = header.number("DETECTOR_SN", default=0.0)
+    gain = header.number("GAIN", default=ADSC_GAIN.get(int(serial) if abs(serial) < 1e6 else 0, 1.0))
     return flat_panel(
         header.number("DISTANCE"),
         centre,

@@ -15,7 +15,7 @@ COMMANDS = {
     "process": "images to merged intensities in one go: xtal process IMAGES... [name=value ...]",
     "run": "one step of the work: xtal run STEP FILES... [name=value ...]; alone: list the steps",
     "plugins": "what is installed: xtal plugins list | info NAME | lock",
-    "formats": "detector formats that can be read",
+    "formats": "detector formats: xtal formats list | explain FILE",
     "warmup": "compile all kernels now",
 }
 

@@ -7,10 +7,14 @@ import gzip
 import os
 import threading
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from xtal.errors import DataError
+
+LARGEST = 2**29
+"""Most bytes that a compressed image may unpack to: four times the largest frame known; what is more is a trap."""
 
 _PROBLEMS = (OSError, EOFError, ValueError, zlib.error)
 _thread = threading.local()
@@ -55,7 +59,7 @@ def read_whole(path: Path) -> memoryview:
     Raises
     ------
     DataError
-        If it cannot be read or decompressed.
+        If it cannot be read or decompressed, or would unpack to more than `LARGEST` bytes.
     """
     try:
         with open(path, "rb", buffering=0) as file:
@@ -65,12 +69,32 @@ def read_whole(path: Path) -> memoryview:
                 buffer = _thread.buffer = bytearray(size + size // 4)
             content = memoryview(buffer)[: _fill(file, buffer, size)]
         if content[:2] == b"\x1f\x8b":
-            return memoryview(gzip.decompress(content))
+            return _unpacked(content, lambda: zlib.decompressobj(wbits=31), path)
         if content[:3] == b"BZh":
-            return memoryview(bz2.decompress(content))
+            return _unpacked(content, bz2.BZ2Decompressor, path)
         return content
     except _PROBLEMS as error:
         raise _trouble(path, error) from error
+
+
+def _unpacked(content: memoryview, decompressor: Callable[[], Any], path: Path) -> memoryview:
+    """All streams of a compressed file, one after another, within `LARGEST` bytes."""
+    parts: list[bytes] = []
+    room, rest = LARGEST, content
+    while rest:
+        stream = decompressor()
+        parts.append(stream.decompress(rest, room + 1))
+        room -= len(parts[-1])
+        if room < 0:
+            raise DataError(
+                f"The compressed image {path} unpacks to more than {LARGEST >> 20} MB, which no image is.",
+                advice="Unpack it by hand if it can be trusted.",
+            )
+        if not stream.eof:
+            raise EOFError
+        # what follows a stream is another one, or padding with zeros
+        rest = memoryview(stream.unused_data) if stream.unused_data.strip(b"\0") else memoryview(b"")
+    return memoryview(parts[0] if len(parts) == 1 else b"".join(parts))
 
 
 def _fill(file: Any, buffer: bytearray, size: int) -> int:

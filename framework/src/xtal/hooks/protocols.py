@@ -47,8 +47,9 @@ class ImageSource(Protocol):
     def models(self) -> tuple[Beam, Detector, Goniometer | None, Scan | None]:
         """Models from the header, DIALS frame. The scan covers the frames of this file; for a file
         of one frame its image number comes from the header or is 1 (the core renumbers by template).
-        A wavelength, distance or beam centre that the header lacks is NaN: import asks the user for it.
-        No goniometer and scan where there is no rotation.
+        A wavelength, distance, beam centre or pixel size that the header lacks is NaN: import asks the
+        user for it. No goniometer and scan where there is no rotation. What is read from where, and what
+        is assumed, is said through `xtal.files.notes` (``xtal formats explain``).
 
         Raises
         ------

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from xtal.errors import DataError, PluginError
 from xtal.files.raw import read_head
 from xtal.hooks.protocols import ImageFormat, ImageSource
+from xtal.models import Beam, Detector
 from xtal.plugins import Plugins
 
 HEAD = 4096
@@ -26,6 +29,22 @@ _UNREAD = (
     (b"<Terse", "a Terse image"),
 )
 """Beginnings of files that are images, but not of an installed format."""
+
+
+def lacking(beam: Beam, detector: Detector) -> list[tuple[str, str]]:
+    """What models from a header lack (NaN), and the option of import that supplies it."""
+    missing = []
+    panel = detector[0]
+    along, unknown = np.abs(panel.normal) > 0.5, ~np.isfinite(panel.origin)
+    if not beam.wavelength > 0:
+        missing.append(("wavelength", "geometry.beam.wavelength="))
+    if not min(panel.pixel_size) > 0:
+        missing.append(("pixel size", "geometry.detector.panel.pixel_size="))
+    if np.any(unknown & along):
+        missing.append(("distance", "geometry.detector.distance="))
+    if np.any(unknown & ~along):
+        missing.append(("beam centre", "geometry.detector.fast_slow_beam_centre="))
+    return missing
 
 
 class UnknownFormat(DataError):
@@ -54,6 +73,17 @@ class Formats:
     def names(self) -> list[str]:
         return list(self._formats)
 
+    def claims(self, path: Path) -> dict[str, int]:
+        """What each format claims of a file, by its name: 0 nothing, up to 9.
+
+        Raises
+        ------
+        DataError
+            If the file cannot be read.
+        """
+        head = read_head(path, HEAD)
+        return {name: self._claim(name, head, path) for name in self._formats}
+
     def recognise(self, path: Path) -> tuple[str, ImageFormat]:
         """The name of the format that makes the most specific claim to a file, and the format.
 
@@ -64,18 +94,25 @@ class Formats:
         PluginError
             If two formats claim it alike; names both.
         """
-        head = read_head(path, HEAD)
-        claims = [(form.sniff(head, path), name) for name, form in self._formats.items()]
-        best = max((claim for claim, _ in claims), default=0)
+        claims = self.claims(path)
+        best = max(claims.values(), default=0)
         if best <= 0:
-            raise self._unknown(head, path)
-        names = [name for claim, name in claims if claim == best]
+            raise self._unknown(read_head(path, HEAD), path)
+        names = [name for name, claim in claims.items() if claim == best]
         if len(names) > 1:
             raise PluginError(
                 f"The formats {' and '.join(names)} claim the file {path} alike.",
                 advice="Deny one of them in xtal.toml.",
             )
         return names[0], self._formats[names[0]]
+
+    def _claim(self, name: str, head: bytes, path: Path) -> int:
+        """What a format claims; one that fails claims nothing, and that is said where no other knows the file."""
+        try:
+            return int(self._formats[name].sniff(head, path))
+        except Exception as error:
+            self._broken.append(f"The format {name} failed ({type(error).__name__}: {error}).")
+            return 0
 
     def open(self, path: Path) -> ImageSource:
         """Open a file with the format that knows it."""

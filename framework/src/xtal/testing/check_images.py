@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xtal.errors import DataError
+from xtal.files.notes import listening
 from xtal.files.raw import read_head
 from xtal.hooks import Descriptor
 from xtal.hooks.protocols import ImageFormat, IndexingMethod, ThresholdAlgorithm
@@ -46,7 +47,7 @@ def _check_sample(name: str, reader: Any, path: Path) -> None:
     try:
         assert source.n_frames >= 1
         beam, detector, _, scan = source.models()
-        assert beam.wavelength > 0
+        assert beam.wavelength > 0 or np.isnan(beam.wavelength), "a wavelength that the header lacks is NaN"
         assert len(detector) == len(source.shapes), "one shape per panel is needed"
         for panel, (slow, fast) in zip(detector, source.shapes, strict=True):
             assert panel.image_size == (fast, slow), "image_size is (fast, slow), shapes are (slow, fast)"
@@ -57,7 +58,22 @@ def _check_sample(name: str, reader: Any, path: Path) -> None:
         _check_frames(source)
     finally:
         source.close()
+    _check_explained(name, reader, path)
     _check_truncated(reader, path)
+
+
+def _check_explained(name: str, reader: Any, path: Path) -> None:
+    """The format says what it reads from where, and what it assumes (`xtal.files.notes`)."""
+    with listening() as notes:
+        source = reader.open(path)
+        beam, _, goniometer, _ = source.models()
+        source.close()
+    assert any(n.kind == "read" for n in notes), f"{name} does not say what it reads: call xtal.files.notes.read"
+    for note in notes:
+        assert note.what and note.value and note.where, f"{name} says {note}: what, value and where are needed"
+    told = " ".join(f"{n.what} {n.where}" for n in notes).lower()
+    assert np.isnan(beam.wavelength) or "wavelen" in told, f"{name} does not say where the wavelength is from"
+    assert goniometer is None or "axis" in told, f"{name} does not say where the rotation axis is from"
 
 
 def _buffers(source: Any) -> list[NDArray[Any]]:

@@ -9,6 +9,7 @@ import numpy as np
 from xtal.errors import DataError, OptionError
 from xtal.models import Beam, Detector, Goniometer, Panel
 from xtal.physics.detectors import beam_of, set_sensor
+from xtal.run.formats import lacking
 from xtal_steps_import.options import BeamGeometry, DetectorGeometry, Geometry, GoniometerGeometry
 
 
@@ -58,7 +59,7 @@ def change_detector(detector: Detector, beam: Beam, options: DetectorGeometry, *
 
 def _change_panels(detector: Detector, options: DetectorGeometry) -> list[str]:
     said = []
-    for name in ("gain", "pedestal", "trusted_range", "thickness", "material"):
+    for name in ("pixel_size", "gain", "pedestal", "trusted_range", "thickness", "material"):
         value = getattr(options.panel, name)
         if value is not None:
             for panel in detector:
@@ -147,14 +148,7 @@ def check_complete(path: str, beam: Beam, detector: Detector) -> None:
     DataError
         Naming the image, what is missing and the option that supplies it.
     """
-    missing = []
-    if not np.isfinite(beam.wavelength) or beam.wavelength <= 0:
-        missing.append(("wavelength", "geometry.beam.wavelength="))
-    normal, origin = detector[0].normal, detector[0].origin
-    if np.any(~np.isfinite(origin) & (np.abs(normal) > 0.5)):
-        missing.append(("distance", "geometry.detector.distance="))
-    if np.any(~np.isfinite(origin) & (np.abs(normal) <= 0.5)):
-        missing.append(("beam centre", "geometry.detector.fast_slow_beam_centre="))
+    missing = lacking(beam, detector)
     if missing:
         what = " and ".join(name for name, _ in missing)
         options = " ".join(option for _, option in missing)

@@ -59,6 +59,7 @@ class BeamGeometry:
 
 @frozen
 class PanelGeometry:
+    pixel_size: tuple[float, ...] | None = option(None, help="fast, slow", unit="mm", size=2, level=1)
     gain: float | None = option(None, help="ADU per photon", gt=0, level=1)
     pedestal: float | None = option(None, help="ADU", level=1)
     trusted_range: tuple[float, ...] | None = option(

@@ -1,0 +1,86 @@
+"""xtal formats: the list, and why a file is read as it is; bounds of compressed files."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+from pathlib import Path
+
+import pytest
+
+from xtal.cli.formats import main
+from xtal.errors import DataError, UsageError
+from xtal.files import notes, raw
+
+
+def smv(path: Path, **keys: object) -> Path:
+    values = {
+        "HEADER_BYTES": "  512", "SIZE1": 4, "SIZE2": 3, "PIXEL_SIZE": 0.1, "DISTANCE": 100, "WAVELENGTH": 1.25,
+        "OSC_START": 5, "OSC_RANGE": 0.5, "BEAM_CENTER_X": 0.2, "BEAM_CENTER_Y": 0.1, **keys,
+    }  # fmt: skip
+    text = "{\n" + "".join(f"{k}={v};\n" for k, v in values.items() if v is not None) + "}\n"
+    path.write_bytes(text.encode().ljust(512) + bytes(24))
+    return path
+
+
+def test_list(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    listed = capsys.readouterr().out
+    assert "smv " in listed
+    assert main(["list"]) == 0
+    assert capsys.readouterr().out == listed
+
+
+def test_explain_says_who_was_asked_what_was_read_and_what_is_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["explain", str(smv(tmp_path / "a_1.img", DISTANCE=None))]) == 0
+    out = capsys.readouterr().out
+    assert "Read by smv" in out
+    assert "cbf_mini 0" in out
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    assert "WAVELENGTH 1.25" in lines
+    assert "rotation axis 1, 0, 0 the header names none" in lines
+    assert "distance geometry.detector.distance=" in lines
+    assert "nan" not in out
+
+
+def test_explain_a_file_that_nobody_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "letter.img"
+    path.write_text("Dear colleague")
+    assert main(["explain", str(path)]) == 1
+    assert "letter.img is no image" in capsys.readouterr().out
+
+
+def test_wrong_usage() -> None:
+    with pytest.raises(UsageError, match="explain"):
+        main(["explain"])
+    with pytest.raises(UsageError, match="lits"):
+        main(["lits"])
+
+
+def test_notes_are_heard_once_and_only_by_who_listens() -> None:
+    notes.read("a", 1.0, "A")
+    with notes.listening() as heard:
+        notes.read("a", 0.1 + 0.2, "A")
+        notes.read("a", 0.3, "A")
+        notes.assumed("b", (1, 2), "so it is")
+    assert [(n.kind, n.value) for n in heard] == [("read", "0.3"), ("assumed", "1, 2")]
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress])
+def test_compressed_files_unpack_within_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compress) -> None:
+    path = tmp_path / "a.img.packed"
+    path.write_bytes(compress(b"one ") + compress(b"two"))
+    assert bytes(raw.read_whole(path)) == b"one two"
+    path.write_bytes(compress(b"one") + bytes(16))
+    assert bytes(raw.read_whole(path)) == b"one"
+    path.write_bytes(compress(b"one")[:-3])
+    with pytest.raises(DataError, match="truncated"):
+        raw.read_whole(path)
+    monkeypatch.setattr(raw, "LARGEST", 1000)
+    path.write_bytes(compress(bytes(1000)))
+    assert len(raw.read_whole(path)) == 1000
+    path.write_bytes(compress(bytes(1001)))
+    with pytest.raises(DataError, match="unpacks to more"):
+        raw.read_whole(path)
