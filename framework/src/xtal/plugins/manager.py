@@ -63,7 +63,8 @@ class Plugins:
         self.manager.add_hookspecs(Hooks)
         self._by_kind: dict[str, dict[str, list[Installed]]] = {kind: {} for kind in KINDS}
         self._points: dict[str, EntryPoint] = {}
-        for point in sorted(entry_points(group=GROUP) if points is None else points, key=lambda p: p.name):
+        found = entry_points(group=GROUP) if points is None else points
+        for point in sorted(found, key=lambda p: (p.name, _distribution(p))):
             self._register(point)
 
     # --- discovery --------------------------------------------------------------
