@@ -7,6 +7,7 @@ from attrs import define, field
 from numpy.typing import NDArray
 
 from xtal.errors import DataError
+from xtal.files import notes
 from xtal.models import Detector, Panel
 from xtal.models.detector import Group
 from xtal_format_cbf_imgcif.axes import Axes, Axis
@@ -85,6 +86,11 @@ class DetectorMaker:
         """All panels; those of a detector of several stand in a tree after the components of their axes."""
         tiles = tiles_of(self.tables)
         panels = [self._panel(tile) for tile in tiles]
+        first = panels[0]
+        notes.read("panels", len(panels), "_array_structure_list")
+        notes.read("pixel size", first.pixel_size, "_array_structure_list_axis.displacement_increment")
+        notes.read("origin", first.origin, "_axis, the chain of the panel's axes")
+        notes.read("trusted range", first.trusted_range, "_array_intensities: undefined_value + 1 to overload - 1")
         if len(tiles) == 1:
             return Detector(panels)
         for k, tile in enumerate(tiles):

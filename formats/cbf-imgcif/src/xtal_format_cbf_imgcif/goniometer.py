@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from xtal.errors import DataError
+from xtal.files import notes
 from xtal.models import Goniometer
 from xtal_format_cbf_imgcif.axes import Axes, Axis
 
@@ -30,6 +31,10 @@ def goniometer_of(axes: Axes) -> tuple[Goniometer, tuple[float, float]] | None:
     width = chain[scan_axis].increment
     if width < 0:
         vectors[scan_axis], angles[scan_axis], width = -vectors[scan_axis], -angles[scan_axis], -width
+    for k, axis in enumerate(chain):
+        which = "rotation axis" if k == scan_axis else "axis of the goniometer"
+        notes.read(which, axis.vector, f"_axis {axis.name}, at {axis.setting:g} degrees")
+    notes.read("width of an image", chain[scan_axis].increment, "_diffrn_scan_axis.angle_increment")
     goniometer = Goniometer.from_axes(vectors, angles, [axis.name for axis in chain], scan_axis)
     return goniometer, (angles[scan_axis], width)
 

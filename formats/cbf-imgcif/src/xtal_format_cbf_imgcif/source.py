@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xtal.errors import DataError
+from xtal.files import notes
 from xtal.files.raw import read_whole
 from xtal.models import Beam, Detector, Goniometer, Scan
 from xtal.physics.detectors import PILATUS_MODULE, beam_of, module_gaps, set_sensor
@@ -91,6 +92,7 @@ class CbfImgcifImage:
         goniometer, oscillation = turned
         frame = self.tables.first("diffrn_scan_frame")
         exposure = self.tables.number(frame, "integration_time")
+        notes.read("exposure time", exposure, "_diffrn_scan_frame.integration_time")
         epoch = Header(f"# {frame.get('date', '')}").epoch() or self.header.epoch()
         return beam, detector, goniometer, Scan((1, 1), oscillation, np.array([exposure]), np.array([epoch]))
 
@@ -100,7 +102,9 @@ class CbfImgcifImage:
             self.tables.number(row, "wavelength", math.nan),
             flux=max(self.tables.number(radiation, "beam_flux"), 0.0),
         )
+        notes.read("wavelength", beam.wavelength, "_diffrn_radiation_wavelength.wavelength")
         beam.direction = axes.source() / np.linalg.norm(axes.source())
+        notes.read("direction to the source", beam.direction, "_axis, equipment source")
         if radiation.get("probe", "").lower() == "electron":
             beam.probe, beam.polarization_fraction = "electron", 0.5
         # the templates of Pilatus headers hold a ratio that nobody has measured
@@ -110,6 +114,11 @@ class CbfImgcifImage:
             # (Ip - In) / (Ip + In) to Ip / (Ip + In)
             beam.polarization_fraction = min(max((1 + ratio) / 2, 0.0), 1.0)
             beam.polarization_normal = np.array([math.sin(angle), math.cos(angle), 0.0])
+            notes.read("polarisation", beam.polarization_fraction, "_diffrn_radiation.polarizn_source_ratio")
+        else:
+            notes.assumed(
+                "polarisation", beam.polarization_fraction, "usual; no header of a Pilatus has a measured one"
+            )
         return beam
 
     def _describe(self, detector: Detector, beam: Beam) -> None:
@@ -120,10 +129,12 @@ class CbfImgcifImage:
             panel = detector[0]
             panel.mask = module_gaps(panel.image_size, *PILATUS_MODULE) or []
             panel.identifier = self.header.detector
+            notes.read("detector", panel.identifier, "# Detector")
         else:
             kind = self.tables.first("diffrn_detector").get("type", "")
             if kind in SENSORS:
                 set_sensor(detector, beam, *SENSORS[kind])
+                notes.assumed("sensor", SENSORS[kind], f"the detector is a {kind}")
             for panel in detector:
                 panel.type = "SENSOR_UNKNOWN" if len(detector) == 1 else ""
         if len(detector) == 1:
