@@ -56,6 +56,7 @@ DIFFERENCES: dict[str, dict[str, str]] = {
     "images/TIMEPIX_SU_516-stdgoni_0001.img": _CROSS,
     "real_cred_lysozyme/experiment_14/00001.img.bz2": _CROSS,
     "real_cred_lysozyme/experiment_24/00001.img.bz2": _CROSS,
+    "images/simtbx_FormatSMVJHSim_001.img.gz": {"exposure": "the header says TIME=0.1, which the peer does not read"},
     "images/omega_scan_001.cbf": {
         "axis": "the header turns by -0.5 degrees; the peer takes +0.5 and forgets to turn the axis round, its "
         "successors do as we do (see test_a_scan_in_the_negative_sense)"
@@ -146,7 +147,8 @@ def test_goniometer_and_scan(name: str) -> None:
     assert goniometer is not None
     assert list(scan.oscillation_deg) == pytest.approx(wanted["scan"]["oscillation_deg"], abs=1e-9)
     np.testing.assert_allclose(scan.epochs, wanted["scan"]["epochs"], atol=1e-3)
-    np.testing.assert_allclose(scan.exposure_times, wanted["scan"]["exposure_times_s"], atol=1e-9)
+    if not differs(name, "exposure"):
+        np.testing.assert_allclose(scan.exposure_times, wanted["scan"]["exposure_times_s"], atol=1e-9)
     peer = wanted["goniometer"]
     if differs(name, "axis"):
         return
