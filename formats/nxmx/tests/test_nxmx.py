@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import hdf5plugin
 import numpy as np
 import pytest
 
-from xtal.errors import DataError
+from xtal.errors import DataError, ImageWarning
 from xtal_format_nxmx.format import NXmx
 from xtal_format_nxmx.kernels import blocks_fit
 
@@ -89,8 +90,13 @@ def read(path: Path, frame: int) -> np.ndarray:
         {"chunks": (1, *SHAPE), "compression": "gzip"},
         {"chunks": (2, 257, 515), "compression": hdf5plugin.Bitshuffle(cname="lz4")},
         {"chunks": None},
+        {"chunks": (1, *SHAPE), "compression": hdf5plugin.Bitshuffle(cname="zstd")},
+        {"chunks": (1, *SHAPE), "compression": hdf5plugin.Zstd()},
+        {"chunks": (1, *SHAPE), "compression": hdf5plugin.Blosc()},
+        {"chunks": (1, *SHAPE), "compression": hdf5plugin.Blosc2()},
+        {"chunks": (1, *SHAPE), "compression": hdf5plugin.BZip2()},
     ],
-    ids=["bslz4", "lz4", "gzip", "several chunks", "plain"],
+    ids=["bslz4", "lz4", "gzip", "several chunks", "plain", "bszstd", "zstd", "blosc", "blosc2", "bzip2"],
 )
 def test_frames_however_they_are_stored(tmp_path: Path, dtype: str, more: dict[str, Any]) -> None:
     data = frames(3, dtype)
@@ -116,6 +122,196 @@ def test_virtual_and_linked_data_in_other_files(tmp_path: Path) -> None:
     (tmp_path / "a_000002.h5").unlink()
     with pytest.raises(DataError, match="a_000002"):
         NXmx().open(path)
+
+
+def virtual(path: Path, layout: h5py.VirtualLayout, fill: int = 0) -> None:
+    with h5py.File(path, "a") as file:
+        file["entry/data"].create_virtual_dataset("data", layout, fillvalue=fill)
+
+
+def test_frames_of_two_files_in_turns(tmp_path: Path) -> None:
+    """As writers do that share the frames of a detector between processes."""
+    data = frames(6)
+    path = write_nxmx(tmp_path / "a_master.h5", 6)
+    layout = h5py.VirtualLayout((6, *SHAPE), "uint16")
+    for k in range(2):
+        store(tmp_path / f"a_{k}.h5", data[k::2])
+        layout[k::2] = h5py.VirtualSource(f"a_{k}.h5", "/entry/data/data", (3, *SHAPE))
+    virtual(path, layout)
+    source = NXmx().open(path)
+    assert len(source._frames.parts) == 6
+    for frame in range(6):
+        np.testing.assert_array_equal(read(path, frame), data[frame])
+
+
+def test_modules_put_together_by_a_virtual_dataset(tmp_path: Path) -> None:
+    data = frames(2)
+    path = write_nxmx(tmp_path / "a_master.h5", 2)
+    layout = h5py.VirtualLayout((2, *SHAPE), "uint16")
+    for k, half in enumerate((np.s_[:, :257], np.s_[:, 257:])):
+        store(tmp_path / f"a_{k}.h5", data[half])
+        layout[half] = h5py.VirtualSource(f"a_{k}.h5", "/entry/data/data", (2, 257, SHAPE[1]))
+    virtual(path, layout)
+    np.testing.assert_array_equal(read(path, 1), data[1])
+    (tmp_path / "a_1.h5").unlink()
+    with pytest.raises(DataError, match=r"a_1\.h5"):
+        NXmx().open(path)
+
+
+def test_a_missing_file_behind_two_virtual_datasets(tmp_path: Path) -> None:
+    path = write_nxmx(tmp_path / "a_master.h5", 2)
+    store(tmp_path / "c.h5", frames(2))
+    for name, source in (("b.h5", "c.h5"), ("a_master.h5", "b.h5")):
+        layout = h5py.VirtualLayout((2, *SHAPE), "uint16")
+        layout[:] = h5py.VirtualSource(source, "/entry/data/data", (2, *SHAPE))
+        with h5py.File(tmp_path / name, "a") as file:
+            file.require_group("entry/data").create_virtual_dataset("data", layout)
+    np.testing.assert_array_equal(read(path, 1), frames(2)[1])
+    (tmp_path / "c.h5").unlink()
+    with pytest.raises(DataError, match=r"c\.h5"):
+        NXmx().open(path)
+
+
+@pytest.mark.parametrize("how", ["a frame", "a virtual frame"])
+def test_frames_never_written_are_errors_and_not_zeros(tmp_path: Path, how: str) -> None:
+    path = write_nxmx(tmp_path / "a_master.h5", 3)
+    if how == "a frame":
+        with h5py.File(path, "a") as file:
+            compression = hdf5plugin.Bitshuffle(cname="lz4")
+            data = file["entry/data"].create_dataset(
+                "data", (3, *SHAPE), "uint16", chunks=(1, *SHAPE), compression=compression
+            )
+            data[0] = data[2] = 1
+    else:
+        layout = h5py.VirtualLayout((3, *SHAPE), "uint16")
+        for k in (0, 2):
+            store(tmp_path / f"a_{k}.h5", frames(1))
+            layout[k] = h5py.VirtualSource(f"a_{k}.h5", "/entry/data/data", (1, *SHAPE))[0]
+        virtual(path, layout)
+    read(path, 2)
+    with pytest.raises(DataError, match=r"Frame 2 of .*a_master"):
+        read(path, 1)
+
+
+def link(path: Path, target: str, name: str = "entry/data/data") -> None:
+    with h5py.File(path, "a") as file:
+        file[name] = h5py.ExternalLink(target, "/entry/data/data")
+
+
+def test_links_out_of_the_folder_are_told_before_they_are_followed(tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "run").mkdir()
+    path = write_nxmx(tmp_path / "run" / "a_master.h5", 2)
+    store(tmp_path / "raw" / "a.h5", frames(2))
+    link(path, "../raw/a.h5")
+    with pytest.warns(ImageWarning, match=r"a_master\.h5 takes its data from outside its folder: from .*raw"):
+        np.testing.assert_array_equal(read(path, 1), frames(2)[1])
+
+
+def test_links_to_what_is_no_file_and_circles_are_errors(tmp_path: Path) -> None:
+    path = write_nxmx(tmp_path / "a_master.h5", 2)
+    os.mkfifo(tmp_path / "pipe.h5")
+    link(path, "pipe.h5")
+    with pytest.raises(DataError, match=r"pipe\.h5.* is no file"):
+        NXmx().open(path)
+    path = write_nxmx(tmp_path / "b_master.h5", 2)
+    link(path, "b_master.h5")
+    with pytest.raises(DataError, match="circle"):
+        NXmx().open(path)
+
+
+def test_pixels_in_raw_files_are_refused(tmp_path: Path) -> None:
+    path = write_nxmx(tmp_path / "a_master.h5", 1)
+    (tmp_path / "secret").write_bytes(bytes(2 * SHAPE[0] * SHAPE[1]))
+    with h5py.File(path, "a") as file:
+        external = [(str(tmp_path / "secret"), 0, h5py.h5f.UNLIMITED)]
+        file["entry/data"].create_dataset("data", (1, *SHAPE), "uint16", external=external)
+    with pytest.raises(DataError, match="not HDF5"):
+        NXmx().open(path)
+
+
+def test_a_linked_pixel_mask_and_a_missing_one(tmp_path: Path) -> None:
+    path = write_nxmx(tmp_path / "a.nxs", 1)
+    store(path, frames(1))
+    mask = np.zeros(SHAPE, np.uint32)
+    mask[3, 5] = 1
+    store(tmp_path / "meta.h5", mask, chunks=None)
+    link(path, "meta.h5", "entry/instrument/detector/pixel_mask")
+    good = NXmx().open(path).masks()
+    assert good is not None
+    np.testing.assert_array_equal(~good[0], mask == 1)
+    (tmp_path / "meta.h5").unlink()
+    with pytest.raises(DataError, match=r"meta\.h5"):
+        NXmx().open(path).masks()
+
+
+def test_several_modules_are_panels(tmp_path: Path) -> None:
+    data = frames(2)
+    path = write_nxmx(tmp_path / "a.nxs", 2, shape=(257, SHAPE[1]))
+    store(path, data)
+    with h5py.File(path, "a") as file:
+        detector = file["entry/instrument/detector"]
+        second = nx(detector, "module_2", "NXdetector_module")
+        second["data_origin"], second["data_size"] = [257, 0], [257, SHAPE[1]]
+        z = "/entry/instrument/detector/z"
+        offset = "/entry/instrument/detector/module_2/offset"
+        axis(second, "offset", 0.0, "translation", (1.0, 0.0, 0.0), "mm", z, offset=(40.0, -3.0, 1.0))
+        axis(second, "fast_pixel_direction", 0.075, "translation", (-1.0, 0.0, 0.0), "mm", offset)
+        axis(second, "slow_pixel_direction", 0.075, "translation", (0.0, -1.0, 0.0), "mm", offset)
+        mask = np.zeros(SHAPE, np.uint32)
+        mask[257:, :10] = 1
+        detector["pixel_mask"] = mask
+    source = NXmx().open(path)
+    _, panels, _, _ = source.models()
+    assert [p.image_size for p in panels] == [(1030, 257)] * 2
+    assert [p.raw_image_offset for p in panels] == [(0, 0), (0, 257)]
+    np.testing.assert_allclose(panels[1].origin, (-40.0, -3.0, -201.0))
+    out = [np.empty(shape, source.dtype) for shape in source.shapes]
+    source.read(1, out)
+    np.testing.assert_array_equal(np.vstack(out), data[1])
+    good = source.masks()
+    assert good is not None
+    assert [np.count_nonzero(~g) for g in good] == [0, 2570]
+
+
+def test_angles_frame_by_frame(tmp_path: Path) -> None:
+    path = write_nxmx(tmp_path / "a.nxs", 4)
+    store(path, frames(4))
+    name = "entry/sample/turn/omega"
+    with h5py.File(path, "a") as file:
+        file[name][...] = [10.0, 10.501, 10.999, 11.5]
+        file[name + "_end"] = np.array([10.5, 11.001, 11.499, 12.0])
+    _, _, _, scan = NXmx().open(path).models()
+    assert scan is not None
+    assert scan.oscillation_deg == (10.0, 0.5)
+    with h5py.File(path, "a") as file:
+        file[name][...] = [10.0, 10.5, 12.0, 12.5]
+        file[name + "_end"][...] = [10.5, 11.0, 12.5, 13.0]
+    with pytest.warns(ImageWarning, match="uneven: steps from 0.5 to 1.5"):
+        NXmx().open(path).models()
+    with h5py.File(path, "a") as file:
+        kept = dict(file[name].attrs)
+        del file[name]
+        file[name] = [10.0, 10.5]
+        file[name].attrs.update(kept)
+    with pytest.raises(DataError, match="4 images, but 2 angles"):
+        NXmx().open(path).models()
+
+
+@pytest.mark.parametrize("shape", [(10**12, 4, 4), (2, 10**6, 10**6)])
+def test_claims_beyond_reason_are_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    path = write_nxmx(tmp_path / "a.nxs", 2)
+    with h5py.File(path, "a") as file:
+        file["entry/data"].create_dataset("data", shape, "uint16", chunks=(1, 4, 4))
+    with pytest.raises(DataError, match=r"a\.nxs claims"):
+        NXmx().open(path)
+
+
+def test_counts_of_floating_point(tmp_path: Path) -> None:
+    path = write_nxmx(tmp_path / "a.nxs", 1)
+    store(path, frames(1, "float32") + np.float32(0.5))
+    assert NXmx().open(path).dtype == np.float32
+    np.testing.assert_array_equal(read(path, 0), frames(1)[0] + 0.5)
 
 
 def test_models(tmp_path: Path) -> None:

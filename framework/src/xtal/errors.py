@@ -45,3 +45,7 @@ class OptionError(XtalError):
 
 class PluginError(XtalError):
     """A plugin is missing, denied, broken or in conflict with another."""
+
+
+class ImageWarning(UserWarning):
+    """Something about image files that the user should know before they are used (given to `warnings.warn`)."""

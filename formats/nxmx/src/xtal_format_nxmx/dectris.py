@@ -10,7 +10,8 @@ from xtal.files import notes
 from xtal.models import Beam, Detector, Goniometer, Panel, Scan
 from xtal.physics.detectors import eiger_gaps, set_sensor
 from xtal_format_nxmx.geometry import MATERIALS, Parts, tidy
-from xtal_format_nxmx.tree import TO_LAB, length_mm, number, text
+from xtal_format_nxmx.links import member
+from xtal_format_nxmx.tree import TO_LAB, length_mm, number, numbers_of, text
 
 TO_NEXUS = np.array([1.0, 1.0, -1.0])
 """These masters write geometry with z against the beam."""
@@ -18,7 +19,7 @@ TO_NEXUS = np.array([1.0, 1.0, -1.0])
 
 def is_dectris(detector: Any) -> bool:
     """Whether the detector calls itself an Eiger of DECTRIS."""
-    return detector is not None and "description" in detector and "eiger" in text(detector["description"]).lower()
+    return detector is not None and "eiger" in text(member(detector, "description")).lower()
 
 
 def detector_model(parts: Parts, beam: Beam, shape: tuple[int, int], limit: float) -> Detector:
@@ -26,11 +27,11 @@ def detector_model(parts: Parts, beam: Beam, shape: tuple[int, int], limit: floa
     group = parts.detector
     pixel = (length_mm(group, "x_pixel_size"), length_mm(group, "y_pixel_size"))
     fast, slow = np.array([-1.0, 0.0, 0.0]), np.array([0.0, -1.0, 0.0])
-    geometry = group.get("geometry")
-    if geometry is not None and "translation/distances" in geometry and "orientation/value" in geometry:
-        orientation = np.asarray(geometry["orientation/value"][()], dtype=float).ravel()
+    orientation = numbers_of(member(group, "geometry/orientation/value"))
+    distances = numbers_of(member(group, "geometry/translation/distances"))
+    if orientation.size >= 6 and distances.size >= 3:
         fast, slow = orientation[:3] * TO_NEXUS, orientation[3:6] * TO_NEXUS
-        origin = np.asarray(geometry["translation/distances"][()], dtype=float).ravel() * TO_NEXUS * 1000.0
+        origin = distances[:3] * TO_NEXUS * 1000.0
     else:
         centre = number(group, "beam_center_x") * pixel[0], number(group, "beam_center_y") * pixel[1]
         distance = length_mm(group, "detector_distance", default=length_mm(group, "distance"))
@@ -46,34 +47,29 @@ def detector_model(parts: Parts, beam: Beam, shape: tuple[int, int], limit: floa
         mask=eiger_gaps((shape[1], shape[0])),
     )
     detector = Detector([panel])
-    material = MATERIALS.get(text(group.get("sensor_material")).lower(), "")
+    material = MATERIALS.get(text(member(group, "sensor_material")).lower(), "")
     set_sensor(detector, beam, material, length_mm(group, "sensor_thickness", default=0.0))
     return detector
 
 
 def saturation_value(group: Any, limit: float) -> float:
     """The count at which the rate correction gives up."""
-    if "saturation_value" in group:
-        return number(group, "saturation_value")
-    specific = group.get("detectorSpecific")
     name = "countrate_correction_count_cutoff"
-    if specific is not None and name in specific:
-        return number(specific, name)
-    if specific is not None and "detectorModule_000" in specific:
-        return number(specific["detectorModule_000"], name, default=limit + 1.0)
-    return limit + 1.0
+    places = "saturation_value", f"detectorSpecific/{name}", f"detectorSpecific/detectorModule_000/{name}"
+    found = next((values[0] for place in places if (values := numbers_of(member(group, place))).size), None)
+    return limit + 1.0 if found is None else float(found)
 
 
 def goniometer_and_scan(parts: Parts, n_frames: int) -> tuple[Goniometer, Scan]:
     """Omega about the horizontal axis (+x in the laboratory frame)."""
-    group = parts.sample.get("goniometer") if parts.sample is not None else None
+    group = member(parts.sample, "goniometer") if parts.sample is not None else None
     start, width = 0.0, 0.0
     if group is not None:
         start = number(group, "omega", default=number(group, "omega_start", default=0.0))
         width = number(group, "omega_range_average", default=number(group, "omega_increment", default=0.0))
-        ends = group.get("omega")
-        if width == 0.0 and ends is not None and ends.size > 1:
-            width = float(np.median(np.diff(np.asarray(ends[()], dtype=float).ravel())))
+        angles = numbers_of(member(group, "omega"))
+        if width == 0.0 and angles.size > 1:
+            width = float(np.median(np.diff(angles)))
     axis = np.array([1.0, 0.0, 0.0])
     notes.assumed("rotation axis", axis, "these masters name none")
     if width < 0:

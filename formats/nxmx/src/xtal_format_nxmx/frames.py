@@ -1,26 +1,25 @@
-"""Where frames stand: datasets, virtual datasets and linked files; reading and decompressing one."""
+"""Where frames stand: datasets, virtual datasets and linked files; reading one."""
 
 from __future__ import annotations
 
-import ctypes
-import os
 import threading
-from collections.abc import Callable
-from functools import cache
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import h5py
-import hdf5plugin
 import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 
 from xtal.errors import DataError
+from xtal.files.raw import LARGEST
+from xtal_format_nxmx.bitshuffle import decoder
+from xtal_format_nxmx.links import check_dataset, follow, open_file, target_of
 
-BITSHUFFLE = 32008
-LZ4_BLOCKS = 2
-_thread = threading.local()
+MOST_FRAMES = 10_000_000
+"""More frames than any scan: what claims more is damaged."""
 
 
 @frozen
@@ -34,48 +33,8 @@ class Part:
     offset: int = 0
 
 
-def missing(path: str, master: str) -> DataError:
-    """The error of a data file that is not there."""
-    return DataError(
-        f"The data file {path}, which {master} refers to, does not exist.",
-        advice="Put it beside the master file, or check how it was copied.",
-    )
-
-
-def follow(file: str, name: str) -> tuple[str, str]:
-    """The file and path at the end of external links.
-
-    Raises
-    ------
-    DataError
-        If a file of them does not exist; names it.
-    """
-    for _ in range(8):
-        with _opened(file) as opened:
-            parent, _, last = name.rstrip("/").rpartition("/")
-            group = opened.get(parent or "/")
-            link = None if group is None else group.get(last, getlink=True)
-        if isinstance(link, h5py.SoftLink):
-            name = link.path if link.path.startswith("/") else f"{parent}/{link.path}"
-            continue
-        if not isinstance(link, h5py.ExternalLink):
-            return file, name
-        target = os.path.join(os.path.dirname(file), link.filename)
-        if not os.path.exists(target):
-            raise missing(target, file)
-        file, name = target, "/" + link.path.lstrip("/")
-    raise DataError(f"The links of {file} to its data go in a circle.")
-
-
-def _opened(path: str) -> Any:
-    try:
-        return h5py.File(path, "r", locking=False)
-    except OSError as error:
-        raise DataError(f"{path} is no HDF5 file, or is truncated.", advice="Copy it again.") from error
-
-
 def parts_of(file: str, name: str, first: int = 0) -> list[Part]:
-    """The parts behind a dataset, virtual ones resolved.
+    """The parts behind a dataset, virtual ones resolved where they are whole frames.
 
     Raises
     ------
@@ -83,32 +42,76 @@ def parts_of(file: str, name: str, first: int = 0) -> list[Part]:
         If the dataset or a file of its data is missing.
     """
     file, name = follow(file, name)
-    with _opened(file) as opened:
+    with open_file(file) as opened:
         dataset = opened.get(name)
         if not isinstance(dataset, h5py.Dataset) or dataset.ndim not in (2, 3):
             raise DataError(f"{file} holds no images at {name}.")
+        n = 1 if dataset.ndim == 2 else dataset.shape[0]
+        if n > MOST_FRAMES:
+            raise DataError(f"{file} claims {n} images at {name}.")
+        check_dataset(dataset)
+        whole = [Part(file, name, first, n)]
         if not dataset.is_virtual:
-            return [Part(file, name, first, 1 if dataset.ndim == 2 else dataset.shape[0])]
-        sources = dataset.virtual_sources()
+            return whole
+        sources = [
+            (source, "" if source.file_name == "." else target_of(file, source.file_name))
+            for source in dataset.virtual_sources()
+        ]
+        mapped = [_frames_of(source, dataset.shape) for source, _ in sources]
+    if any(pairs is None for pairs in mapped):
+        return whole  # parts of frames are put together by the library
     found = []
-    for source in sources:
-        where = file if source.file_name == "." else os.path.join(os.path.dirname(file), source.file_name)
-        if not os.path.exists(where):
-            raise missing(where, file)
-        low, high = source.vspace.get_select_bounds()
-        begin = _first_selected(source.src_space)
-        n = int(high[0] - low[0] + 1)
-        where, path = follow(where, "/" + source.dset_name.lstrip("/"))
-        found.append(Part(where, path, first + int(low[0]), n, begin))
+    for (source, path), pairs in zip(sources, mapped, strict=True):
+        where, inner = follow(path or file, "/" + source.dset_name.lstrip("/"))
+        found += [Part(where, inner, first + low, count, offset) for low, count, offset in pairs or []]
     return found
 
 
-def _first_selected(space: Any) -> int:
-    """First frame that a virtual dataset takes of its source; 0 where the space is not told."""
+def _frames_of(source: Any, shape: tuple[int, ...]) -> list[tuple[int, int, int]] | None:
+    """Runs of whole frames that a virtual dataset takes from a source: (first, number, first in the source).
+
+    None where it takes parts of frames, or takes frames in an order that is not regular.
+    """
+    target = _runs(source.vspace, shape)
+    if source.src_space.shape == ():  # all of the source, however much that is
+        origin: Iterator[tuple[int, int]] | None = iter([(0, MOST_FRAMES)])
+    else:
+        origin = _runs(source.src_space, source.src_space.shape)
+    if len(shape) != 3 or target is None or origin is None or source.src_space.shape[-2:] not in ((), shape[-2:]):
+        return None
+    pairs: list[tuple[int, int, int]] = []
+    (low, room), (offset, left) = (0, 0), (0, 0)
+    while True:
+        if not room:
+            low, room = next(target, (0, 0))
+        if not left:
+            offset, left = next(origin, (0, 0))
+        n = min(room, left)
+        if not n:
+            return pairs if not room else None
+        pairs.append((low, n, offset))
+        low, room, offset, left = low + n, room - n, offset + n, left - n
+
+
+def _runs(space: Any, shape: tuple[int, ...]) -> Iterator[tuple[int, int]] | None:
+    """Runs (first, number) of whole frames that a selection consists of, or None if it does not."""
+    if space.get_select_type() == h5py.h5s.SEL_ALL:
+        return iter([(0, shape[0])]) if len(shape) == 3 else iter([(0, 1)])
+    if space.get_select_type() != h5py.h5s.SEL_HYPERSLABS or not space.is_regular_hyperslab():
+        return None
     try:
-        return int(space.get_select_bounds()[0][0])
-    except (ValueError, RuntimeError):
-        return 0
+        start, stride, count, block = (np.array(v, dtype=np.int64) for v in space.get_regular_hyperslab())
+    except OverflowError:  # without end
+        return None
+    sizes = np.array(shape)
+    whole = (start == 0) & (np.where(count == 1, block, stride * count) == sizes) & ((count == 1) | (stride == block))
+    if not np.all(whole[-2:]) or start[0] + (count[0] - 1) * stride[0] + block[0] > sizes[0]:
+        return None
+    if len(shape) == 2:
+        return iter([(0, 1)])
+    if stride[0] == block[0]:
+        return iter([(int(start[0]), int(block[0] * count[0]))])
+    return ((int(start[0] + k * stride[0]), int(block[0])) for k in range(count[0]))
 
 
 class Frames:
@@ -122,38 +125,59 @@ class Frames:
         if not parts:
             raise DataError(f"The file {master} refers to no images.")
         self.parts = sorted(parts, key=lambda part: part.first)
+        self._starts = [part.first for part in self.parts]
         self.master = master
         self.n = max(part.first + part.n for part in parts)
         self._lock = threading.Lock()
         self._files: dict[str, Any] = {}
-        self._datasets: dict[Part, tuple[Any, Callable[..., None] | None]] = {}
+        self._datasets: dict[tuple[str, str], tuple[Any, Callable[..., None] | None]] = {}
         dataset = self._dataset(self.parts[0])[0]
         self.shape: tuple[int, int] = dataset.shape[-2:]
         self.stored: np.dtype[Any] = dataset.dtype
+        slow, fast = self.shape
+        if not 0 < slow * fast * self.stored.itemsize <= LARGEST:
+            raise DataError(f"{self.parts[0].file} claims images of {fast} x {slow} pixels.")
 
     def _dataset(self, part: Part) -> tuple[Any, Callable[..., None] | None]:
+        key = part.file, part.dataset
         with self._lock:
-            if part not in self._datasets:
+            if key not in self._datasets:
                 if part.file not in self._files:
-                    if not os.path.exists(part.file):
-                        raise missing(part.file, str(self.master))
-                    self._files[part.file] = _opened(part.file)
+                    self._files[part.file] = open_file(target_of(str(self.master), part.file))
                 dataset = self._files[part.file].get(part.dataset)
-                if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in "iu":
+                if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in "iuf":
                     raise DataError(f"{part.file} holds no images at {part.dataset}.")
-                self._datasets[part] = dataset, _decoder(dataset)
-            return self._datasets[part]
+                self._datasets[key] = dataset, decoder(dataset)
+            return self._datasets[key]
+
+    def _part(self, frame: int) -> Part:
+        k = bisect_right(self._starts, frame) - 1
+        if k < 0 or not 0 <= frame < self.n:
+            raise DataError(f"{self.master} has no frame {frame + 1}: it has {self.n}.")
+        part = self.parts[k]
+        if frame >= part.first + part.n:
+            raise DataError(f"Frame {frame + 1} of {self.master} is in none of its data files.")
+        return part
 
     def read(self, frame: int, out: NDArray[Any]) -> None:
-        """Fill ``out`` (slow, fast), of the dtype that is stored or a wider one."""
-        part = next((p for p in self.parts if p.first <= frame < p.first + p.n), None)
-        if part is None:
-            raise DataError(f"{self.master} has no frame {frame + 1}: it has {self.n}.")
+        """Fill ``out`` (slow, fast), of the dtype that is stored or a wider one.
+
+        Raises
+        ------
+        DataError
+            If the frame was never written, or is damaged or of another size; names its file.
+        """
+        part = self._part(frame)
         dataset, decode = self._dataset(part)
         at = frame - part.first + part.offset
         try:
             if dataset.shape[-2:] != out.shape or (dataset.ndim == 3 and at >= dataset.shape[0]):
                 raise DataError(f"Frame {frame + 1} of {self.master} is missing or of another size in {part.file}.")
+            if _never_written(dataset, at):
+                raise DataError(
+                    f"Frame {frame + 1} of {self.master} was never written to {part.file}.",
+                    advice="Leave it out with geometry.scan.image_range=, or copy the file again.",
+                )
             if decode is not None and out.dtype == dataset.dtype and out.flags.c_contiguous:
                 decode(dataset, at, out)
             elif dataset.ndim == 3:
@@ -174,50 +198,9 @@ class Frames:
             self._datasets.clear()
 
 
-@cache
-def _library() -> Any:
-    """The shared library of the bitshuffle filter, or None where it cannot be used."""
-    try:
-        library = ctypes.CDLL(os.path.join(hdf5plugin.PLUGINS_PATH, "libh5bshuf.so"))
-        function = library.bshuf_decompress_lz4
-    except (OSError, AttributeError):
-        return None
-    function.restype = ctypes.c_int64
-    function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_size_t]
-    return function
-
-
-def _decoder(dataset: Any) -> Callable[..., None] | None:
-    """A fast way to read frames of this dataset, or None: one chunk a frame, bitshuffle with LZ4 alone."""
-    pipeline = dataset.id.get_create_plist()
-    if dataset.ndim != 3 or dataset.chunks != (1, *dataset.shape[1:]) or pipeline.get_nfilters() != 1:
-        return None
-    number, _, values, _ = pipeline.get_filter(0)
-    if number != BITSHUFFLE or len(values) < 5 or values[4] != LZ4_BLOCKS or _library() is None:
-        return None
-    return _read_bitshuffled
-
-
-def _read_bitshuffled(dataset: Any, at: int, out: NDArray[Any]) -> None:
-    """Read one chunk as stored, then unpack it where other threads may run."""
-    from xtal_format_nxmx.kernels import blocks_fit
-
-    info = dataset.id.get_chunk_info_by_coord((at, 0, 0))
-    if info.byte_offset is None or info.filter_mask:
-        dataset.read_direct(out, np.s_[at])  # never written, or stored plain
-        return
-    buffer = getattr(_thread, "buffer", None)
-    if buffer is None or buffer.size < info.size:
-        buffer = _thread.buffer = np.empty(info.size + info.size // 4, np.uint8)
-    dataset.id.read_direct_chunk((at, 0, 0), out=buffer[: info.size])
-    chunk, item = buffer[: info.size], out.dtype.itemsize
-    block = int.from_bytes(chunk[8:12].tobytes(), "big") // item or _default_block(item)
-    if int.from_bytes(chunk[:8].tobytes(), "big") != out.nbytes or not blocks_fit(chunk, out.size, item, block):
-        raise ValueError("damaged chunk")
-    if _library()(chunk.ctypes.data + 12, out.ctypes.data, out.size, item, block) < 0:
-        raise ValueError("damaged chunk")
-
-
-def _default_block(item: int) -> int:
-    """Elements of a block where the chunk does not say it (8 kB, a multiple of 8)."""
-    return max(8192 // item // 8 * 8, 128)
+def _never_written(dataset: Any, at: int) -> bool:
+    """Whether the chunk of a frame does not exist: the library would give zeros for it."""
+    if dataset.chunks is None or dataset.ndim != 3:
+        return not dataset.is_virtual and dataset.id.get_storage_size() == 0
+    first = (at // dataset.chunks[0] * dataset.chunks[0], 0, 0)
+    return dataset.id.get_chunk_info_by_coord(first).byte_offset is None

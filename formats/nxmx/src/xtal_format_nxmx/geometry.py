@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import h5py
@@ -9,12 +10,17 @@ import numpy as np
 from attrs import define
 from numpy.typing import NDArray
 
-from xtal.errors import DataError
+from xtal.errors import DataError, ImageWarning
 from xtal.files import notes
 from xtal.models import Beam, Detector, Goniometer, Panel, Scan
 from xtal.physics.detectors import beam_of, set_sensor
+from xtal_format_nxmx.links import member
 from xtal_format_nxmx.tree import TO_LAB, Axis, axis_of, chain, children, length_mm, number, numbers_of, text, total
 
+UNEVEN = 0.1
+"""Part of the width by which steps may differ before that is told."""
+
+_WEIGHTS = ("incident_wavelength_weights", "incident_wavelength_weight")
 MATERIALS = {"si": "Si", "silicon": "Si", "cdte": "CdTe", "cadmium telluride": "CdTe", "gaas": "GaAs"}
 
 
@@ -45,10 +51,10 @@ def parts_of_entry(entry: Any) -> Parts:
 def beam_model(parts: Parts) -> Beam:
     """Wavelength in angstrom (a spectrum is averaged by its weights); electrons where the source says so."""
     wavelength = float("nan")
-    if parts.beam is not None and "incident_wavelength" in parts.beam:
-        dataset = parts.beam["incident_wavelength"]
+    dataset = None if parts.beam is None else member(parts.beam, "incident_wavelength")
+    if dataset is not None:
         values = numbers_of(dataset)
-        weights = next((numbers_of(parts.beam[n]) for n in _weights(parts.beam)), np.empty(0))
+        weights = next((w for n in _WEIGHTS if (w := numbers_of(member(parts.beam, n))).size), np.empty(0))
         if weights.size and weights.size == values.size and weights.sum() > 0:
             wavelength = float(np.average(values, weights=weights))
         elif values.size:
@@ -59,13 +65,9 @@ def beam_model(parts: Parts) -> Beam:
     source = next(children(parts.entry, "NXsource"), None) or (
         next(children(parts.instrument, "NXsource"), None) if parts.instrument is not None else None
     )
-    if source is not None and "probe" in source and "electron" in text(source["probe"]).lower():
+    if source is not None and "electron" in text(member(source, "probe")).lower():
         beam.probe, beam.polarization_fraction = "electron", 0.5
     return beam
-
-
-def _weights(beam: Any) -> list[str]:
-    return [n for n in ("incident_wavelength_weights", "incident_wavelength_weight") if n in beam]
 
 
 def detector_model(parts: Parts, beam: Beam, shape: tuple[int, int], limit: float) -> tuple[Detector, list[Any]]:
@@ -92,17 +94,17 @@ def detector_model(parts: Parts, beam: Beam, shape: tuple[int, int], limit: floa
     detector = Detector(panels)
     if len(panels) == 1:
         _repair_position(parts, panels[0])
-    material = MATERIALS.get(text(parts.detector.get("sensor_material")).lower(), "")
+    material = MATERIALS.get(text(member(parts.detector, "sensor_material")).lower(), "")
     set_sensor(detector, beam, material, length_mm(parts.detector, "sensor_thickness", default=0.0))
     return detector, slices
 
 
 def _panel(parts: Parts, module: Any, shape: tuple[int, int]) -> tuple[Panel, Any]:
-    try:
-        fast, slow = axis_of(module["fast_pixel_direction"]), axis_of(module["slow_pixel_direction"])
-        frame = total(chain(module["fast_pixel_direction"]))
-    except KeyError as error:
-        raise DataError(f"The detector module of {module.file.filename} is incomplete: {error}.") from error
+    directions = [member(module, f"{name}_pixel_direction") for name in ("fast", "slow")]
+    if not all(isinstance(one, h5py.Dataset) for one in directions):
+        raise DataError(f"The detector module {module.name} of {module.file.filename} has no pixel directions.")
+    fast, slow = map(axis_of, directions)
+    frame = total(chain(directions[0]))
     size, origin = _extent(module, shape)
     offset = np.append(fast.offset, 1.0)
     corner = TO_LAB @ (frame @ offset)[:3]
@@ -121,8 +123,13 @@ def _panel(parts: Parts, module: Any, shape: tuple[int, int]) -> tuple[Panel, An
 
 def _extent(module: Any, shape: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
     """Size and origin (slow, fast) of a module in the frame; some writers store them (fast, slow)."""
-    size = tuple(int(v) for v in np.ravel(module["data_size"][()])[-2:]) if "data_size" in module else shape
-    origin = tuple(int(v) for v in np.ravel(module["data_origin"][()])[-2:]) if "data_origin" in module else (0, 0)
+    size, origin = (
+        tuple(int(v) for v in found[-2:]) if found.size >= 2 and np.all(np.abs(found) < 1e6) else default
+        for found, default in (
+            (numbers_of(member(module, "data_size")), shape),
+            (numbers_of(member(module, "data_origin")), (0, 0)),
+        )
+    )
     for s, o in ((size, origin), (size[::-1], origin[::-1])):
         if min(s) > 0 and min(o) >= 0 and s[0] + o[0] <= shape[0] and s[1] + o[1] <= shape[1]:
             return (s[0], s[1]), (o[0], o[1])
@@ -170,14 +177,22 @@ def goniometer_and_scan(parts: Parts, n_frames: int) -> tuple[Goniometer | None,
 
 
 def _oscillation(file: Any, axis: Axis, n_frames: int) -> tuple[float, float]:
-    ends = file.get(axis.path + "_end")
-    start = float(axis.values[0])
-    if isinstance(ends, h5py.Dataset) and ends.size == axis.values.size:
-        end_values = np.atleast_1d(np.asarray(ends[()], dtype=float)).ravel()
-        return start, tidy(float(np.median(end_values - axis.values)))
-    if axis.values.size > 1:
-        return start, tidy(float(np.median(np.diff(axis.values))))
-    return start, 0.0
+    values = axis.values[:n_frames]
+    start = float(values[0])
+    ends = numbers_of(member(file, axis.path + "_end"))[:n_frames]
+    if ends.size == values.size:
+        width = tidy(float(np.median(ends - values)))
+    elif values.size > 1:
+        width = tidy(float(np.median(np.diff(values))))
+    else:
+        return start, 0.0
+    if 1 < values.size < n_frames:
+        raise DataError(f"{file.filename} has {n_frames} images, but {values.size} angles in {axis.path}.")
+    steps = np.diff(values)
+    if width and steps.size and np.abs(steps - width).max() > UNEVEN * abs(width):
+        text = f"the angles in {axis.path} are uneven: steps from {steps.min():g} to {steps.max():g} degrees"
+        warnings.warn(f"{file.filename}: {text}; {width:g} is taken for all.", ImageWarning, stacklevel=2)
+    return start, width
 
 
 def tidy(value: float) -> float:
@@ -187,9 +202,14 @@ def tidy(value: float) -> float:
 
 def pixel_mask(detector: Any, shape: tuple[int, int]) -> NDArray[np.bool_] | None:
     """(slow, fast) mask, True where the file calls a pixel good, or None."""
-    for group in (detector, detector.get("detectorSpecific")):
-        found = group.get("pixel_mask") if isinstance(group, h5py.Group) else None
-        if isinstance(found, h5py.Dataset) and found.ndim >= 2 and found.shape[-2:] == shape:
-            values = found[(0,) * (found.ndim - 2)]
-            return np.asarray(values) == 0
+    for group in (detector, member(detector, "detectorSpecific")):
+        found = member(group, "pixel_mask") if isinstance(group, h5py.Group) else None
+        if not isinstance(found, h5py.Dataset) or found.ndim < 2 or 0 in found.shape or found.dtype.kind not in "iufb":
+            continue
+        if found.shape[-2:] != shape:
+            notes.assumed("pixel mask", "not used", f"{found.name} has {found.shape[-2:]} pixels, images have {shape}")
+            continue
+        good = np.asarray(found[(0,) * (found.ndim - 2)] == 0)
+        notes.read("pixel mask", f"{good.size - np.count_nonzero(good)} bad pixels", found.name)
+        return good
     return None

@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,16 +15,17 @@ from xtal.errors import DataError
 from xtal.models import Beam, Detector, Goniometer, Scan
 from xtal_format_nxmx import dectris, geometry
 from xtal_format_nxmx.frames import Frames, Part, parts_of
+from xtal_format_nxmx.links import member, open_file
 from xtal_format_nxmx.tree import children, number, text
 
 _NUMBERED = re.compile(r"data_\d+")
-_AS_STORED = {"uint8": np.uint8, "uint16": np.uint16, "uint32": np.uint32, "int32": np.int32}
+_AS_STORED = ("uint8", "uint16", "uint32", "int32", "float32", "float64")
 
 
 def _entry(file: Any) -> Any:
     """The entry that holds images: after the definition NXmx, or of an Eiger; None if there is none."""
     for entry in children(file, "NXentry"):
-        definition = text(entry["definition"]) if "definition" in entry else ""
+        definition = text(member(entry, "definition"))
         if definition == "NXmx" or dectris.is_dectris(geometry.parts_of_entry(entry).detector):
             return entry
     return None
@@ -34,9 +34,9 @@ def _entry(file: Any) -> Any:
 def holds_images(path: Path) -> bool:
     """Whether an HDF5 file has an entry that is read here."""
     try:
-        with h5py.File(path, "r", locking=False) as file:
+        with open_file(str(path)) as file:
             return _entry(file) is not None
-    except (OSError, RuntimeError, KeyError):
+    except (DataError, OSError, RuntimeError, KeyError):
         return False
 
 
@@ -53,10 +53,7 @@ class NXmxImages:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            self._file = h5py.File(path, "r", locking=False)
-        except OSError as error:
-            raise DataError(f"{path} is no HDF5 file that can be read, or is truncated.") from error
+        self._file = open_file(str(path))
         entry = _entry(self._file)
         if entry is None:
             raise DataError(f"{path} has no entry after the definition NXmx.")
@@ -65,10 +62,12 @@ class NXmxImages:
             raise DataError(f"{path} describes no detector.")
         self._frames = Frames(_data(entry, path), path)
         self.n_frames = self._frames.n
-        self.dtype: np.dtype[Any] = np.dtype(_AS_STORED.get(self._frames.stored.name, np.int32))
+        self.dtype: np.dtype[Any] = np.dtype(stored if (stored := self._frames.stored.name) in _AS_STORED else "int32")
         self.value_limit = self._limit()
 
-    def _limit(self) -> int:
+    def _limit(self) -> float:
+        if self.dtype.kind == "f":
+            return float(np.finfo(np.float32).max)
         bits = 8 * self.dtype.itemsize
         known = [number(self._parts.detector, f"bit_depth_{k}") for k in ("image", "readout")]
         bits = next((int(b) for b in known if 0 < b <= 32), bits)

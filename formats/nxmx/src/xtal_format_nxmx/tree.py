@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from xtal.errors import DataError
 from xtal.files import notes
 from xtal.models import rotation_matrix
+from xtal_format_nxmx.links import member
 
 TO_LAB = np.diag([-1.0, 1.0, -1.0])
 """From the frame of NeXus (McStas, +z with the beam) to the laboratory frame (imgCIF, +z to the source)."""
@@ -40,19 +41,17 @@ def text(value: Any) -> str:
 def children(group: Any, nx_class: str) -> Iterator[Any]:
     """Groups of a NeXus class in a group, in the order of their names."""
     for name in group:
-        link = group.get(name, getlink=True)
-        if isinstance(link, h5py.ExternalLink):
+        try:
+            item = member(group, name)
+        except DataError:  # of no concern unless it is needed
             continue
-        item = group[name]
         if isinstance(item, h5py.Group) and text(item.attrs.get("NX_class")) == nx_class:
             yield item
 
 
 def number(group: Any, name: str, *, default: float = float("nan")) -> float:
     """First value of a dataset, without regard to units."""
-    if group is None or name not in group:
-        return _default(name, default)
-    values = numbers_of(group[name])
+    values = numbers_of(None if group is None else member(group, name))
     return float(values[0]) if values.size else _default(name, default)
 
 
@@ -78,7 +77,7 @@ def length_mm(group: Any, name: str, *, unit: str = "m", default: float = float(
     value = number(group, name, default=float("nan"))
     if not np.isfinite(value):
         return default
-    return value * _factor(text(group[name].attrs.get("units")) or unit)
+    return value * _factor(text(member(group, name).attrs.get("units")) or unit)
 
 
 def _factor(unit: str) -> float:
@@ -145,9 +144,8 @@ def chain(dataset: Any) -> list[Axis]:
     while name and name != ".":
         if len(found) > _LONGEST_CHAIN:
             raise DataError(f"The transformations of {dataset.name} in {dataset.file.filename} go in a circle.")
-        parent = where if isinstance(where, h5py.Group) else where.parent
-        target = parent.get(name) if not name.startswith("/") else parent.file.get(name)
-        if target is None:
+        target = member(where if isinstance(where, h5py.Group) else where.parent, name)
+        if not isinstance(target, h5py.Dataset):
             raise DataError(f"{dataset.file.filename} names a transformation {name} that it does not hold.")
         found.append(axis_of(target))
         where, name = target, _dependence(target)
@@ -157,9 +155,7 @@ def chain(dataset: Any) -> list[Axis]:
 def _dependence(item: Any) -> str:
     if "depends_on" in item.attrs:
         return text(item.attrs["depends_on"])
-    if isinstance(item, h5py.Group) and "depends_on" in item:
-        return text(item["depends_on"])
-    return ""
+    return text(member(item, "depends_on")) if isinstance(item, h5py.Group) else ""
 
 
 def total(axes: list[Axis]) -> NDArray[np.float64]:

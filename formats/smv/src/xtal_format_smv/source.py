@@ -113,7 +113,7 @@ class SmvImage:
         start, stored = header.needed("HEADER_BYTES"), header.stored
         if len(content) < start + slow * fast * stored.itemsize:
             raise DataError(f"The image {self.path} is truncated: pixels are missing.", advice="Copy it again.")
-        pixels = np.frombuffer(content, stored, slow * fast, start).reshape(slow, fast)
+        pixels: NDArray[Any] = np.frombuffer(content, stored, slow * fast, start).reshape(slow, fast)
         ratio = dtrek.compression_ratio(header)
         if ratio > 1:
             pixels = dtrek.expand(pixels, ratio)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from typing import Any
 
-from xtal.errors import UsageError, XtalError
+from xtal.errors import ImageWarning, UsageError, XtalError
 
 COMMANDS = {
     "demo": "simulate a small data set, process it and compare with the truth",
@@ -43,7 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code (0 done, 1 data, 2 usage, 3 defect, 130 interrupted)."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        code = guarded(lambda: dispatch(words))
+        with warnings.catch_warnings():
+            warnings.showwarning = tell_warning
+            code = guarded(lambda: dispatch(words))
         sys.stdout.flush()
     except BrokenPipeError:
         # the reader of our output went away (a pager, head): nothing is wrong
@@ -102,6 +106,16 @@ def guarded(function: Callable[[], int]) -> int:
     except Exception as error:
         tell_defect(error)
         return DEFECT
+
+
+def tell_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
+) -> None:
+    """One line for users where images are concerned, else as Python does."""
+    if issubclass(category, ImageWarning):
+        print(f"Warning: {message}", file=sys.stderr)
+    else:
+        sys.stderr.write(warnings.formatwarning(message, category, filename, lineno))
 
 
 def tell(error: XtalError) -> None:
