@@ -10,6 +10,7 @@ from xtal.physics.integration import (
     OpenBoxes,
     chunks_of_frames,
     crop_to_foreground,
+    drop_hot_pixels,
     footprint_boxes,
     summation,
     take_boxes,
@@ -151,3 +152,47 @@ def test_empty_boxes() -> None:
     none = Shoeboxes.allocate(np.empty(0, np.uint32), np.empty((0, 6), np.int32))
     assert len(summation(none, np.empty(0)).intensity) == 0
     assert len(crop_to_foreground(none)) == 0
+
+
+def drawn_boxes(sigma: float, counts: float, level: float, n: int = 300) -> Shoeboxes:
+    """Boxes of 13 x 13 x 4 voxels with a round spot at a random place near the middle, and their foreground."""
+    from scipy.special import erf
+
+    rng = np.random.default_rng(3)
+    bbox = np.tile(np.array([0, 13, 0, 13, 0, 4], np.int32), (n, 1))
+    boxes = Shoeboxes.allocate(np.zeros(n, np.uint32), bbox)
+    edge = np.arange(14)
+    grid = np.hypot(*np.meshgrid(edge[:-1] - 6, edge[:-1] - 6)) <= max(2.0, 4 * sigma)
+    for k in range(n):
+        parts = [np.diff(0.5 * (1 + erf((edge - c) / np.sqrt(2) / sigma))) for c in 6 + rng.random(2)]
+        mean = level + counts * np.outer(*parts)[None] * np.array([0.15, 0.35, 0.35, 0.15])[:, None, None]
+        part = slice(boxes.offsets[k], boxes.offsets[k + 1])
+        boxes.data[part] = rng.poisson(mean).ravel()
+        boxes.mask[part] = np.tile(np.where(grid, V | F, V | B).ravel(), 4)
+        boxes.background[part] = level
+    return boxes
+
+
+@pytest.mark.parametrize("sigma", [0.4, 0.7, 1.5])
+@pytest.mark.parametrize("counts", [0, 300, 3000, 100_000])
+@pytest.mark.parametrize("level", [0.2, 20.0])
+def test_spots_are_not_taken_for_hot_pixels(sigma, counts, level):
+    boxes = drawn_boxes(sigma, counts, level)
+    assert drop_hot_pixels(boxes).sum() == 0
+
+
+@pytest.mark.parametrize("bright", [1000.0, 20_000.0])
+def test_hot_pixels_are_found_under_spots(bright):
+    boxes = drawn_boxes(0.9, 200, 0.5)
+    n, layer = len(boxes), 13 * 13
+    voxels = boxes.data.reshape(n, 4, layer)
+    voxels[:100, :, 6 * 13 + 8] = bright
+    voxels[100:200, :, 6 * 13 + 8] = bright  # two of them side by side
+    voxels[100:200, :, 7 * 13 + 8] = bright
+    found = drop_hot_pixels(boxes)
+    assert found.tolist() == [1] * 100 + [2] * 100 + [0] * 100
+    valid = (boxes.mask & V).reshape(n, 4, layer) != 0
+    assert not valid[:200, :, 6 * 13 + 8].any()
+    assert valid.sum() == n * 4 * layer - 4 * 300
+    sums = summation(boxes, np.zeros(n))
+    assert np.all(sums.n_missing[:200] > 0)

@@ -16,7 +16,15 @@ from numpy.typing import NDArray
 
 from xtal.hooks.protocols import BackgroundModel, BlockExecutor, ProfileModel, ProfileReferences
 from xtal.models import Experiment
-from xtal.physics.integration import Gatherer, OpenBoxes, chunks_of_frames, crop_to_foreground, summation, take_boxes
+from xtal.physics.integration import (
+    Gatherer,
+    OpenBoxes,
+    chunks_of_frames,
+    crop_to_foreground,
+    drop_hot_pixels,
+    summation,
+    take_boxes,
+)
 from xtal.run.images import FrameReader
 from xtal.table import Flag, MaskBit, ReflectionTable, Shoeboxes
 
@@ -190,6 +198,7 @@ class Engine:
             fit.ok[again], fit.variance[again], fit.dispersion[again] = retry.ok, retry.variance, retry.dispersion
             voxels = np.repeat(boxes.offsets[again] - second.offsets[:-1], np.diff(second.offsets))
             boxes.background[voxels + np.arange(second.offsets[-1])] = second.background
+        hot = drop_hot_pixels(boxes)
         sums = summation(boxes, fit.variance)
         flags = np.zeros(len(rows), np.uint64)
 
@@ -207,6 +216,7 @@ class Engine:
         mark(overloaded > 0, Flag.OVERLOADED)
         columns: dict[str, NDArray[np.generic]] = {
             "flags": flags,
+            "num_pixels.hot": hot,
             "intensity.sum.value": sums.intensity,
             "intensity.sum.variance": sums.variance,
             "background.sum.value": sums.background,
@@ -327,7 +337,7 @@ def _add_columns(table: ReflectionTable) -> None:
         table[name] = np.full(n, -1.0) if name == "intensity.prf.variance" else np.zeros(n)
     for name in ("xyzobs.px.value", "xyzobs.px.variance"):
         table[name] = np.zeros((n, 3))
-    for name in ("valid", "background", "background_used", "foreground"):
+    for name in ("valid", "background", "background_used", "foreground", "hot"):
         table[f"num_pixels.{name}"] = np.zeros(n, np.int32)
 
 

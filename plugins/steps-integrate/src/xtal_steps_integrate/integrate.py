@@ -83,7 +83,13 @@ def _integrate_images(
         reader.close()
     for k in group:
         _corrections(table, k, context.experiments[k])
-    del table["background.mean.variance"]
+    spoilt = int(np.count_nonzero(table["num_pixels.hot"]))
+    if spoilt:
+        context.print(
+            f"{spoilt} reflections hold pixels brighter than their neighbours allow (hot ones that no mask names, "
+            "zingers): these pixels are left out, and the reflections are not summed."
+        )
+    del table["background.mean.variance"], table["num_pixels.hot"]
     return table
 
 

@@ -18,8 +18,8 @@ from xtal_steps_simulate.kernels import draw_background, draw_spots, spoil
 from xtal_steps_simulate.model import Array, Model, preset
 from xtal_steps_simulate.truth import Tally, describe, truth_columns, write_truth
 
-HOT_COUNT = 60.0
-"""Mean count of hot pixels in every image: louder ones would be in the mask of the detector."""
+HOT_COUNT = 20_000.0
+"""Mean count of hot pixels in every image; no mask names them."""
 
 
 @define(eq=False)

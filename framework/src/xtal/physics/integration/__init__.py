@@ -1,7 +1,7 @@
 """Boxes of voxels round predicted reflections: cutting them from frames, summation, fits."""
 
 from xtal.physics.integration.boxes import Gatherer, OpenBoxes, chunks_of_frames, footprint_boxes
-from xtal.physics.integration.summation import Sums, crop_to_foreground, summation, take_boxes
+from xtal.physics.integration.summation import Sums, crop_to_foreground, drop_hot_pixels, summation, take_boxes
 
 __all__ = [
     "Gatherer",
@@ -9,6 +9,7 @@ __all__ = [
     "Sums",
     "chunks_of_frames",
     "crop_to_foreground",
+    "drop_hot_pixels",
     "footprint_boxes",
     "summation",
     "take_boxes",

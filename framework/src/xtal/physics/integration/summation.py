@@ -6,7 +6,7 @@ import numpy as np
 from attrs import define
 from numpy.typing import NDArray
 
-from xtal.physics.integration.kernels import copy_boxes, foreground_bounds, sum_boxes
+from xtal.physics.integration.kernels import copy_boxes, drop_hot, foreground_bounds, sum_boxes
 from xtal.table import Shoeboxes
 from xtal.table.shoebox import box_offsets
 
@@ -95,6 +95,25 @@ def _centroids(bbox: NDArray[np.int32], moments: Array) -> tuple[Array, Array]:
     mean = np.where(some[:, None], moments[:, 1:4] / w, 0.0)
     spread = np.maximum(moments[:, 4:7] / w - mean**2, 0.0) * w / np.maximum(w - 1.0, 1e-3)
     return middle + mean, np.where(some[:, None], spread / w, 0.0) + 1.0 / 12.0
+
+
+def drop_hot_pixels(boxes: Shoeboxes) -> NDArray[np.int32]:
+    """Mark as bad, on all frames of a box, the pixels of its foreground that no diffraction could make so bright.
+
+    Those are pixels that stand alone: hot ones that no mask names, and strong zingers (`kernels.drop_hot`).
+
+    Parameters
+    ----------
+    boxes
+        Background filled; the mask is changed in place.
+
+    Returns
+    -------
+    (n,) pixels marked in each box
+    """
+    hot = np.zeros(len(boxes), np.int32)
+    drop_hot(boxes.bbox, boxes.offsets, boxes.data, boxes.mask, boxes.background, hot)
+    return hot
 
 
 def crop_to_foreground(boxes: Shoeboxes) -> Shoeboxes:
