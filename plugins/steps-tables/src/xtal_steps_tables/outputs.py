@@ -1,0 +1,47 @@
+"""Outputs whose names follow from the data, and identifiers of experiments that are made of others."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from xtal.files import write_experiments, write_reflections
+from xtal.models import ExperimentList
+from xtal.run import Context
+from xtal.run.provenance import KEY, write_made
+from xtal.table import ReflectionTable
+
+
+def write_pair(
+    context: Context,
+    experiments: ExperimentList | None,
+    table: ReflectionTable | None,
+    names: tuple[str, str] | None = None,
+) -> None:
+    """Write what there is; ``names`` of the list and the table replace those of the options."""
+    for role, content, name in zip(
+        ("experiments", "reflections"), (experiments, table), names or ("", ""), strict=True
+    ):
+        if content is None:
+            continue
+        path = context.directory / name if name else context.path(role)
+        if isinstance(content, ExperimentList):
+            content.extra[KEY] = context.made
+            write_experiments(content, path)
+        else:
+            write_reflections(content, path)
+            write_made(path, context.made)
+        context.outputs[role] = path
+        context.print(f"Wrote {path} ({counted(len(content), role[:-1])})")
+
+
+def counted(n: int, what: str) -> str:
+    """ "1 experiment", "2 experiments"."""
+    return f"{n} {what}{'' if n == 1 else 's'}"
+
+
+def derived_identifier(*told: Any) -> str:
+    """Identifier of an experiment, from what it is made of: the same input gives the same name."""
+    h = hashlib.sha256(json.dumps(told).encode()).hexdigest()
+    return "-".join((h[:8], h[8:12], h[12:16], h[16:20], h[20:32]))
