@@ -18,5 +18,14 @@ def xtal_steps() -> list[Step]:
             order=20,
             inputs=("experiments",),
             outputs={"reflections": "strong.refl"},
-        )
+        ),
+        Step(
+            name="spot_counts_per_image",
+            summary="Count spots per image and estimate how far they reach",
+            factory="xtal_steps_spots.spot_counts:run",
+            options="xtal_steps_spots.spot_counts_options:SpotCountsOptions",
+            reference="Zhang et al. (2006), J. Appl. Cryst. 39, 112-119",
+            order=22,
+            inputs=("experiments", "reflections"),
+        ),
     ]
