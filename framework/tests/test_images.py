@@ -13,7 +13,7 @@ import pytest
 from xtal.errors import DataError, PluginError
 from xtal.models import Experiment, Images, Scan
 from xtal.run.formats import Formats
-from xtal.run.images import file_of_template, open_images, read_mask
+from xtal.run.images import file_of_template, open_images
 from xtal.run.kernels import trusted_pixels
 from xtal.testing.data import tiny_experiment
 
@@ -166,17 +166,6 @@ def test_a_detector_of_another_size_is_refused(tmp_path: Path) -> None:
     e.detector[0].image_size = (60, 60)
     with pytest.raises(DataError, match=r"all\.toy"):
         open_images(e, formats())
-
-
-def test_masks_that_do_not_fit_are_refused(tmp_path: Path) -> None:
-    np.save(tmp_path / "m.npy", np.ones((3, 3), dtype=bool))
-    with pytest.raises(DataError, match="does not fit"):
-        read_mask(tmp_path / "m.npy", [SHAPE])
-    (tmp_path / "m.npy").write_bytes(b"\x80\x04pickle")
-    with pytest.raises(DataError, match="cannot be read"):
-        read_mask(tmp_path / "m.npy", [SHAPE])
-    np.savez(tmp_path / "m.npz", p10=np.zeros((2, 2), bool), p9=np.ones((2, 2), bool))
-    assert read_mask(tmp_path / "m.npz", [(2, 2), (2, 2)])[0].all()
 
 
 def test_the_most_specific_claim_wins_and_a_tie_names_both(tmp_path: Path) -> None:

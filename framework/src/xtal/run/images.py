@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xtal.errors import DataError
+from xtal.files.masks import read_mask
 from xtal.hooks.protocols import ImageFormat, ImageSource
 from xtal.models import Experiment, Images
 from xtal.physics.detectors import rectangle_mask
@@ -207,30 +208,3 @@ class FrameReader:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def read_mask(path: Path, shapes: Sequence[tuple[int, int]]) -> Masks:
-    """Masks of a file: .npy for one panel, .npz with one array per panel in the order of their names.
-
-    Raises
-    ------
-    DataError
-        If the file is no such mask or has other panels.
-    """
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        names = None if isinstance(loaded, np.ndarray) else sorted(loaded.files, key=_natural)
-        masks = [loaded] if names is None else [loaded[name] for name in names]
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(
-            f"The mask {path} cannot be read.",
-            advice="Give a .npy (one panel) or .npz (one array per panel) of booleans, True where pixels are good.",
-        ) from error
-    found = [(m.shape, m.dtype.kind) for m in masks]
-    if found != [(tuple(shape), "b") for shape in shapes]:
-        raise DataError(f"The mask {path} does not fit the detector, whose panels have {list(shapes)} pixels.")
-    return masks
-
-
-def _natural(name: str) -> list[Any]:
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
