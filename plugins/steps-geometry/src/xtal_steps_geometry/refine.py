@@ -8,7 +8,7 @@ import numpy as np
 
 from xtal.models import ExperimentList
 from xtal.physics.lattice import describe_cell
-from xtal.physics.refinement import RefinementResult, RefinementSettings, refine
+from xtal.physics.refinement import RefinementResult, RefinementSettings, refine, split_crystals
 from xtal.run import Context
 from xtal.table import ReflectionTable
 from xtal.units import DEG
@@ -19,6 +19,8 @@ from xtal_steps_geometry.trim import trim_scans
 MIN_SCAN_DEG = 3.0
 MIN_REFLECTIONS = 300
 CELL_VARIES_FROM_DEG = 45.0
+ORIENTATION = 3
+"""Parameters of an orientation."""
 
 
 def run(context: Context) -> None:
@@ -28,6 +30,7 @@ def run(context: Context) -> None:
     if context.options.refinement.parameterisation.trim_scan_to_observations:
         for cut in trim_scans(experiments, table):
             context.warn(cut)
+    part_crystals(context, experiments, table)
     settings = settings_of(context, experiments, table)
     result = refine(experiments, table, settings)
     for warning in result.warnings:
@@ -36,6 +39,21 @@ def run(context: Context) -> None:
     context.write_experiments(result.experiments)
     context.write_reflections(result.table)
     summarise(context, result, lattice)
+
+
+def part_crystals(context: Context, experiments: ExperimentList, table: ReflectionTable) -> None:
+    """Give each scan a crystal of its own where spots allow it, as DIALS does: goniometers are not exact enough.
+
+    Not with scan_varying=False, which asks for one static crystal.
+    """
+    options = context.options.refinement.parameterisation
+    shared = len({id(e.crystal) for e in experiments}) < len(experiments)
+    if not shared or options.scan_varying is False:
+        return
+    fewest = min(int((np.asarray(table["id"]) == k).sum()) for k in range(len(experiments)))
+    if fewest >= ORIENTATION * options.auto_reduction.min_nref_per_parameter:
+        split_crystals(experiments)
+        context.print("Each scan gets an orientation and a cell of its own; scan_varying=False keeps one crystal.")
 
 
 def fixed(names: tuple[str, ...] | str) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ The way of Waterman et al. (2016), Acta Cryst. D72, 558: exact analytic gradient
 constraints on the cell, smoothly varying crystals. `refine` is a pure function.
 """
 
-from xtal.physics.refinement.engine import refine
+from xtal.physics.refinement.engine import refine, split_crystals
 from xtal.physics.refinement.settings import Cycle, RefinementResult, RefinementSettings
 
-__all__ = ["Cycle", "RefinementResult", "RefinementSettings", "refine"]
+__all__ = ["Cycle", "RefinementResult", "RefinementSettings", "refine", "split_crystals"]

@@ -65,7 +65,8 @@ def refine(experiments: ExperimentList, table: ReflectionTable, settings: Refine
             f"({settings.min_reflections} are needed).",
             advice="Find more spots, or check the indexing.",
         )
-    settings = reduced(settings, len(selection.rows), experiments, warnings)
+    seen = np.bincount(selection.obs.experiment, minlength=len(experiments))
+    settings = reduced(settings, seen, experiments, warnings)
     run = _Run(experiments, selection, settings)
     for cycle in range(settings.macrocycles):
         run.cycle("static", [0] * len(experiments), first=cycle == 0)
@@ -158,9 +159,9 @@ def rms(residual: Array) -> tuple[float, float, float]:
 
 
 def reduced(
-    settings: RefinementSettings, n: int, experiments: ExperimentList, warnings: list[str]
+    settings: RefinementSettings, seen: NDArray[np.int64], experiments: ExperimentList, warnings: list[str]
 ) -> RefinementSettings:
-    """Settings with parameters held fixed, outermost first, where reflections are too few for them."""
+    """Settings with parameters held fixed, outermost first, where reflections (``seen`` by each experiment) are few."""
     ladder = (
         ("scan-varying refinement is not done", {"scan_varying": False}),
         ("the detector's distance and tilts are held", {"detector_fix": (*settings.detector_fix, "distance", "tilt")}),
@@ -169,21 +170,35 @@ def reduced(
         ("the cell is held", {"crystal_fix": (*settings.crystal_fix, "cell")}),
     )
     for sentence, change in ladder:
-        if n >= settings.min_per_parameter * count(experiments, settings):
+        if enough(settings, seen, experiments):
             break
         if all(getattr(settings, key) == value for key, value in change.items()):
             continue
         settings = evolve(settings, **change)
-        warnings.append(f"{n} reflections are few for all parameters: {sentence}.")
+        warnings.append(f"{seen.sum()} reflections are few for all parameters: {sentence}.")
     return settings
 
 
-def count(experiments: ExperimentList, settings: RefinementSettings) -> int:
-    """Free parameters of the static models."""
+def enough(settings: RefinementSettings, seen: NDArray[np.int64], experiments: ExperimentList) -> bool:
+    """Whether reflections suffice for the free parameters.
+
+    Those of one scan are set against all parameters together. Several scans hold each other: there each model is
+    judged by the reflections that see it, as DIALS does, each of which brings three observations.
+    """
     varying = 3 if settings.scan_varying else 1
     models = Models.build(experiments, settings, [0] * len(experiments))
-    crystal = sum(p.n_free for part in models.parts for p in (part.orientation, part.cell))
-    return models.n_free + (varying - 1) * crystal
+    crystal = {id(p) for part in models.parts for p in (part.orientation, part.cell)}
+    wanted = {id(p): settings.min_per_parameter * p.n_free * (varying if id(p) in crystal else 1) for p in models.all}
+    if len(experiments) == 1:
+        return int(seen.sum()) >= sum(wanted.values())
+    there = dict.fromkeys(wanted, 0)
+    for n, part in zip(seen, models.parts, strict=True):
+        for p in (part.beam, part.goniometer, part.orientation, part.cell):
+            if p is not None:
+                there[id(p)] += 3 * int(n)
+        for d in part.detectors:
+            there[id(d)] += 3 * int(n) // len(part.detectors)
+    return all(there[key] >= n for key, n in wanted.items())
 
 
 def split_crystals(experiments: ExperimentList) -> None:
