@@ -26,6 +26,7 @@ from xtal.options import (
     parse_text,
     plugin_choice,
     scope,
+    scopes,
     split_tokens,
 )
 
@@ -316,3 +317,31 @@ def test_options_stay_light() -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip() == "[]"
+
+
+@frozen
+class PanelOptions:
+    id: int | None = option(None, help="Which")
+    gain: float = option(1.0, help="Gain")
+    circle: tuple[tuple[int, ...], ...] = option((), help="Circles", multiple=True, size=3)
+
+
+@frozen
+class PanelsOptions:
+    panel: tuple[PanelOptions, ...] = scopes(PanelOptions, help="Repeated")
+    gain_of_all: float = option(1.0, help="Another")
+
+
+def test_scopes_that_may_be_repeated(tmp_path: Path) -> None:
+    assert parse(PanelsOptions, []).panel == ()
+    words = ["panel.id=0", "panel.gain=2", "panel.circle=1,2,3", "panel.circle=4,5,6", "panel.id=1", "gain_of_all=3"]
+    options = parse(PanelsOptions, words)
+    assert options.panel == (PanelOptions(0, 2.0, ((1, 2, 3), (4, 5, 6))), PanelOptions(1))
+    file = tmp_path / "a.phil"
+    file.write_text("panel { gain = 5\n id = 1 }\npanel { circle = 1 2 3\n id = 2 }\npanel.gain = 7\n")
+    options = parse(PanelsOptions, [str(file)])
+    assert options.panel == (PanelOptions(1, 5.0), PanelOptions(2, 7.0, ((1, 2, 3),)))
+    assert differences(options) == {
+        "panel[0].id": "1", "panel[0].gain": "5",
+        "panel[1].id": "2", "panel[1].gain": "7", "panel[1].circle": "1,2,3",
+    }  # fmt: skip

@@ -17,7 +17,7 @@ This package knows attrs and `xtal.errors` only, so that help is quick.
 """
 
 from xtal.options.convert import convert, format_value
-from xtal.options.fields import Choice, Spec, option, plugin_choice, scope
+from xtal.options.fields import Choice, Spec, option, plugin_choice, scope, scopes
 from xtal.options.help import HelpRow, help_rows, n_hidden
 from xtal.options.parsing import Parsed, differences, parse, parse_all
 from xtal.options.text import Assignment, parse_text, split_tokens
@@ -43,5 +43,6 @@ __all__ = [
     "parse_text",
     "plugin_choice",
     "scope",
+    "scopes",
     "split_tokens",
 ]

@@ -129,6 +129,15 @@ def scope(cls: type, *, help: str = "", level: int = 0) -> Any:
     return field(factory=cls, metadata={KEY: Spec(scope=cls, help=help, level=level)})
 
 
+def scopes(cls: type, *, help: str = "", level: int = 0) -> Any:
+    """Declare a scope that may be repeated: an attribute that holds a tuple of objects of the class.
+
+    In a parameter file each block ``name { ... }`` is one object. Elsewhere a setting begins a new
+    object where the one before has it already: ``panel.id=0 panel.gain=1 panel.id=1 panel.gain=2``.
+    """
+    return field(default=(), metadata={KEY: Spec(scope=cls, multiple=True, help=help, level=level)})
+
+
 def plugin_choice(kind: str, default: str, *, help: str = "", level: int = 0) -> Any:
     """Declare a choice between the plugins of a kind.
 

@@ -59,19 +59,34 @@ def parse_all(
     values: dict[str, Any] = {}
     warnings: list[str] = []
     given: list[str] = []
+    blocks: dict[str, tuple[int, ...]] = {}
     for a in assignments:
         entry, warning = _find(a, known, chosen, classes, plugins)
         given.append(entry.path)
         if warning:
             warnings.append(warning)
+        where = _place(a, entry, values, blocks)
         value = _value(a, entry)
         if entry.spec.multiple and value is not None:
-            value = (*values.get(entry.path, ()), *value)
+            value = (*where.get(entry.path, ()), *value)
         elif entry.spec.multiple:
             value = ()
-        values[entry.path] = value
+        where[entry.path] = value
     objects = tuple(_build(cls, values, chosen, plugins, "") for cls in classes)
     return Parsed(objects, tuple(warnings), tuple(given))
+
+
+def _place(a: Assignment, entry: Entry, values: dict[str, Any], blocks: dict[str, tuple[int, ...]]) -> dict[str, Any]:
+    """The values that a setting joins: all of them, or those of one object of a scope that may be repeated."""
+    if not entry.repeated:
+        return values
+    objects: list[dict[str, Any]] = values.setdefault(entry.repeated, [])
+    old = blocks.get(entry.repeated, ())
+    apart = any(x != y for x, y in zip(a.blocks, old, strict=False))
+    if not objects or apart or (entry.path in objects[-1] and not entry.spec.multiple):
+        objects.append({})
+    blocks[entry.repeated] = a.blocks
+    return objects[-1]
 
 
 def _value(a: Assignment, entry: Entry) -> Any:
@@ -152,7 +167,10 @@ def _build(cls: type, values: Mapping[str, Any], chosen: Mapping[str, str], plug
         path = prefix + attribute.name
         if spec is None:
             continue
-        if spec.scope is not None:
+        if spec.scope is not None and spec.multiple:
+            objects = values.get(path, ())
+            arguments[attribute.name] = tuple(_build(spec.scope, one, chosen, plugins, path + ".") for one in objects)
+        elif spec.scope is not None:
             arguments[attribute.name] = _build(spec.scope, values, chosen, plugins, path + ".")
         elif spec.kind:
             name = chosen.get(path, attribute.default.name)
@@ -173,7 +191,10 @@ def differences(options: Any, prefix: str = "") -> dict[str, str]:
         path = prefix + attribute.name
         if spec is None:
             continue
-        if spec.scope is not None:
+        if spec.scope is not None and spec.multiple:
+            for number, one in enumerate(value):
+                found.update(differences(one, f"{path}[{number}]."))
+        elif spec.scope is not None:
             found.update(differences(value, path + "."))
         elif spec.kind:
             if value.name != attribute.default.name:

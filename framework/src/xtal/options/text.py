@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Iterable
 
-from attrs import frozen
+from attrs import field, frozen
 
 from xtal.errors import OptionError
 
@@ -20,13 +21,20 @@ _TOKEN = re.compile(
 )
 
 
+_numbers = itertools.count()
+
+
 @frozen
 class Assignment:
-    """A name (in full or in part), the text of its value and where it was given ("" on the command line)."""
+    """A name (in full or in part), the text of its value and where it was given ("" on the command line).
+
+    ``blocks`` numbers the blocks ``{ ... }`` of a parameter file that hold it, the outermost first.
+    """
 
     key: str
     value: str
     where: str = ""
+    blocks: tuple[int, ...] = field(default=(), eq=False)
 
 
 def split_tokens(tokens: Iterable[str]) -> tuple[list[Assignment], list[str]]:
@@ -95,7 +103,7 @@ class _Parser:
             if m.lastgroup not in ("comment", "blank", "join")
         ]
         self.at = 0
-        self.scopes: list[tuple[str, bool]] = []
+        self.scopes: list[tuple[str, bool, int]] = []
         self.found: list[Assignment] = []
 
     def run(self) -> list[Assignment]:
@@ -135,12 +143,13 @@ class _Parser:
         mark = self.tokens[self.at][1] if self.at < len(self.tokens) else ""
         self.at += 1
         if mark == "{":
-            self.scopes.append((name, off))
+            self.scopes.append((name, off, next(_numbers)))
         elif mark == "=":
             value = self._value(line)
-            path = ".".join([s for s, _ in self.scopes] + [name])
-            if not off and not any(o for _, o in self.scopes):
-                self.found.append(Assignment(path, value, f"{self.source}, line {line}" if self.source else ""))
+            path = ".".join([s for s, _, _ in self.scopes] + [name])
+            if not off and not any(o for _, o, _ in self.scopes):
+                where = f"{self.source}, line {line}" if self.source else ""
+                self.found.append(Assignment(path, value, where, tuple(number for _, _, number in self.scopes)))
         else:
             raise self._error(f"{name!r} has neither = nor {{ after it", line)
 

@@ -34,6 +34,7 @@ class Entry:
     kind : annotated type, resolved
     default : default value
     spec : help, unit, range; its level includes those of the scopes above
+    repeated : full name of the scope that may be repeated and holds the option, "" where none does
     plugin : (path of the choice, name) where the option belongs to a plugin
     """
 
@@ -43,6 +44,7 @@ class Entry:
     spec: Spec
     plugin: tuple[str, str] | None = None
     is_choice: bool = False
+    repeated: str = ""
 
 
 def entries(
@@ -72,7 +74,8 @@ def entries(
             continue
         path, deeper = prefix + attribute.name, level + spec.level
         if spec.scope is not None:
-            found += entries(spec.scope, plugins, chosen, prefix=path + ".", level=deeper, plugin=plugin)
+            inside = entries(spec.scope, plugins, chosen, prefix=path + ".", level=deeper, plugin=plugin)
+            found += [attrs.evolve(e, repeated=path) for e in inside] if spec.multiple else inside
         elif spec.kind:
             found += _choice_entries(attribute, spec, plugins, chosen, path, deeper, plugin)
         else:
