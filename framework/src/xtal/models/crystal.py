@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
 import gemmi
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from xtal.errors import DataError
 from xtal.models.beam import vector
+from xtal.models.space_groups import space_group_of
 
 
 def b_matrix(cell: Any) -> NDArray[np.float64]:
@@ -30,26 +30,6 @@ def cell_of(a_matrix: NDArray[np.float64]) -> gemmi.UnitCell:
     la, lb, lc = (float(np.linalg.norm(v)) for v in (a, b, c))
     angle = lambda u, v, n: float(np.degrees(np.arccos(np.clip(u @ v / n, -1.0, 1.0))))
     return gemmi.UnitCell(la, lb, lc, angle(b, c, lb * lc), angle(a, c, la * lc), angle(a, b, la * lb))
-
-
-def space_group_of(value: str | gemmi.SpaceGroup) -> gemmi.SpaceGroup:
-    """Space group of a Hermann-Mauguin name, number in a string, or Hall symbol.
-
-    Raises
-    ------
-    ValueError
-        If the symbol is unknown.
-    """
-    if isinstance(value, gemmi.SpaceGroup):
-        return value
-    text = value.strip()
-    found = gemmi.find_spacegroup_by_number(int(text)) if text.isdigit() else gemmi.find_spacegroup_by_name(text)
-    if found is None:
-        with contextlib.suppress(RuntimeError):
-            found = gemmi.find_spacegroup_by_ops(gemmi.symops_from_hall(text))
-    if found is None:
-        raise ValueError(f"{value!r} is not a space group that xtal knows")
-    return found
 
 
 @define(eq=False)

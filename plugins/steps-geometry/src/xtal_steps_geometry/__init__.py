@@ -38,4 +38,22 @@ def xtal_steps() -> list[Step]:
             inputs=("experiments",),
             outputs={"reflections": "predicted.refl"},
         ),
+        Step(
+            name="reindex",
+            summary="Put crystals and indices on other axes, or into the setting of a reference",
+            factory="xtal_steps_geometry.reindex:run",
+            options="xtal_steps_geometry.reindex_options:ReindexOptions",
+            reference="International Tables for Crystallography A, section 1.5",
+            order=210,
+            inputs=("experiments?", "reflections?"),
+            outputs={"experiments": "reindexed.expt", "reflections": "reindexed.refl"},
+        ),
+        Step(
+            name="compare_orientation_matrices",
+            summary="Say by how much crystals are turned against one another",
+            factory="xtal_steps_geometry.compare_orientations:run",
+            options="xtal_steps_geometry.reindex_options:CompareOptions",
+            order=212,
+            inputs=("experiments",),
+        ),
     ]

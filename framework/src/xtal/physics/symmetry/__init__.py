@@ -16,17 +16,22 @@ from xtal.physics.symmetry.asu import (
     systematically_absent,
     unpack,
 )
+from xtal.physics.symmetry.change_of_basis import ChangeOfBasis
 from xtal.physics.symmetry.groups import lattice_rotations, reduced_basis, subgroups
 from xtal.physics.symmetry.laue import ElementScore, LaueResult, SubgroupScore, find_laue_group, normalise
+from xtal.physics.symmetry.orientations import Turn, ambiguities, smallest_turn
 from xtal.physics.symmetry.reindex import basis_for_space_group, basis_of, fits_cell, to_reference
 from xtal.physics.symmetry.settings import Setting, conventional_setting
 
 __all__ = [
+    "ChangeOfBasis",
     "ElementScore",
     "LaueResult",
     "Setting",
     "SpaceGroupScore",
     "SubgroupScore",
+    "Turn",
+    "ambiguities",
     "basis_for_space_group",
     "basis_of",
     "ccp4_asu",
@@ -42,6 +47,7 @@ __all__ = [
     "reduced_basis",
     "representatives",
     "score_space_groups",
+    "smallest_turn",
     "subgroups",
     "systematically_absent",
     "to_reference",

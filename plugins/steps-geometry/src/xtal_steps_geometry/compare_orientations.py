@@ -1,0 +1,65 @@
+"""The step compare_orientation_matrices."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from xtal.errors import DataError, OptionError
+from xtal.models import Crystal, ExperimentList
+from xtal.models.space_groups import space_group_of
+from xtal.physics.symmetry import Turn, smallest_turn
+from xtal.run import Context
+from xtal_steps_geometry.reindex_options import CompareOptions
+
+
+def run(context: Context) -> None:
+    """Print by how much each crystal is turned against others."""
+    options: CompareOptions = context.options
+    crystals = distinct_crystals(context.experiments)
+    if len(crystals) < 2:
+        raise DataError(
+            "There is only one crystal to compare.", advice="Give the experiment lists (.expt) of two or more crystals."
+        )
+    group = None
+    if options.space_group is not None:
+        try:
+            group = space_group_of(options.space_group)
+        except ValueError as error:
+            raise OptionError(f"space_group={options.space_group}: {error}.") from None
+    angles = []
+    for i, first in enumerate(crystals[:-1]):
+        for j in range(i + 1, len(crystals) if options.comparison == "pairwise" else i + 2):
+            turn = smallest_turn(first, crystals[j], group)
+            angles.append(turn.angle_deg)
+            say_turn(context, turn, f"crystal {i + 1}", f"crystal {j + 1}")
+            turned = turn.change.crystal(crystals[j]) if group is None else crystals[j].change_basis(turn.change.basis)
+            for hkl in options.hkl:
+                context.print("({},{},{}): ".format(*hkl) + f"{angle_between(first.A @ hkl, turned.A @ hkl):.2f} deg")
+            context.print()
+    context.summary(f"{len(crystals)} crystals, turned by {min(angles):.3f}° to {max(angles):.3f}° against one another")
+
+
+def distinct_crystals(experiments: ExperimentList) -> list[Crystal]:
+    """Each crystal of the experiments once."""
+    found: list[Crystal] = []
+    for k, experiment in enumerate(experiments):
+        if experiment.crystal is None:
+            raise DataError(f"Experiment {k} has no crystal.", advice="Run index first.")
+        if not any(experiment.crystal is c for c in found):
+            found.append(experiment.crystal)
+    return found
+
+
+def say_turn(context: Context, turn: Turn, first: str, second: str) -> None:
+    """Print a rotation as DIALS does."""
+    three = lambda values: ", ".join(f"{x:.3f}" for x in (np.round(values, 3) + 0.0).tolist())
+    rows = ["{" + three(row) + "}" for row in turn.rotation]
+    context.print(f"Change of basis op: {turn.change}")
+    context.print(f"Rotation matrix to transform {first} to {second}:")
+    context.print("{" + ",\n ".join(rows) + "}")
+    context.print(f"Rotation of {turn.angle_deg:.3f} degrees about axis ({three(turn.axis)})")
+
+
+def angle_between(u: np.ndarray, v: np.ndarray) -> float:
+    """Angle between two vectors, degrees."""
+    return float(np.degrees(np.arctan2(np.linalg.norm(np.cross(u, v)), u @ v)))
