@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from xtal.errors import AlgorithmFailed
 from xtal.physics.merging import Intensities, Segments, merge
 from xtal.physics.scaling import (
     ErrorModel,
@@ -113,12 +112,13 @@ def test_results_do_not_depend_on_chance() -> None:
     np.testing.assert_array_equal(runs[0].variance, runs[1].variance)
 
 
-def test_nothing_observed_twice_is_an_error() -> None:
+def test_where_nothing_is_observed_twice_scales_stay() -> None:
     observed, _batch, _, _ = drawn(4000, 5.0)
     _, first = np.unique(observed.hkl, axis=0, return_index=True)
     few = observed.select(np.sort(first)[:1])
-    with pytest.raises(AlgorithmFailed, match="observed twice"):
-        scale_intensities([Batches(np.zeros(1, int))], scaling_data([few], CELL, GROUP))
+    result = scale_intensities([Batches(np.zeros(1, int))], scaling_data([few], CELL, GROUP))
+    assert result.history == [] and not result.outlier.any()
+    assert np.all(result.scale == 1.0) and np.all(result.variance > 0)
 
 
 def test_outliers_go_and_their_mates_stay() -> None:

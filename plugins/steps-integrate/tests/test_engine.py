@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from scipy.special import erf
 
+from xtal.errors import AlgorithmFailed
+from xtal.hooks.protocols import ProfileEstimate
 from xtal.models import Beam, Crystal, Detector, Experiment, Goniometer, Panel, Scan
 from xtal.physics.kabsch import zeta
 from xtal.physics.prediction import predict_all
@@ -17,7 +19,7 @@ from xtal.table import Flag, ReflectionTable
 from xtal_background_glm.glm import Glm
 from xtal_profile_gaussian_rs.model import GaussianRs
 from xtal_steps_integrate.engine import FAINT, Engine, Settings, core_frames, groups_of_images
-from xtal_steps_integrate.integrate import _boxes
+from xtal_steps_integrate.integrate import _boxes, share_profiles
 from xtal_steps_integrate.spots import match_spots, reread_shoeboxes, spot_table
 
 SIGMA_PX, SIGMA_M, LEVEL, SIZE, FRAMES = 0.9, 0.0025, 0.8, 300, 24
@@ -187,3 +189,24 @@ def test_boxes_are_larger_only_where_reflections_lie_close(
         found = _boxes(context, 0, table, profile)  # type: ignore[arg-type]
         np.testing.assert_array_equal(found, profile.bbox(experiment, table, expected))
     assert len(said) == 1
+
+
+def test_experiments_with_few_spots_share_a_profile_model():
+    model = {"__id__": "gaussian_rs", "n_sigma": 3.0}
+    found = {
+        0: ProfileEstimate(model | {"sigma_b": 0.04, "sigma_m": 0.1}, 30, []),
+        1: ProfileEstimate(model | {"sigma_b": 0.04, "sigma_m": 0.2}, 30, ["uncertain"]),
+        2: ProfileEstimate(model | {"sigma_b": 0.04, "sigma_m": 0.8}, 5, []),
+        3: None,
+    }
+    said: list[str] = []
+    context = SimpleNamespace(
+        experiments=[SimpleNamespace(profile=None) for _ in found], print=lambda _: None, warn=said.append
+    )
+    share_profiles(context, found)
+    sizes = [e.profile["sigma_m"] for e in context.experiments]
+    assert sizes[:2] == [0.1, 0.2]
+    assert sizes[2] == sizes[3] == pytest.approx(np.exp((30 * np.log(0.1 * 0.2) + 5 * np.log(0.8)) / 65))
+    assert [s for s in said if "Experiment 2 has 5 strong spots" in s] and [s for s in said if "3 has 0" in s]
+    with pytest.raises(AlgorithmFailed, match="No experiment"):
+        share_profiles(context, {0: None, 1: None})

@@ -197,3 +197,28 @@ def test_dials_merges_our_scaled_files_to_the_same_intensities(chain: Path, run_
     f, theirs_f = ours.column_with_label("F(+)").array, theirs.column_with_label("F(+)").array[at]
     strong = ours.column_with_label("I(+)").array > 5 * ours.column_with_label("SIGI(+)").array
     np.testing.assert_allclose(f[strong], theirs_f[strong], rtol=1e-2)
+
+
+@pytest.mark.parametrize("fewer", [1, 12, 150])
+def test_few_observations_end_in_a_merged_file(
+    integrated: Path, run_step: Any, tmp_path: Path, fewer: int, capsys: Any
+) -> None:
+    """A handful of intensities, and an experiment without any: what cannot be found out is said, nothing stops."""
+    table = read_reflections(integrated / "integrated.refl")
+    rows = np.flatnonzero(np.asarray(table["id"]) == 0)[5000 : 5000 + fewer]
+    few = tmp_path / "few"
+    few.mkdir()
+    write_reflections(table.select(rows), few / "integrated.refl")
+    shutil.copy(integrated / "integrated.expt", few)
+    given = [] if fewer == 12 else ["space_group=P43212"]
+    run_step("symmetry", *files(few, "integrated"), *given)
+    run_step("scale", *files(tmp_path, "symmetrized"))
+    run_step("merge", *files(tmp_path, "scaled"))
+    said = "".join(capsys.readouterr())
+    if fewer == 12:
+        assert "12 intensities are too few" in said
+    assert "No reflection of experiment 1 is left" in said
+    assert "Too few reflections were observed more than once for an error model" in said
+    mtz = gemmi.read_mtz_file(str(tmp_path / "merged.mtz"))
+    assert 0 < mtz.nreflections <= fewer
+    assert mtz.spacegroup.number == (1 if fewer == 12 else 96)

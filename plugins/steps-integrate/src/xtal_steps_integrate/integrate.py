@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from attrs import evolve
 
 from xtal.errors import AlgorithmFailed, DataError
-from xtal.hooks.protocols import BackgroundModel, ProfileModel
+from xtal.hooks.protocols import BackgroundModel, ProfileEstimate, ProfileModel
 from xtal.models import Experiment, ExperimentList
 from xtal.physics.corrections import lorentz_polarization, quantum_efficiency
 from xtal.physics.kabsch import sources, zeta
@@ -25,6 +27,9 @@ MARGIN, WIDE_MARGIN = 2.0, 3.0
 CROWDED = 0.15
 """Part of all pixels in the foreground of some reflection beyond which background is scarce."""
 
+FEW = 10
+"""Strong spots below which a profile model of an experiment's own says nothing."""
+
 
 def run(context: Context) -> None:
     """Integrate all experiments that have a crystal."""
@@ -33,9 +38,11 @@ def run(context: Context) -> None:
     _check(experiments)
     spots = context.reflections if context.has("reflections") else ReflectionTable(n_rows=0)
     profile: ProfileModel = context.plugin(options.profile)
+    groups = list(groups_of_images(experiments))
+    predicted = _predictions(context, groups, spots, profile)
     tables = []
-    for imageset, group in enumerate(groups_of_images(experiments)):
-        table = _integrate_images(context, group, spots, profile)
+    for imageset, group in enumerate(groups):
+        table = _integrate_images(context, group, [predicted.pop(k) for k in group], profile)
         table["imageset_id"] = np.full(len(table), imageset, np.int32)
         tables.append(table)
     table = ReflectionTable.concatenate(tables)
@@ -63,13 +70,12 @@ def _check(experiments: ExperimentList) -> None:
 
 
 def _integrate_images(
-    context: Context, group: list[int], spots: ReflectionTable, profile: ProfileModel
+    context: Context, group: list[int], tables: list[ReflectionTable], profile: ProfileModel
 ) -> ReflectionTable:
-    """Integrate the lattices that share one set of images."""
+    """Integrate the lattices that share one set of images; ``tables`` are their predictions."""
     options: IntegrateOptions = context.options
     reader = context.frames(context.experiments[group[0]])
     try:
-        tables = [_predictions(context, k, spots, profile, reader) for k in group]
         table = ReflectionTable.concatenate(tables)
         table = table.select(np.lexsort((table["xyzcal.px"][:, 0], table["xyzcal.px"][:, 2], table["bbox"][:, 4])))
         some = {k: context.experiments[k] for k in group}
@@ -94,25 +100,42 @@ def _integrate_images(
 
 
 def _predictions(
-    context: Context, k: int, spots: ReflectionTable, profile: ProfileModel, reader: FrameReader
-) -> ReflectionTable:
-    """Reflections of experiment k to integrate: predicted, sized, boxed."""
+    context: Context, groups: list[list[int]], spots: ReflectionTable, profile: ProfileModel
+) -> dict[int, ReflectionTable]:
+    """Reflections of all experiments to integrate: predicted, sized, boxed."""
+    tables: dict[int, ReflectionTable] = {}
+    matched: dict[int, Pairs | None] = {}
+    found: dict[int, ProfileEstimate | None] = {}
+    for group in groups:
+        reader = context.frames(context.experiments[group[0]])
+        try:
+            for k in group:
+                tables[k] = _predicted(context, k)
+                matched[k] = _matched(context, k, spots, tables[k])
+                if context.options.create_profile_model or not context.experiments[k].profile:
+                    found[k] = _estimate(context, k, spots, tables[k], profile, matched[k], reader)
+        finally:
+            reader.close()
+    share_profiles(context, found)
+    for k, table in tables.items():
+        table["bbox"] = _boxes(context, k, table, profile)
+        table["partiality"] = profile.partiality(context.experiments[k], table)
+        pairs = matched[k]
+        if pairs is not None:
+            table.set_flags(pairs[1], Flag.REFERENCE_SPOT)
+        tables[k] = table.select(table["partiality"] > 0.01)
+    return tables
+
+
+def _predicted(context: Context, k: int) -> ReflectionTable:
+    """Predictions of experiment k far enough from the rotation axis."""
     options: IntegrateOptions = context.options
-    experiment = context.experiments[k]
-    p = options.prediction
+    experiment, p = context.experiments[k], options.prediction
     table = predict_all(experiment, p.d_min, p.padding, p.d_max, p.force_static)
     table["id"] = np.full(len(table), k, np.int32)
     s0 = sources(experiment, np.asarray(table["xyzcal.px"])[:, 2])
     table["zeta"] = zeta(table["s1"], s0, experiment.goniometer.axis)  # type: ignore[union-attr]
-    table = table.select(np.abs(table["zeta"]) >= options.integration.filter.min_zeta)
-    pairs = _matched(context, k, spots, table)
-    if options.create_profile_model or not experiment.profile:
-        _estimate(context, k, spots, table, profile, pairs, reader)
-    table["bbox"] = _boxes(context, k, table, profile)
-    table["partiality"] = profile.partiality(experiment, table)
-    if pairs is not None:
-        table.set_flags(pairs[1], Flag.REFERENCE_SPOT)
-    return table.select(table["partiality"] > 0.01)
+    return table.select(np.abs(table["zeta"]) >= options.integration.filter.min_zeta)
 
 
 Pairs = tuple[np.ndarray, np.ndarray]
@@ -144,8 +167,8 @@ def _columns(spots: ReflectionTable, rows: np.ndarray) -> ReflectionTable:
 def _estimate(
     context: Context, k: int, spots: ReflectionTable, predicted: ReflectionTable, profile: ProfileModel,
     pairs: Pairs | None, reader: FrameReader,
-) -> None:  # fmt: skip
-    """Estimate the profile model of experiment k from its strong spots."""
+) -> ProfileEstimate | None:  # fmt: skip
+    """Profile model of experiment k from its strong spots; None where it has none and others may lend theirs."""
     experiment = context.experiments[k]
     if pairs is None or len(pairs[0]) == 0:
         strong = ReflectionTable(n_rows=0)
@@ -161,14 +184,56 @@ def _estimate(
         table = table.select(rows)
         table["shoebox"] = boxes
         strong = spot_table(table, predicted, (np.arange(len(rows)), pairs[1][rows]))
-    found = profile.estimate(experiment, strong)
-    experiment.profile = found.profile
-    size = ", ".join(
-        f"{n} {v:.4f}°" for n, v in found.profile.items() if n.startswith("sigma") and isinstance(v, float)
-    )
-    context.print(f"Experiment {k}: profile model from {found.n_spots} spots: {size}")
-    for note in found.notes:
-        context.warn(note)
+    try:
+        return profile.estimate(experiment, strong)
+    except AlgorithmFailed:
+        if len(context.experiments) == 1:
+            raise
+        return None
+
+
+def share_profiles(context: Context, found: dict[int, ProfileEstimate | None]) -> None:
+    """Give each experiment its profile model: its own, or the mean of all where it has fewer than `FEW` spots.
+
+    Raises
+    ------
+    AlgorithmFailed
+        If no experiment has strong spots.
+    """
+    known = {k: e for k, e in found.items() if e is not None}
+    if found and not known:
+        raise AlgorithmFailed(
+            "No experiment has strong spots from which the size of reflections could be estimated.",
+            advice="Give profile.gaussian_rs.parameters.sigma_b and sigma_m in degrees.",
+        )
+    alike = all(e.profile == next(iter(known.values())).profile for e in known.values())  # one, or the user's own sizes
+    for k, own in found.items():
+        if own is not None and (own.n_spots >= FEW or alike):
+            context.experiments[k].profile = own.profile
+            context.print(f"Experiment {k}: profile model from {own.n_spots} spots: {_sizes(own.profile)}")
+            for note in own.notes:
+                context.warn(f"Experiment {k}: {note}")
+            continue
+        model = mean_profile(list(known.values()))
+        context.experiments[k].profile = model
+        context.warn(
+            f"Experiment {k} has {own.n_spots if own else 0} strong spots, too few for a profile model of its own: it "
+            f"gets the mean of all experiments: {_sizes(model)}."
+        )
+
+
+def mean_profile(estimates: list[ProfileEstimate]) -> dict[str, Any]:
+    """The first model with the sizes (``sigma...``) of all in the geometric mean, each counted by its spots."""
+    out = dict(estimates[0].profile)
+    weight = np.array([max(e.n_spots, 1) for e in estimates], dtype=float)
+    for name in (n for n in out if n.startswith("sigma")):
+        logs = np.log([float(np.mean(e.profile[name])) for e in estimates])
+        out[name] = float(np.exp(weight @ logs / weight.sum()))
+    return out
+
+
+def _sizes(profile: dict[str, Any]) -> str:
+    return ", ".join(f"{n} {v:.4f}°" for n, v in profile.items() if n.startswith("sigma") and isinstance(v, float))
 
 
 def _boxes(context: Context, k: int, predicted: ReflectionTable, profile: ProfileModel) -> np.ndarray:

@@ -87,7 +87,7 @@ def _observations(
     Raises
     ------
     DataError
-        If an experiment has none.
+        If none has any.
     """
     cut = context.options.cut_data
     chosen = integrated_intensities(
@@ -98,10 +98,9 @@ def _observations(
     for k in range(len(context.experiments)):
         parts.append(chosen.select(owner == k))
         if not len(parts[-1]):
-            raise DataError(
-                f"No reflection of experiment {k} is left to scale.",
-                advice="Loosen cut_data or exclude_images, or leave the experiment out.",
-            )
+            context.warn(f"No reflection of experiment {k} is left to scale: it adds nothing.")
+    if not len(chosen):
+        raise DataError("No reflection is left to scale.", advice="Loosen cut_data or exclude_images.")
     return parts
 
 
@@ -117,6 +116,11 @@ def _scale(
         model.prepare(experiment, ReflectionTable({c: table[c][part.rows] for c in needed}, n_rows=len(part)))
         models.append(model)
     data = scaling_data(parts, cell, group, anomalous=options.anomalous)
+    if options.anomalous and not np.any(data.target.counts > 1):
+        context.warn("No reflection was observed twice with Friedel mates apart: scales come from Friedel pairs.")
+        data = scaling_data(parts, cell, group, anomalous=False)
+    if not np.any(data.target.counts > 1):
+        context.warn("No reflection was observed twice: nothing can be scaled, and intensities stay as they are.")
     rejection = options.scaling_options
     settings = ScalingSettings(
         max_observations=0 if options.reflection_selection.method == "use_all"
@@ -205,6 +209,11 @@ def _report_scaling(context: Context, models: list[ScalingModel], data: ScalingD
             f"b = {error.b:.4f}; largest I/sigma of one observation {error.i_over_sigma_limit:.0f}."
         )
         _report_deviations(context, data, result)
+    elif context.options.weighting.error_model.error_model is not None:
+        context.warn(
+            "Too few reflections were observed more than once for an error model: sigmas stay those of integration, "
+            f"with b = {error.b:.2f}."
+        )
     relative = float(np.median(np.sqrt(result.scale_variance) / result.scale))
     context.print(f"Median error of a scale factor against those of its equivalents: {100 * relative:.2f} %.")
     if relative > POOR:

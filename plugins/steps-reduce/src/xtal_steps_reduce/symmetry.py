@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 F = NDArray[np.float64]
 
+FEWEST = 20
+"""Intensities below which nothing is said about symmetry."""
 DECIDED = 0.9
 """Probability from which a space group counts as decided."""
 
@@ -44,13 +46,18 @@ def run(context: Context) -> None:
     centring, cell = crystals[0].space_group.centring_type(), median_cell(crystals)
     reduced = reduced_basis(cell, centring)
     laue = _score_laue(data, table, reduced, _cell_on(cell, reduced), options.lattice_symmetry_max_delta)
+    if len(data) < FEWEST and not options.space_group:
+        _keep(context, table, len(data), crystals[0])
+        return
     if options.space_group:
         basis, group = _given(options.space_group, cell, centring, reduced, laue)
         _report_laue(context, laue, reduced)
+        _warn_of_contradiction(context, laue, group)
         context.print(f"Space group {group.xhm()}, as given; Laue group {_laue_name(group)}.")
         headline = f"{group.xhm()}, as given"
     else:
         _report_laue(context, laue, reduced)
+        _warn_of_doubt(context, laue)
         basis = basis_of(laue.best, reduced, centring)
         basis, group, headline = _find_space_group(context, data, laue, basis, cell, crystals[0].space_group)
     _warn_of_ambiguity(context, laue, group)
@@ -91,12 +98,20 @@ def _intensities(context: Context, table: ReflectionTable) -> Intensities:
     keep = ~excluded(table, options.exclude_images, len(context.experiments))[data.rows]
     if options.d_min:
         keep &= np.asarray(table["d"])[data.rows] >= options.d_min
-    if keep.sum() < 20:
-        raise DataError(
-            f"Only {int(keep.sum())} intensities are left to find the symmetry from.",
-            advice="Loosen d_min or exclude_images.",
-        )
+    if not keep.any():
+        raise DataError("No intensity is left to find the symmetry from.", advice="Loosen d_min or exclude_images.")
     return data.select(keep)
+
+
+def _keep(context: Context, table: ReflectionTable, n: int, crystal: Crystal) -> None:
+    """Leave the space group as it is, where intensities say nothing."""
+    group = crystal.space_group
+    context.warn(
+        f"{n} intensities are too few to find the symmetry from: the space group stays {group.xhm()}. "
+        "Give another with space_group=."
+    )
+    _apply(context, table, np.eye(3), group)
+    context.summary(f"Space group {group.xhm()}, as it was", f"Cell {_cell_text(crystal.cell)}")
 
 
 def _score_laue(
@@ -187,11 +202,26 @@ def _report_laue(context: Context, laue: LaueResult, reduced: F) -> None:
     ]  # fmt: skip
     columns = ["Laue class", "Group", "", "Probability", "NetZcc", "CC", "CC-", "Delta", "Reindex"]
     context.table(f"Subgroups (CC of Friedel mates {laue.cc_identity:.3f})", columns, rows)
+
+
+def _warn_of_doubt(context: Context, laue: LaueResult) -> None:
+    """Say where the Laue group is not sure."""
     if len(laue.subgroups) > 1 and laue.best.probability < DECIDED:
         context.warn(
             f"The Laue group is not sure: probability {laue.best.probability:.2f}, "
             f"next {laue.subgroups[1].setting.symmorphic.xhm()} {laue.subgroups[1].probability:.2f}."
         )
+
+
+def _warn_of_contradiction(context: Context, laue: LaueResult, group: gemmi.SpaceGroup) -> None:
+    """Say where the intensities clearly deny the Laue group that was given."""
+    if _laue_name(laue.best.setting.symmorphic) != _laue_name(group) and laue.best.probability >= DECIDED:
+        given = next((s for s in laue.subgroups if _laue_name(s.setting.symmorphic) == _laue_name(group)), None)
+        if given is None or given.probability < 1 - DECIDED:
+            context.warn(
+                f"The intensities are of Laue group {_laue_name(laue.best.setting.symmorphic)} (probability "
+                f"{laue.best.probability:.2f}), not {_laue_name(group)} as given."
+            )
 
 
 def _report_absences(context: Context, scores: list[SpaceGroupScore]) -> None:

@@ -14,7 +14,6 @@ from attrs import define, field, frozen
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from xtal.errors import AlgorithmFailed
 from xtal.physics.merging.segments import Segments
 from xtal.physics.scaling.error_model import ErrorModel, fit_error_model
 from xtal.physics.scaling.observations import ScalingData, expected_intensity
@@ -124,17 +123,8 @@ def scale_intensities(
     Parameters
     ----------
     models : prepared, one per experiment in order
-
-    Raises
-    ------
-    AlgorithmFailed
-        If no reflection is observed twice.
+        Where no reflection is observed twice all scales are those that the models begin with.
     """
-    if not np.any(data.target.counts > 1):
-        raise AlgorithmFailed(
-            "No reflection was observed twice, so nothing can be scaled.",
-            advice="Check the space group, collect more data, or scale with anomalous=False.",
-        )
     joint = _Models(models, data)
     everything = np.arange(len(data))
     chosen = _selection(data, settings.max_observations)
@@ -143,7 +133,7 @@ def scale_intensities(
     history: list[tuple[int, int, float]] = []
     scale, _ = joint.evaluate(parameters, everything)
     variance = _first_variance(data, scale, error)
-    for cycle in range(settings.cycles):
+    for cycle in range(settings.cycles if len(chosen) else 0):
         parameters, rms = _refine(joint, parameters, chosen[kept[chosen]], variance, data.target)
         scale, _ = joint.evaluate(parameters, everything)
         history.append((cycle + 1, int(kept[chosen].sum()), rms))
