@@ -1,0 +1,147 @@
+"""Spots of one image, with what can be kept between images kept."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import attrs
+import numpy as np
+
+from xtal.errors import DataError
+from xtal.models import Experiment, Images
+from xtal.options import differences
+from xtal.physics.resolution import d_at
+from xtal.physics.spots import find_spots
+from xtal.physics.spots.statistics import SpotStatistics, spot_statistics
+from xtal.plugins import Plugins
+from xtal.run.formats import Formats
+from xtal.run.images import FrameReader
+from xtal_steps_server.options import RequestOptions
+from xtal_steps_spots.find_spots import Counts, filtered
+from xtal_steps_spots.masks import search_masks
+from xtal_steps_spots.search import Search
+
+OPEN = 4
+"""Containers kept open, each with the buffers of its threads."""
+
+
+@attrs.frozen
+class Prepared:
+    """What is common to the images of a container."""
+
+    experiment: Experiment
+    reader: FrameReader
+    search: Search
+
+
+class ImageSearch:
+    """Finds the spots of images that are asked for one by one; may be called from several threads.
+
+    Parameters
+    ----------
+    plugins
+        Installed plugins.
+    """
+
+    def __init__(self, plugins: Plugins) -> None:
+        self._plugins, self._formats = plugins, Formats(plugins)
+        self._kept: OrderedDict[Any, Prepared] = OrderedDict()
+        self._lock = Lock()
+
+    def statistics(self, path: Path, options: RequestOptions) -> SpotStatistics:
+        """Counts of spots and estimates of resolution of one image.
+
+        Raises
+        ------
+        DataError
+            If the file is missing, damaged, no image or has no such frame.
+        """
+        prepared = self._prepare(path, options)
+        z = frame_of(path, options.spotfinder.scan_range, prepared.reader)
+        d, intensity, variance = self._measure(prepared, z, options)
+        f = options.spotfinder.filter
+        kept = (d >= (f.d_min or 0.0)) & (d <= (f.d_max or np.inf))
+        return spot_statistics(
+            d[kept],
+            intensity[kept],
+            variance[kept],
+            filter_ice=options.ice_rings.filter,
+            ice_width=options.ice_rings.width,
+            resolution=options.resolution_analysis,
+        )
+
+    def _measure(self, prepared: Prepared, z: int, options: RequestOptions) -> list[Any]:
+        """Resolution, intensity and variance of the spots of a frame."""
+        columns = []
+        experiment = prepared.experiment
+        for panel, pixels in enumerate(prepared.search.block(range(z, z + 1))):
+            spots = filtered(find_spots(pixels, link_frames=False), experiment, options.spotfinder.filter, Counts())
+            table = spots.table(panel, 0, z, shoeboxes=False)
+            d = d_at(experiment.detector[panel], experiment.beam, table["xyzobs.px.value"][:, :2])
+            columns.append((d, table["intensity.sum.value"], table["intensity.sum.variance"]))
+        return [np.concatenate(column) for column in zip(*columns, strict=True)]
+
+    def _prepare(self, path: Path, options: RequestOptions) -> Prepared:
+        """Open a file, or find it open: containers of many frames are kept, the least used is let go."""
+        key = self._key(path, options)
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        prepared = self._open(path, options)
+        if len(prepared.experiment.images.indices) > 1:  # type: ignore[union-attr,arg-type]  # set by _open
+            with self._lock:
+                self._kept[key] = prepared
+                if len(self._kept) > OPEN:
+                    self._kept.popitem(last=False)
+        return prepared
+
+    def _key(self, path: Path, options: RequestOptions) -> Any:
+        try:
+            status = os.stat(path)
+        except OSError as error:
+            raise DataError(f"{path} cannot be read: {error.strerror}.", advice="Check its name and rights.") from None
+        settings = differences(attrs.evolve(options.spotfinder, scan_range=()))
+        return str(path), status.st_mtime_ns, status.st_size, tuple(sorted(settings.items()))
+
+    def _open(self, path: Path, options: RequestOptions) -> Prepared:
+        source = self._formats.open(path)
+        beam, detector, _, _ = source.models()
+        images = Images(paths=[str(path)], indices=list(range(source.n_frames)))
+        source.close()
+        experiment = Experiment(beam, detector, images=images)
+        f = options.spotfinder.filter
+        # resolution limits are of centroids here, as DIALS's server has them
+        wanted = attrs.evolve(options.spotfinder, filter=attrs.evolve(f, d_min=None, d_max=None))
+        choice = options.spotfinder.threshold
+        threshold = self._plugins.load("threshold", choice.name, choice.options)
+        reader = FrameReader(experiment, self._formats)
+        masks = search_masks(experiment, wanted)
+        return Prepared(experiment, reader, Search(experiment, reader, threshold, masks, f.max_strong_pixel_fraction))
+
+
+def frame_of(path: Path, scan_range: tuple[tuple[int, int], ...], reader: FrameReader) -> int:
+    """Frame (from 0) that a request means: the only one, or that of ``scan_range=n,n``.
+
+    Raises
+    ------
+    DataError
+        If there is no such frame, or several are meant.
+    """
+    n = reader.z1
+    if not scan_range:
+        if n == 1:
+            return 0
+        raise DataError(f"{path} holds {n} images.", advice="Say which one: scan_range=N,N.")
+    (first, last), *more = scan_range
+    if more or first != last:
+        raise DataError("A request is about one image.", advice="Give scan_range=N,N.")
+    if n == 1:
+        return 0
+    if not 1 <= first <= n:
+        raise DataError(f"{path} holds images 1 to {n}, not {first}.")
+    return first - 1

@@ -1,0 +1,190 @@
+"""A server that runs in this process: right answers, refusals, back-pressure, clean stop."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import quote
+from urllib.request import Request, urlopen
+from xml.etree import ElementTree
+
+import pytest
+
+from xtal.errors import DataError, OptionError
+from xtal.files import read_reflections
+from xtal.options import parse, split_tokens
+from xtal.plugins import default_plugins
+from xtal.run import run_step as run_step_of
+from xtal_steps_server.options import ServerOptions
+from xtal_steps_server.replies import as_xml
+from xtal_steps_server.server import Service, is_loopback, listen
+
+PORT = 17433
+
+
+def get(path: str, **headers: str) -> tuple[int, bytes]:
+    try:
+        with urlopen(Request(f"http://127.0.0.1:{PORT}{path}", headers=headers), timeout=60) as answer:
+            return answer.status, answer.read()
+    except HTTPError as error:
+        return error.code, error.read()
+
+
+def images(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.cbf"))
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Folder of a few images that a server in a thread answers about."""
+    folder = tmp_path_factory.mktemp("served")
+    plugins = default_plugins()
+    words = ["preset=small", f"output.directory={folder}"]
+    run_step_of(plugins, "simulate", split_tokens(words)[0], verbosity=0)
+    work = tmp_path_factory.mktemp("work")
+    words = [f"port={PORT}", f"root={folder}", "nproc=2", f"output.directory={work}"]
+    failures: list[BaseException] = []
+
+    def serve() -> None:
+        try:
+            run_step_of(plugins, "find_spots_server", split_tokens(words)[0], verbosity=0)
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    for _ in range(300):
+        try:
+            get("/")
+            break
+        except OSError:
+            time.sleep(0.1)
+    yield folder
+    assert get("/Ctrl-C") == (200, b"")
+    thread.join(30)
+    assert not thread.is_alive()
+    assert not failures
+
+
+def test_ping_says_ready(served: Path) -> None:
+    status, text = get("/")
+    assert (status, json.loads(text)["status"]) == (200, "ready")
+
+
+def test_answers_are_those_of_the_steps(served: Path, run_step: Any) -> None:
+    image = images(served)[0]
+    reply = json.loads(get(quote(str(image)))[1])
+    run_step("import", image)
+    run_step("find_spots", "imported.expt")
+    table = read_reflections(Path("strong.refl"))
+    run_step("spot_counts_per_image", "imported.expt", "strong.refl", "json=c.json")
+    assert reply.pop("image") == str(image)
+    assert reply["n_spots_total"] == len(table) > 50
+    assert {k: [v] for k, v in reply.items()} == pytest.approx(json.loads(Path("c.json").read_text()))
+
+
+def test_parameters_are_those_of_find_spots(served: Path) -> None:
+    path = quote(str(images(served)[0]))
+    everything, some = (json.loads(get(path + tail)[1]) for tail in ("", ";d_min=4"))
+    assert 0 < some["n_spots_total"] < everything["n_spots_total"]
+    status, text = get(path + ";d_minn=4")
+    assert status == 500
+    assert "d_minn" in json.loads(text)["error"]
+
+
+def test_xml_on_request(served: Path) -> None:
+    path = quote(str(images(served)[0]))
+    tree = ElementTree.fromstring(get(path, Accept="application/xml")[1])
+    assert tree.tag == "response"
+    assert int(str(tree.findtext("spot_count"))) == json.loads(get(path)[1])["n_spots_total"]
+    assert ElementTree.fromstring(get(path + ";format=xml")[1]).findtext("image") == str(images(served)[0])
+
+
+def test_missing_damaged_and_forbidden_files(served: Path, tmp_path: Path) -> None:
+    status, text = get(quote(str(served / "missing.cbf")))
+    assert (status, "No such file" in json.loads(text)["error"]) == (500, True)
+    damaged = served / "damaged.cbf"
+    damaged.write_bytes(images(served)[0].read_bytes()[:9000])
+    status, text = get(quote(str(damaged)))
+    assert (status, "damaged.cbf" in json.loads(text)["error"]) == (500, True)
+    damaged.unlink()
+    assert get("/etc/passwd")[0] == 403
+    link = served / "link.cbf"
+    link.symlink_to("/etc/passwd")
+    assert get(quote(str(link)))[0] == 403
+    link.unlink()
+    assert get(quote(f"{served}/../../../etc/passwd"))[0] == 403
+
+
+def test_parameter_files_of_the_server_are_not_read(served: Path) -> None:
+    status, text = get(quote(str(images(served)[0])) + ";options=" + quote("/etc/passwd", safe=""))
+    assert status == 500
+    assert "root:" not in text.decode()
+
+
+def test_many_requests_mixed(served: Path) -> None:
+    some = [str(p) for p in images(served)[:6]]
+    names = [some[k % 6] if k % 3 else f"{served}/none_{k}.cbf" for k in range(60)]
+    with ThreadPoolExecutor(8) as threads:
+        replies = list(threads.map(lambda name: json.loads(get(quote(name))[1]), names))
+    assert [r["image"] for r in replies] == names
+    first = {name: json.loads(get(quote(name))[1]) for name in some}
+    for name, reply in zip(names, replies, strict=True):
+        assert reply == first[name] if name in first else "error" in reply
+
+
+def test_client_prints_and_writes(served: Path, run_step: Any) -> None:
+    names = [*images(served)[:2]]
+    outcome = run_step("find_spots_client", *names, f"port={PORT}", "json=all.json", "grid=2,1")
+    assert "2 of 2 images answered" in outcome.summary[0]
+    assert [r["image"] for r in json.loads(Path("all.json").read_text())] == [str(n) for n in names]
+    assert Path("spot_count.png").read_bytes()[:4] == b"\x89PNG"
+    assert "Success" in run_step("find_spots_client", "action=ping", f"port={PORT}").summary[0]
+
+
+def test_client_without_server(run_step: Any) -> None:
+    with pytest.raises(DataError, match="No find_spots_server answers"):
+        run_step("find_spots_client", "action=ping", "port=1")
+
+
+def test_busy_server_says_come_back() -> None:
+    import asyncio
+
+    from starlette.requests import Request as Asked
+
+    service = Service(default_plugins(), [], 1, 1)
+    service.pending = 2
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/a.cbf",
+        "raw_path": b"/a.cbf",
+        "headers": [],
+        "query_string": b"",
+    }
+    answer = asyncio.run(service.answer(Asked(scope)))
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+
+
+def test_listening_to_others_needs_a_root() -> None:
+    with pytest.raises(OptionError, match="root="):
+        listen(parse(ServerOptions, ["host=0.0.0.0"]))
+
+
+def test_a_port_that_is_taken(served: Path) -> None:
+    with pytest.raises(DataError, match=f"port {PORT}"):
+        listen(parse(ServerOptions, [f"port={PORT}"]))
+
+
+def test_loopback() -> None:
+    assert [is_loopback(h) for h in ("127.0.0.1", "::1", "localhost", "10.0.0.1")] == [True, True, True, False]
+
+
+def test_xml_escapes_errors() -> None:
+    assert as_xml({"error": "a < b"}) == "<response>\na &lt; b\n</response>"
