@@ -21,7 +21,7 @@ import pytest
 from xtal.errors import DataError
 from xtal.models import Beam, Detector, Experiment, Goniometer, Images
 from xtal.plugins import default_plugins
-from xtal.run.formats import Formats
+from xtal.run.formats import Formats, lacking
 from xtal.run.images import open_images
 from xtal.testing import shared_dir
 
@@ -69,9 +69,7 @@ DIFFERENCES: dict[str, dict[str, str]] = {
 """By image: what differs and why."""
 
 REFUSED = {
-    "images/b191_1_9_1.img.bz2": "Oxford",
-    "images/oPPA_5grains_0001.tif.bz2": "TIFF",
-    "images/somedata_0001.mccd.bz2": "TIFF",
+    "images/Gatan_float32_zero_array_001.dm4.gz": "Gatan",
     "images/Therm_6_2.nxs": "Therm_6_2_000001.h5",
     "images/dectris_eiger_master.h5": "dectris_eiger_data_000001.h5",
 }
@@ -296,3 +294,71 @@ def test_nexus_of_diamond(tmp_path: Path) -> None:
     # all ones and all ones less one are marks, not counts
     assert detector[0].trusted_range == (0.0, min(peer["trusted_range"][1] - 1, 65533))
     source.close()
+
+
+OF_FABIO = {
+    "images/b191_1_9_1.img.bz2": ("fabio_generic", set()),
+    "images/Cr8F8140k103.0026": ("fabio_generic", set()),
+    "images/somedata_0001.mccd.bz2": ("tiff", {"distance"}),
+    "images/oPPA_5grains_0001.tif.bz2": ("tiff", {"wavelength", "pixel size", "distance", "beam centre"}),
+    "real_cred_glycine_tiff/00001.tiff.bz2": ("tiff", {"wavelength", "pixel size", "distance", "beam centre"}),
+    "real_cred_glycine_tiff/00020.tiff.bz2": ("tiff", {"wavelength", "pixel size", "distance", "beam centre"}),
+}
+"""Images that dxtbx refuses or misreads: the format of ours, and what its header lacks."""
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize("name", OF_FABIO)
+def test_what_dxtbx_does_not_read_is_as_fabio_has_it(name: str) -> None:
+    """The Bruker frame has 512 x 512 pixels, which dxtbx takes for 1024 x 1024."""
+    import fabio
+
+    path = shared_dir() / "data" / name
+    form, lacks = OF_FABIO[name]
+    assert formats().recognise(path)[0] == form
+    source, beam, detector, _, _ = opened(name)
+    assert {what for what, _ in lacking(beam, detector)} == lacks
+    out = [np.empty(shape, source.dtype) for shape in source.shapes]
+    source.read(0, out)
+    with fabio.open(str(path)) as image:
+        bias = 10 if name.endswith(".mccd.bz2") else 0
+        np.testing.assert_array_equal(out[0].astype(np.int64) + bias, image.data)
+
+
+def test_geometry_of_the_bruker_frame() -> None:
+    """Distance, pixels, wavelength and rotation are as dxtbx has them; it has no beam centre."""
+    wanted = reference()["images/Cr8F8140k103.0026"]
+    _, beam, detector, goniometer, scan = opened("images/Cr8F8140k103.0026")
+    panel, peer = detector[0], wanted["panels"][0]
+    assert beam.wavelength == wanted["beam"]["wavelength_A"]
+    np.testing.assert_allclose(panel.pixel_size, peer["pixel_size_mm"])
+    assert panel.distance == pytest.approx(peer["directed_distance_mm"])
+    np.testing.assert_allclose(panel.origin[:2] / 0.3125, (-260.6099854, 240.8500061))
+    assert goniometer is not None
+    np.testing.assert_array_equal(goniometer.axis, wanted["goniometer"]["rotation_axis"])
+    # a rotation about the opposite axis by 84.8 degrees is one by -84.8 degrees
+    start, width = wanted["scan"]["oscillation_deg"]
+    np.testing.assert_allclose(scan.oscillation_deg, (-start, width), atol=1e-6)
+
+
+def test_geometry_of_the_oxford_image() -> None:
+    """The theta arm stands at -20 degrees: the beam meets the detector's plane that far off its normal."""
+    _, beam, detector, goniometer, scan = opened("images/b191_1_9_1.img.bz2")
+    assert beam.wavelength == 0.71073
+    panel = detector[0]
+    assert abs(panel.distance) == pytest.approx(49.82849)
+    off = np.degrees(np.arccos(abs(panel.normal @ beam.direction)))
+    assert off == pytest.approx(20.0, abs=0.6)  # with the tilt about the horizontal
+    assert goniometer is not None
+    assert (goniometer.names, goniometer.scan_axis) == (["PHI", "KAPPA", "OMEGA"], 2)
+    np.testing.assert_allclose(scan.oscillation_deg, (6.0, 0.8), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["images/Therm_6_2.nxs", "images/dectris_eiger_master.h5", *OF_FABIO])
+def test_all_images_are_explained(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    from xtal.cli.formats import main
+
+    code = main(["explain", str(shared_dir() / "data" / name)])
+    out = capsys.readouterr().out
+    assert ("It is not read: The data file" in out) == (code == 1) == (name not in OF_FABIO)
+    assert "Read from the header" in out

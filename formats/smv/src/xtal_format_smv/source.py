@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from xtal.errors import DataError
 from xtal.files import notes
-from xtal.files.raw import read_head, read_whole
+from xtal.files.raw import fill, read_head, read_whole
 from xtal.models import Beam, Detector, Goniometer, Panel, Scan
 from xtal.physics.detectors import beam_of, flat_panel, set_sensor
 from xtal_format_smv import dtrek, timepix
@@ -118,10 +118,7 @@ class SmvImage:
         if ratio > 1:
             pixels = dtrek.expand(pixels, ratio)
         for panel, part in zip(out, self._slices, strict=True):
-            values = pixels[part]
-            if values.shape != panel.shape:
-                raise DataError(f"The image {self.path} has {fast} x {slow} pixels, the others of its scan have not.")
-            panel[...] = values
+            fill(panel, pixels[part], self.path)
 
     def masks(self) -> None:
         """Bad regions are rectangles of the panels: there is no further mask."""

@@ -1,4 +1,4 @@
-"""Bytes of image files, decompressed where they are .gz or .bz2."""
+"""Bytes of image files, decompressed where they are .gz or .bz2; pixels into the arrays of a scan."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from xtal.errors import DataError
 
@@ -105,3 +108,25 @@ def _fill(file: Any, buffer: bytearray, size: int) -> int:
             break
         done += got
     return done
+
+
+def fill(out: NDArray[Any], pixels: NDArray[Any], path: Path) -> None:
+    """Copy the pixels of a file into an array of the type that the first file of its scan has.
+
+    Integers that the type cannot hold become its highest value, which no trusted range includes.
+
+    Raises
+    ------
+    DataError
+        If the file has another number of pixels, or fractions where the scan has integers.
+    """
+    if out.shape != pixels.shape:
+        slow, fast = pixels.shape
+        raise DataError(f"The image {path} has {fast} x {slow} pixels, the others of its scan have not.")
+    if out.dtype.kind == "f" or np.can_cast(pixels.dtype, out.dtype):
+        out[...] = pixels
+    elif pixels.dtype.kind == "f":
+        raise DataError(f"The image {path} has pixels of type {pixels.dtype}, the others of its scan {out.dtype}.")
+    else:
+        limits = np.iinfo(out.dtype)
+        np.clip(pixels, limits.min, limits.max, out=out, casting="unsafe")

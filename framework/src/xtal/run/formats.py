@@ -25,6 +25,7 @@ _UNREAD = (
     (b"DTREK_DATE_TIME", "an SMV image with a d*TREK header"),
     (b"DETECTOR_NAMES=", "an SMV image with a d*TREK header"),
     (b"FORMAT :", "an image of Bruker"),
+    (b"\x00\x00\x00\x04\x00\x00\x00\x00", "an image of Gatan (DM4)"),
     (b"TRPX", "a Terse image"),
     (b"<Terse", "a Terse image"),
 )

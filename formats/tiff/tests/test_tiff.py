@@ -1,0 +1,202 @@
+"""TIFF: Rayonix headers, Pilatus, cameras and stacks, claims that cannot be, damage."""
+
+from __future__ import annotations
+
+import random
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from xtal.errors import DataError
+from xtal_format_tiff.rayonix import ENDS, PLACES, STARTS
+from xtal_format_tiff.source import Tiff
+
+IMAGE = np.random.default_rng(1).integers(0, 65535, (60, 80)).astype(np.uint16)
+PILATUS = """# Pixel_size 172e-6 m x 172e-6 m
+# Silicon sensor, thickness 0.000320 m
+# Exposure_period 0.5000 s
+# Count_cutoff 1048574 counts
+# Wavelength 1.0 A
+# Detector_distance 0.2 m
+# Beam_xy (40.0, 30.0) pixels
+# Start_angle 10.0 deg.
+# Angle_increment 0.1 deg.
+"""
+
+
+def rayonix(path: Path, image: np.ndarray = IMAGE, order: str = "<", angles: tuple = (0, 5.0), **values: int) -> Path:
+    """Angles: start and end of phi."""
+    numbers = {
+        "fast": image.shape[1], "slow": image.shape[0], "bytes of a pixel": 2, "saturation": 65535,
+        "distance at the start": 200_000, "beam x": 41_000, "beam y": 29_000, "exposure": 1500, "bias": 10_000,
+        "pixel x": 100_000, "pixel y": 100_000, "wavelength": 97_950, **values,
+    }  # fmt: skip
+    head = bytearray(4096)
+    # one entry after another: width, height, bits, no compression, photometric, offset, rows, bytes
+    tags = [(256, 4, image.shape[1]), (257, 4, image.shape[0]), (258, 3, 16), (259, 3, 1), (262, 3, 1),
+            (273, 4, 4096), (278, 4, image.shape[0]), (279, 4, image.nbytes)]  # fmt: skip
+    head[:10] = (b"II" if order == "<" else b"MM") + struct.pack(order + "HIH", 42, 8, len(tags))
+    for k, (tag, kind, value) in enumerate(tags):
+        short = kind == 3
+        struct.pack_into(order + ("HHIHH" if short else "HHII"), head, 10 + 12 * k, tag, kind, 1, value, *[0] * short)
+    head[1028:1032] = b"MMX\0"
+    for name, value in numbers.items():
+        struct.pack_into(order + "i", head, PLACES[name], value)
+    for place, phi in zip((STARTS, ENDS), angles, strict=True):
+        struct.pack_into(order + "i", head, place + 16, round(1000 * phi))
+    head[2368:2383] = b"041621332005.17"
+    path.write_bytes(bytes(head) + image.astype(order + "u2").tobytes())
+    return path
+
+
+def read(path: Path, frame: int = 0) -> np.ndarray:
+    source = Tiff().open(path)
+    out = [np.empty(shape, source.dtype) for shape in source.shapes]
+    source.read(frame, out)
+    return out[0]
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_rayonix(tmp_path: Path, order: str) -> None:
+    path = rayonix(tmp_path / "a_001.mccd", order=order)
+    assert Tiff().sniff(path.read_bytes()[:4096], path) == 5
+    np.testing.assert_array_equal(read(path), IMAGE.astype(int) - 10)
+    beam, detector, goniometer, scan = Tiff().open(path).models()
+    panel = detector[0]
+    assert beam.wavelength == pytest.approx(0.9795)
+    np.testing.assert_allclose(panel.origin, (-4.1, 2.9, -200.0))
+    assert panel.trusted_range == (-9.0, 65524.0)
+    assert goniometer is not None
+    assert goniometer.axis.tolist() == [1, 0, 0]
+    assert scan is not None
+    assert (scan.oscillation_deg, scan.exposure_times[0]) == ((0.0, 5.0), 1.5)
+    assert scan.epochs[0] == 1113687197.0
+
+
+def test_rayonix_turning_backwards(tmp_path: Path) -> None:
+    _, _, goniometer, scan = Tiff().open(rayonix(tmp_path / "a.mccd", angles=(3.0, 2.5))).models()
+    assert goniometer is not None
+    assert goniometer.axis.tolist() == [-1, 0, 0]
+    assert scan is not None
+    assert scan.oscillation_deg == (-3.0, 0.5)
+
+
+def test_rayonix_swung_and_with_its_beam_in_mm(tmp_path: Path) -> None:
+    path = rayonix(tmp_path / "a.mccd", **{"beam x": 4_100, "beam y": 2_900})
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<i", content, STARTS, 30_000)
+    path.write_bytes(content)
+    panel = Tiff().open(path).models()[1][0]
+    half, root = 0.5, np.sqrt(0.75)
+    np.testing.assert_allclose(panel.slow_axis, (0, -root, -half), atol=1e-12)
+    np.testing.assert_allclose(panel.origin, (-4.1, 2.9 * root + 200 * half, 2.9 * half - 200 * root))
+
+
+def test_what_a_rayonix_header_lacks_is_nan_and_tilts_are_refused(tmp_path: Path) -> None:
+    path = rayonix(tmp_path / "a.mccd", **{"distance at the start": 0}, angles=(0, 0))
+    _, detector, goniometer, _ = Tiff().open(path).models()
+    assert np.isnan(detector[0].origin[2])
+    assert np.isfinite(detector[0].origin[:2]).all()
+    assert goniometer is None
+    with pytest.raises(DataError, match=r"a\.mccd is tilted"):
+        Tiff().open(rayonix(path, **{"tilt x": 5})).models()
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "uint32", "int32", "float32", "float64"])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_cameras(tmp_path: Path, dtype: str, compression: str | None) -> None:
+    image = (IMAGE % 200).astype(dtype)
+    path = tmp_path / "a_001.tif"
+    tifffile.imwrite(path, image, compression=compression)
+    np.testing.assert_array_equal(read(path), image)
+    beam, detector, goniometer, _ = Tiff().open(path).models()
+    assert np.isnan(beam.wavelength)
+    assert np.isnan([*detector[0].origin, *detector[0].pixel_size]).all()
+    assert goniometer is None
+    source = Tiff().open(path)
+    assert (source.n_frames, source.container) == (1, False)
+
+
+def test_a_stack_numbers_its_images(tmp_path: Path) -> None:
+    path = tmp_path / "stack.tif"
+    stack = np.stack([IMAGE, IMAGE // 2, IMAGE // 3])
+    tifffile.imwrite(path, stack, photometric="minisblack")
+    source = Tiff().open(path)
+    assert (source.n_frames, source.container) == (3, True)
+    np.testing.assert_array_equal(read(path, 2), stack[2])
+    with pytest.raises(DataError, match="no image 4"):
+        read(path, 3)
+
+
+def test_an_image_of_a_wider_type_within_a_scan(tmp_path: Path) -> None:
+    path = tmp_path / "a_002.tif"
+    tifffile.imwrite(path, np.array([[5, 70000]], np.uint32))
+    out = [np.zeros((1, 2), np.uint16)]
+    Tiff().open(path).read(0, out)
+    assert out[0].tolist() == [[5, 65535]]
+    tifffile.imwrite(path, np.array([[5, 0.5]], np.float32))
+    with pytest.raises(DataError, match="float32, the others of its scan uint16"):
+        Tiff().open(path).read(0, out)
+
+
+def test_pilatus(tmp_path: Path) -> None:
+    path = tmp_path / "a_001.tif"
+    image = np.zeros((195, 487), np.int32)
+    tifffile.imwrite(path, image, description=PILATUS)
+    beam, detector, goniometer, scan = Tiff().open(path).models()
+    assert beam.wavelength == 1.0
+    np.testing.assert_allclose(detector[0].origin, (-6.88, 5.16, -200.0))
+    assert (detector[0].thickness, detector[0].parallax, detector[0].trusted_range) == (0.32, True, (0.0, 1048573.0))
+    assert goniometer is not None
+    assert scan is not None
+    assert scan.oscillation_deg == (10.0, 0.1)
+
+
+def test_colours_and_claims_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.zeros((8, 8, 3), np.uint8), photometric="rgb")
+    with pytest.raises(DataError, match=r"a\.tif holds no grey image"):
+        Tiff().open(path).models()
+    for compression in (None, "zlib"):
+        tifffile.imwrite(path, IMAGE, compression=compression)
+        content = bytearray(path.read_bytes())
+        for tag in (256, 257):
+            at = content.index(struct.pack("<HHI", tag, 4, 1)) if struct.pack("<HHI", tag, 4, 1) in content else -1
+            at = at if at >= 0 else content.index(struct.pack("<HHI", tag, 3, 1))
+            content[at + 2 : at + 12] = struct.pack("<HII", 4, 1, 1_000_000)
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=r"a\.tif claims 1000000 x 1000000"):
+            Tiff().open(path).models()
+
+
+@pytest.mark.parametrize("kind", ["rayonix", "plain", "zlib", "stack"])
+def test_damage_ends_in_data_or_an_error(tmp_path: Path, kind: str) -> None:
+    path, chance = tmp_path / "a_001.tif", random.Random(3)
+    if kind == "rayonix":
+        rayonix(path)
+    else:
+        image = np.stack([IMAGE] * 3) if kind == "stack" else IMAGE
+        tifffile.imwrite(path, image, compression="zlib" if kind == "zlib" else None, photometric="minisblack")
+    whole = path.read_bytes()
+    for _ in range(200):
+        content = bytearray(whole)
+        for _ in range(chance.randint(1, 6)):
+            content[chance.randrange(2, 400 if chance.random() < 0.7 else len(content))] = chance.choice((0, 1, 255))
+        path.write_bytes(content[: chance.randrange(8, len(content))] if chance.random() < 0.2 else content)
+        try:
+            read(path)
+            Tiff().open(path).models()
+        except DataError as error:
+            assert path.name in str(error)
+
+
+def test_conformance(conformance, tmp_path: Path) -> None:
+    conformance("format", "tiff", sample=rayonix(tmp_path / "a_001.mccd"))
+    path = tmp_path / "a_001.tif"
+    tifffile.imwrite(path, IMAGE)
+    conformance("format", "tiff", sample=path)
+    tifffile.imwrite(path, IMAGE.astype(np.int32), description=PILATUS)
+    conformance("format", "tiff", sample=path)
