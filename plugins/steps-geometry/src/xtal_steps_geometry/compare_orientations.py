@@ -52,7 +52,7 @@ def distinct_crystals(experiments: ExperimentList) -> list[Crystal]:
 
 def say_turn(context: Context, turn: Turn, first: str, second: str) -> None:
     """Print a rotation as DIALS does."""
-    three = lambda values: ", ".join(f"{x:.3f}" for x in (np.round(values, 3) + 0.0).tolist())
+    three = lambda values: ", ".join(f"{x:.3f}" for x in (np.asarray(values).round(3) + 0.0).ravel().tolist())
     rows = ["{" + three(row) + "}" for row in turn.rotation]
     context.print(f"Change of basis op: {turn.change}")
     context.print(f"Rotation matrix to transform {first} to {second}:")
