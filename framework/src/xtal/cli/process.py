@@ -10,6 +10,7 @@ from typing import Any
 
 from attrs import define, evolve
 
+from xtal.cli.run import with_list
 from xtal.errors import AlgorithmFailed, OptionError, UsageError, XtalError
 from xtal.options import Assignment, Entry, entries, split_tokens
 from xtal.options.match import nearest, score
@@ -50,7 +51,7 @@ def main(words: list[str]) -> int:
         return 0 if words else UsageError.exit_code
     quiet = any(w in ("-q", "--quiet") for w in words)
     assignments, files = split_tokens([w for w in words if w not in ("-q", "--quiet", "-v")])
-    process(default_plugins(), assignments, files, verbosity=0 if quiet else 1)
+    process(default_plugins(), assignments, with_list(files), verbosity=0 if quiet else 1)
     return 0
 
 

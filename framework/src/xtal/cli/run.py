@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import stat
+import sys
+
 from xtal.errors import UsageError
 from xtal.hooks import Step
 from xtal.options import split_tokens
 from xtal.plugins import Plugins, default_plugins
+
+LONGEST_LIST = 2**26
+"""Characters that are read of a list of images."""
 
 
 def main(words: list[str]) -> int:
@@ -24,17 +31,38 @@ def main(words: list[str]) -> int:
         return 0
     name, tokens = rest[0], rest[1:]
     step = find_step(plugins, name)
-    needed = [role for role in step.inputs if not role.endswith("?")]
-    if flags["help"] or (needed and not tokens):
+    files_wanted = bool(step.inputs) and not tokens
+    listed = "images" in (role.rstrip("?") for role in step.inputs) and files_wanted and has_list()
+    if flags["help"] or (files_wanted and not listed):
         from xtal.run.help import help_of
 
         print(help_of(plugins, step, 1 if flags["verbose"] else 0))
         return 0 if flags["help"] else UsageError.exit_code
-    assignments, files = split_tokens(tokens)
+    assignments, files = split_tokens(tokens if not listed else ["-"])
     from xtal.run import run_step
 
-    run_step(plugins, name, assignments, files, verbosity=0 if flags["quiet"] else 2)
+    run_step(plugins, name, assignments, with_list(files), verbosity=0 if flags["quiet"] else 2)
     return 0
+
+
+def has_list() -> bool:
+    """Whether the standard input is a pipe or a file, which may list images."""
+    try:
+        mode = os.fstat(sys.stdin.fileno()).st_mode
+    except (OSError, ValueError, AttributeError):
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode)
+
+
+def with_list(files: list[str]) -> list[str]:
+    """Files, a single ``-`` among them replaced by the paths on the standard input, one a line."""
+    if "-" not in files:
+        return files
+    lines = [line.strip() for line in sys.stdin.read(LONGEST_LIST).splitlines()]
+    listed = [line for line in lines if line]
+    if not listed:
+        raise UsageError("The standard input lists no file.", advice="Give images, or a list of them, one a line.")
+    return [one for file in files for one in (listed if file == "-" else [file])]
 
 
 def find_step(plugins: Plugins, name: str) -> Step:

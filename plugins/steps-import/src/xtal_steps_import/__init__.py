@@ -12,7 +12,7 @@ def xtal_steps() -> list[Step]:
             factory="xtal_steps_import.import_images:run",
             options="xtal_steps_import.options:ImportOptions",
             order=10,
-            inputs=("images",),
+            inputs=("images?",),
             outputs={"experiments": "imported.expt"},
         ),
         Step(

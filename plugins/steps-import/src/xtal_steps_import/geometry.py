@@ -7,22 +7,31 @@ from collections.abc import Sequence
 import numpy as np
 
 from xtal.errors import DataError, OptionError
-from xtal.models import Beam, Detector, Goniometer, Panel
+from xtal.models import Beam, Detector, Group, Panel
 from xtal.physics.detectors import beam_of, set_sensor
 from xtal.run.formats import lacking
-from xtal_steps_import.options import BeamGeometry, DetectorGeometry, Geometry, GoniometerGeometry
+from xtal_steps_import.options import (
+    BeamGeometry,
+    DetectorGeometry,
+    GroupGeometry,
+    HierarchyGeometry,
+    PanelGeometry,
+)
 
 
 def change_beam(beam: Beam, options: BeamGeometry) -> list[str]:
     """Change a beam; returns what was changed."""
     said = []
+    was_electron = beam.is_electron
     if options.wavelength is not None:
-        was_electron = beam.is_electron
         beam.wavelength = options.wavelength
-        if beam.is_electron != was_electron or not np.isfinite(beam.polarization_fraction):
-            usual = beam_of(options.wavelength)
-            beam.probe, beam.polarization_fraction = usual.probe, usual.polarization_fraction
+        beam.probe = beam_of(options.wavelength).probe if beam.probe != "neutron" else beam.probe
         said.append(f"wavelength {options.wavelength:g} Å")
+    if options.probe is not None:
+        beam.probe = options.probe
+        said.append(f"probe {options.probe}")
+    if beam.is_electron != was_electron or not np.isfinite(beam.polarization_fraction):
+        beam.polarization_fraction = 0.5 if beam.is_electron else 0.999
     if options.direction is not None:
         direction = np.array(options.direction)
         if not np.linalg.norm(direction) > 0:
@@ -35,21 +44,24 @@ def change_beam(beam: Beam, options: BeamGeometry) -> list[str]:
     if options.polarization_normal is not None:
         beam.polarization_normal = np.array(options.polarization_normal)
         said.append(f"polarisation normal {_vector(beam.polarization_normal)}")
+    for name in ("transmission", "flux"):
+        value = getattr(options, name)
+        if value is not None:
+            setattr(beam, name, value)
+            said.append(f"{name} {value:g}")
     return said
 
 
 def change_detector(detector: Detector, beam: Beam, options: DetectorGeometry, *, new_wavelength: bool) -> list[str]:
-    """Change a detector; returns what was changed."""
-    said = _change_panels(detector, options)
-    sensor = options.panel.thickness is not None or options.panel.material is not None
-    if new_wavelength or sensor:
+    """Change a detector: panels, then the tree, the distance and the beam centre; returns what was changed."""
+    said = [text for one in options.panel for text in _change_panels(detector, beam, one)]
+    if new_wavelength:
         for panel in detector:
-            keep = panel.parallax or sensor or not np.isfinite(panel.mu)
-            if keep or panel.mu > 0 or beam.is_electron:
+            if panel.parallax or panel.mu > 0 or not np.isfinite(panel.mu) or beam.is_electron:
                 set_sensor(Detector([panel]), beam, panel.material, panel.thickness)
-    if options.panel.parallax_correction is not None:
-        for panel in detector:
-            panel.parallax = options.panel.parallax_correction
+        for one in options.panel:
+            _set_parallax(detector, one)
+    said += change_hierarchy(detector, options.hierarchy)
     if options.distance is not None:
         _set_distance(detector, options.distance)
         said.append(f"distance {options.distance:g} mm")
@@ -57,15 +69,125 @@ def change_detector(detector: Detector, beam: Beam, options: DetectorGeometry, *
     return said
 
 
-def _change_panels(detector: Detector, options: DetectorGeometry) -> list[str]:
+def _chosen(detector: Detector, options: PanelGeometry) -> list[Panel]:
+    if options.id is None:
+        return list(detector)
+    if options.id >= len(detector):
+        raise OptionError(f"The detector has no panel {options.id}: it has {len(detector)}, numbered from 0.")
+    return [detector[options.id]]
+
+
+def _change_panels(detector: Detector, beam: Beam, options: PanelGeometry) -> list[str]:
     said = []
-    for name in ("pixel_size", "gain", "pedestal", "trusted_range", "thickness", "material"):
-        value = getattr(options.panel, name)
+    panels = _chosen(detector, options)
+    which = f" of panel {options.id}" if options.id is not None and len(detector) > 1 else ""
+    plain = ("name", "type", "pixel_size", "image_size", "gain", "pedestal", "trusted_range", "thickness", "material")
+    for name in plain:
+        value = getattr(options, name)
         if value is not None:
-            for panel in detector:
+            for panel in panels:
                 setattr(panel, name, value)
-            said.append(f"{name.replace('_', ' ')} {value}")
+            shown = ", ".join(f"{x:g}" for x in value) if isinstance(value, tuple) else value
+            said.append(f"{name.replace('_', ' ')}{which} {shown}")
+    if options.thickness is not None or options.material is not None:
+        for panel in panels:
+            set_sensor(Detector([panel]), beam, panel.material, panel.thickness)
+    _set_parallax(detector, options)
+    if options.parallax_correction is not None:
+        said.append(f"parallax correction{which} {options.parallax_correction}")
+    frame = options.fast_axis, options.slow_axis, options.origin
+    if any(value is not None for value in frame):
+        axes = _axes(options.fast_axis, options.slow_axis, options.origin, "panel")
+        if len(panels) > 1:
+            raise OptionError("Several panels cannot have one place.", advice="Give panel.id= as well.")
+        panels[0].fast_axis, panels[0].slow_axis, panels[0].origin = axes
+        said.append(f"place{which}: origin {_vector(axes[2])}, fast {_vector(axes[0])}, slow {_vector(axes[1])}")
     return said
+
+
+def _set_parallax(detector: Detector, options: PanelGeometry) -> None:
+    if options.parallax_correction is not None:
+        for panel in _chosen(detector, options):
+            panel.parallax = options.parallax_correction
+
+
+Vector = tuple[float, ...] | None
+
+
+def _axes(fast: Vector, slow: Vector, origin: Vector, what: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A frame from what the user gave: unit axes at right angles."""
+    if fast is None or slow is None or origin is None:
+        raise OptionError(f"A {what} needs fast_axis, slow_axis and origin together.")
+    f, s = np.array(fast, dtype=float), np.array(slow, dtype=float)
+    if not np.linalg.norm(f) > 0 or not np.linalg.norm(s) > 0:
+        raise OptionError(f"An axis of the {what} has no length.")
+    f, s = f / np.linalg.norm(f), s / np.linalg.norm(s)
+    if abs(f @ s) > 1e-3:
+        raise OptionError(f"fast_axis and slow_axis of the {what} are not at right angles.")
+    s = s - (f @ s) * f
+    return f, s / np.linalg.norm(s), np.array(origin, dtype=float)
+
+
+def change_hierarchy(detector: Detector, options: HierarchyGeometry) -> list[str]:
+    """Name, make and move groups of panels; what is in a group moves with it."""
+    if options == HierarchyGeometry():
+        return []
+    root = detector.root = detector.root or Group(children=list(range(len(detector))))
+    said = _change_group(detector, root, options, "the detector")
+    for one in options.group:
+        place = one.id if one.id is not None else (0,)
+        group = _group_at(root, place)
+        for number in one.panel:
+            if not 0 <= number < len(detector):
+                raise OptionError(f"The detector has no panel {number}: it has {len(detector)}, numbered from 0.")
+            _take_out(root, number)
+            group.children.append(number)
+        said += _change_group(detector, group, one, f"group {','.join(map(str, place))}")
+    return said
+
+
+def _group_at(root: Group, place: tuple[int, ...]) -> Group:
+    """The group of a place in the tree, made where it is the next one there."""
+    node = root
+    for depth, number in enumerate(place):
+        groups = [child for child in node.children if isinstance(child, Group)]
+        if number == len(groups):
+            groups.append(Group(node.fast_axis, node.slow_axis, node.origin))
+            node.children.append(groups[-1])
+        if not 0 <= number < len(groups):
+            text = ",".join(map(str, place[: depth + 1]))
+            raise OptionError(f"The detector has no group {text}.", advice="Groups are numbered from 0 in their order.")
+        node = groups[number]
+    return node
+
+
+def _take_out(group: Group, panel: int) -> None:
+    group.children = [child for child in group.children if isinstance(child, Group) or child != panel]
+    for child in group.children:
+        if isinstance(child, Group):
+            _take_out(child, panel)
+
+
+def _change_group(detector: Detector, group: Group, options: HierarchyGeometry | GroupGeometry, what: str) -> list[str]:
+    if options.name is not None:
+        group.name = options.name
+    if options.fast_axis is None and options.slow_axis is None and options.origin is None:
+        return []
+    fast, slow, origin = _axes(options.fast_axis, options.slow_axis, options.origin, what)
+    old = np.column_stack([group.fast_axis, group.slow_axis, np.cross(group.fast_axis, group.slow_axis)])
+    turn = np.column_stack([fast, slow, np.cross(fast, slow)]) @ old.T
+    _move(detector, group, turn, origin - turn @ group.origin)
+    return [f"frame of {what}: origin {_vector(origin)}, fast {_vector(fast)}, slow {_vector(slow)}"]
+
+
+def _move(detector: Detector, node: Group | int, turn: np.ndarray, shift: np.ndarray) -> None:
+    """Turn and shift a group or panel with all that is in it."""
+    one = detector[node] if isinstance(node, int) else node
+    one.fast_axis, one.slow_axis = turn @ one.fast_axis, turn @ one.slow_axis
+    one.origin = turn @ one.origin + shift
+    if isinstance(node, Group):
+        for child in node.children:
+            _move(detector, child, turn, shift)
 
 
 def _set_distance(detector: Detector, distance: float) -> None:
@@ -94,13 +216,16 @@ def _change_beam_centre(detector: Detector, beam: Beam, options: DetectorGeometr
         raise OptionError("A beam centre needs two numbers, and with several panels the panel's number as the third.")
     if len(fast_slow) == 2 and len(detector) > 1:
         raise OptionError(
-            "The detector has several panels.", advice="Give the panel's number as the third value of the beam centre."
+            f"The detector has {len(detector)} panels.",
+            advice="Give fast_slow_beam_centre=FAST,SLOW,PANEL with the panel's number, from 0.",
         )
     index = int(fast_slow[2]) if len(fast_slow) == 3 else 0
     if not 0 <= index < len(detector):
         raise OptionError(f"The detector has no panel {index}: it has {len(detector)}.")
     _set_beam_centre(detector, index, beam, fast_slow[:2])
-    return [f"beam centre {fast_slow[0]:g}, {fast_slow[1]:g} px (fast, slow)"]
+    pixel = detector[index].pixel_size
+    mm = f"{fast_slow[1] * pixel[1]:.6g}, {fast_slow[0] * pixel[0]:.6g} mm"
+    return [f"beam centre {fast_slow[0]:.6g}, {fast_slow[1]:.6g} px (fast, slow; mosflm: {mm}, slow, fast)"]
 
 
 def _set_beam_centre(detector: Detector, index: int, beam: Beam, centre: Sequence[float]) -> None:
@@ -113,22 +238,6 @@ def _set_beam_centre(detector: Detector, index: int, beam: Beam, centre: Sequenc
     shift = point - x * panel.fast_axis - y * panel.slow_axis - known
     for one in detector:
         one.origin = np.where(np.isfinite(one.origin), one.origin, 0.0) + shift
-
-
-def change_goniometer(goniometer: Goniometer, options: GoniometerGeometry) -> tuple[Goniometer, list[str]]:
-    """A goniometer after the user's wishes, and what was changed."""
-    said = []
-    if options.axis is not None:
-        if not np.linalg.norm(options.axis) > 0:
-            raise OptionError("geometry.goniometer.axis has no length.")
-        goniometer = Goniometer(np.array(options.axis))
-        said.append(f"rotation axis {_vector(goniometer.axis)}")
-    if options.invert_rotation_axis:
-        goniometer.axis_datum = -goniometer.axis_datum + 0.0
-        if goniometer.axes is not None:
-            goniometer.axes[goniometer.scan_axis] = goniometer.axis_datum
-        said.append(f"rotation axis inverted to {_vector(goniometer.axis)}")
-    return goniometer, said
 
 
 def beam_centre(detector: Detector, beam: Beam) -> tuple[int, tuple[float, float]] | None:
@@ -153,11 +262,6 @@ def check_complete(path: str, beam: Beam, detector: Detector) -> None:
         what = " and ".join(name for name, _ in missing)
         options = " ".join(option for _, option in missing)
         raise DataError(f"The header of {path} has no {what}.", advice=f"Give {options}")
-
-
-def any_change(options: Geometry) -> bool:
-    """Whether the user gave any geometry."""
-    return options != Geometry()
 
 
 def _vector(v: np.ndarray) -> str:

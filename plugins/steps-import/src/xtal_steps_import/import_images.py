@@ -6,54 +6,77 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
-from xtal.errors import DataError
-from xtal.files import read_experiments
-from xtal.models import Experiment, ExperimentList, Goniometer, Scan
+from xtal.errors import DataError, OptionError, UsageError
+from xtal.files import read_experiments, read_mask
+from xtal.models import Beam, Detector, Experiment, ExperimentList, Goniometer, Images, Scan
 from xtal.run import Context
 from xtal.run.formats import Formats, UnknownFormat
-from xtal_steps_import.collect import Series, collect, runs_of
-from xtal_steps_import.geometry import beam_centre, change_beam, change_detector, change_goniometer, check_complete
-from xtal_steps_import.options import ImportOptions
+from xtal.run.images import file_of_template
+from xtal.run.inputs import role_of
+from xtal_steps_import.checks import check
+from xtal_steps_import.collect import collect
+from xtal_steps_import.geometry import change_beam, change_detector
+from xtal_steps_import.goniometer import axis_in_words, change_goniometer
+from xtal_steps_import.options import Geometry, ImportOptions, Lookup, ScanGeometry
+from xtal_steps_import.reference import apply_reference
+from xtal_steps_import.report import report
 from xtal_steps_import.scans import Found, Grouping, same_beam, same_detector, same_goniometer
 
 M = TypeVar("M")
-LISTS = (".expt", ".json")
+SHOWN = 10
+"""Files that are named where many are left out."""
 
 
 def run(context: Context) -> None:
     """Import images; see the package's README."""
     options: ImportOptions = context.options
-    lists = [p for p in context.images if p.suffix in LISTS and p.is_file()]
+    lists = [p for p in context.images if p.is_file() and role_of(p) == "experiments"]
     rest = [p for p in context.images if p not in lists]
-    found = _find(context, rest, options) if rest or options.input.template or options.input.directory else []
+    named = rest or options.input.template or options.input.directory
+    if not named and not lists:
+        raise UsageError("The step import needs images.", advice="See xtal run import --help.")
+    if options.geometry.convert_stills_to_sequences and options.geometry.scan.oscillation is None:
+        raise OptionError(
+            "convert_stills_to_sequences needs the rotation.", advice="Give geometry.scan.oscillation=START,WIDTH."
+        )
+    found = _find(context, rest, options) if named else []
     experiments = _experiments(context, found, options)
-    forms = {id(e): form for e, form in zip(experiments, _forms(found, options), strict=True)}
+    forms = {id(e): form for e, form in zip(experiments, _forms(found), strict=True)}
     for path in lists:
-        experiments += read_experiments(path)
+        experiments += _listed(path, options.geometry)
     _apply_geometry(context, experiments, options)
-    if options.lookup.mask:
-        _set_mask(experiments, Path(options.lookup.mask))
-    _check(context, experiments)
+    _set_lookups(context, experiments, options.lookup)
+    check(context, experiments)
     for experiment in experiments:
-        experiment.identifier = identifier(experiment)
-    _report(context, experiments, forms)
+        if not experiment.identifier:
+            experiment.identifier = identifier(experiment)
+    report(context, experiments, forms)
     context.write_experiments(experiments)
+
+
+# --- images ------------------------------------------------------------------------
 
 
 def _find(context: Context, paths: list[Path], options: ImportOptions) -> list[Found]:
     """Scans among all images."""
     formats = Formats(context.plugins)
-    grouping = Grouping(formats, options.input.tolerance, ignore_angles=options.geometry.scan.oscillation is not None)
+    wanted = options.geometry.scan
+    grouping = Grouping(
+        formats,
+        options.input.tolerance,
+        warn=context.warn,
+        say=context.print,
+        ignore_angles=wanted.oscillation is not None,
+        limits=wanted.image_range,
+    )
     found: list[Found] = []
     left: list[str] = []
     for series in collect(paths, options.input.template, options.input.directory):
-        _say_gaps(context, series)
         try:
             found += grouping.scans(series)
         except DataError as error:
@@ -61,62 +84,83 @@ def _find(context: Context, paths: list[Path], options: ImportOptions) -> list[F
             if not foreign and not options.input.ignore_unhandled:
                 raise
             left.append(error.message)
-    for message in left[:3]:
+    for message in left[:SHOWN]:
         context.warn(f"Left out: {message}")
-    if len(left) > 3:
-        context.warn(f"Left out {len(left) - 3} more files or templates that are no images.")
+    if len(left) > SHOWN:
+        context.warn(f"Left out {len(left) - SHOWN} more files or templates that are no images.")
     if not found:
         raise DataError(
             "None of the files is an image that can be read.", advice=f"Installed formats: {', '.join(formats.names)}."
         )
-    return _select(found, options)
+    return _split(_select(found, options.geometry), options.input.split)
 
 
-def _say_gaps(context: Context, series: Series) -> None:
-    """Name the images that are missing between others."""
-    runs = runs_of(list(series.files))
-    missing = [(a[1] + 1, b[0] - 1) for a, b in pairwise(runs)]
-    gaps = [str(low) if low == high else f"{low}-{high}" for low, high in missing]
-    if gaps:
-        shown = ", ".join(gaps[:10]) + (" ..." if len(gaps) > 10 else "")
-        context.warn(f"{os.path.basename(series.template or '')}: images {shown} are missing; each part is a scan.")
-
-
-def _select(found: list[Found], options: ImportOptions) -> list[Found]:
+def _select(found: list[Found], geometry: Geometry) -> list[Found]:
     """Cut scans to image_range and replace their oscillation, where the user says so."""
-    wanted, oscillation = options.geometry.scan.image_range, options.geometry.scan.oscillation
-    have = ", ".join(f"{f.numbers[0]}-{f.numbers[1]}" for f in found)
-    kept = []
-    for one in found:
-        if wanted is not None:
-            low, high = max(wanted[0], one.numbers[0]), min(wanted[1], one.numbers[1])
-            if low > high:
-                continue
-            _cut(one, low, high)
-        if oscillation is not None:
-            one.scan.oscillation_deg = oscillation[0], oscillation[1]
-        kept.append(one)
-    if wanted is not None and (not kept or max(f.numbers[1] for f in kept) < wanted[1]):
-        raise DataError(f"There is no image {wanted[1]} for image_range={wanted[0]},{wanted[1]}: there are {have}.")
+    options = geometry.scan
+    kept = [one for one in found if options.image_range is None or _overlap(one.numbers, options.image_range)]
+    if options.image_range is not None:
+        _check_range(options, [f.numbers for f in found])
+    for k, one in enumerate(kept):
+        if options.image_range is not None:
+            kept[k] = one = one.cut(*_overlap(one.numbers, options.image_range))
+        one.scan = _scan(one.scan, options, stills=geometry.convert_sequences_to_stills)
     return kept
 
 
-def _cut(one: Found, low: int, high: int) -> None:
-    first = one.numbers[0]
-    start, width = one.scan.oscillation_deg
-    part = slice(low - first, high - first + 1)
-    times, epochs = one.scan.exposure_times, one.scan.epochs
-    one.scan = Scan(
-        (low, high),
-        (start + (low - first) * width, width),
-        None if times is None else times[part],
-        None if epochs is None else epochs[part],
-    )
-    one.files = one.files[part]
-    one.numbers = (low, high)
+def _overlap(numbers: tuple[int, int], wanted: tuple[int, ...]) -> tuple[int, int] | tuple[()]:
+    low, high = max(wanted[0], numbers[0]), min(wanted[1], numbers[1])
+    return (low, high) if low <= high else ()
 
 
-def _forms(found: list[Found], options: ImportOptions) -> Iterator[str]:
+def _check_range(options: ScanGeometry, have: list[tuple[int, int]]) -> None:
+    """Refuse a range of images that are not there, unless scans may be continued beyond them."""
+    first, last = options.image_range or (0, 0)
+    told = ", ".join(f"{low}-{high}" for low, high in have)
+    if first > last:
+        raise OptionError(f"image_range={first},{last} has its last image before its first.")
+    lacking = [n for n in (first, last) if not any(low <= n <= high for low, high in have)]
+    if not any(low <= last and high >= first for low, high in have) or (lacking and not options.extrapolate_scan):
+        number = lacking[-1] if lacking else first
+        raise DataError(f"There is no image {number} for image_range={first},{last}: there are {told}.")
+
+
+def _scan(scan: Scan, options: ScanGeometry, *, stills: bool = False) -> Scan:
+    """A scan with what the user says of it."""
+    if options.extrapolate_scan and options.image_range is not None:
+        first, last = options.image_range
+        before, after = scan.image_range[0] - first, last - scan.image_range[1]
+        start, width = scan.oscillation_deg
+        grown = lambda values: None if values is None else np.pad(values, (before, after), mode="edge")
+        times, epochs = grown(scan.exposure_times), grown(scan.epochs)
+        scan = Scan((first, last), (start - before * width, width), times, epochs, scan.batch_offset)
+    if options.oscillation is not None:
+        scan.oscillation_deg = options.oscillation[0], options.oscillation[1]
+        scan.properties = {}
+    if stills:
+        scan.oscillation_deg = scan.oscillation_deg[0], 0.0
+    if options.batch_offset is not None:
+        scan.batch_offset = options.batch_offset
+    return scan
+
+
+def _split(found: list[Found], options: tuple[int, ...] | None) -> list[Found]:
+    """Scans in pieces of as many images as the user says."""
+    if options is None:
+        return found
+    if len(options) not in (1, 3):
+        raise OptionError("input.split needs IMAGES, or FIRST,LAST,IMAGES.")
+    size = options[-1]
+    pieces = []
+    for one in found:
+        low, high = one.numbers if len(options) == 1 else _overlap(one.numbers, options[:2]) or (1, 0)
+        pieces += [one.cut(first, min(first + size - 1, high)) for first in range(low, high + 1, size)]
+    if not pieces:
+        raise DataError(f"There is no image from {options[0]} to {options[1]} to split.")
+    return pieces
+
+
+def _forms(found: list[Found]) -> Iterator[str]:
     for one in found:
         yield from [one.form] * (one.scan.n_images if one.scan.is_still else 1)
 
@@ -136,19 +180,20 @@ def _experiments(context: Context, found: list[Found], options: ImportOptions) -
     if not options.input.allow_multiple_sequences and len(scans) > 1:
         raise DataError(
             f"The images are {len(scans)} scans where only one is allowed.",
-            advice="Their headers or numbers do not follow one another; the table without this option shows how.",
+            advice="Either there are more, or headers do not follow one another (said above): "
+            "then give template=, which takes the first header for all.",
         )
     tolerance = options.input.tolerance
-    beams: list[Any] = []
-    detectors: list[Any] = []
-    goniometers: list[Any] = []
+    beams: list[Beam] = []
+    detectors: list[Detector] = []
+    goniometers: list[Goniometer] = []
     experiments = ExperimentList()
     for one in found:
         header = one.header
         beam = _shared(beams, header.beam, lambda a, b: same_beam(a, b, tolerance))
         detector = _shared(detectors, header.detector, lambda a, b: same_detector(a, b, tolerance))
         if one.scan.is_still:
-            context.warn(f"{_name(one)}: {_why_stills(one)}")
+            context.warn(f"{one.name}: {_why_stills(one, options.geometry)}")
             for number in range(one.numbers[0], one.numbers[1] + 1):
                 experiments.append(Experiment(beam, detector, images=one.image(number)))
             continue
@@ -158,67 +203,125 @@ def _experiments(context: Context, found: list[Found], options: ImportOptions) -
     return experiments
 
 
-def _name(one: Found) -> str:
-    return os.path.basename(one.template or one.files[0])
-
-
-def _why_stills(one: Found) -> str:
+def _why_stills(one: Found, options: Geometry) -> str:
+    if options.convert_sequences_to_stills or options.scan.oscillation is not None:
+        return "treated as stills, as you say."
     if one.turns:
         return "the images have no rotation (width 0): they are treated as stills."
     return "the header has no rotation: treated as stills; for a scan give geometry.scan.oscillation=START,WIDTH."
 
 
+# --- experiment lists --------------------------------------------------------------
+
+
+def _listed(path: Path, geometry: Geometry) -> ExperimentList:
+    """The experiments of a list, their scans cut and changed as the user says."""
+    experiments = read_experiments(path)
+    options = geometry.scan
+    scans = [e.scan.image_range for e in experiments if e.scan is not None]
+    if options.image_range is not None and scans:
+        _check_range(options, scans)
+    found = ExperimentList(extra=experiments.extra)
+    done: dict[int, Scan] = {}
+    for e in experiments:
+        if e.scan is None:
+            if options.oscillation is not None and options.oscillation[1] != 0.0:
+                raise DataError(f"{path} holds stills without image numbers.", advice="Import their images again.")
+            found.append(e)
+            continue
+        overlap = _overlap(e.scan.image_range, options.image_range or e.scan.image_range)
+        if not overlap:
+            continue
+        if overlap != e.scan.image_range:
+            _cut(e, *overlap)
+        e.scan = done.setdefault(id(e.scan), _scan(e.scan, options, stills=geometry.convert_sequences_to_stills))
+        found += _stills_of(e) if e.scan.is_still else [e]
+    return found
+
+
+def _cut(e: Experiment, low: int, high: int) -> None:
+    """Keep some images of a scan that comes from a list: models that vary with it would no longer fit."""
+    first = e.scan.image_range[0] if e.scan is not None else low
+    if e.scan is None or (e.crystal is not None and e.crystal.A_at_scan_points is not None):
+        raise DataError(
+            "A crystal that varies during the scan cannot be cut by import.", advice="Use xtal run slice_sequence."
+        )
+    if e.images is not None and e.images.indices is not None:
+        images = e.images
+        e.images = Images(images.template, images.paths, (images.indices or [])[low - first : high - first + 1])
+        e.images.mask, e.images.params = images.mask, images.params
+    e.scan = e.scan.cut(low, high)
+    e.identifier = ""
+
+
+def _stills_of(e: Experiment) -> Iterator[Experiment]:
+    """Each image of a scan as a still."""
+    if e.scan is None or e.images is None:
+        return
+    for number in range(e.scan.image_range[0], e.scan.image_range[1] + 1):
+        if "#" in e.images.template:
+            images = Images(paths=[str(file_of_template(e.images.template, number))])
+        else:
+            images = Images(paths=[e.images.template], indices=[number - 1])
+        images.mask = e.images.mask
+        yield Experiment(e.beam, e.detector, crystal=e.crystal, images=images)
+
+
+# --- geometry and lookups ----------------------------------------------------------
+
+
 def _apply_geometry(context: Context, experiments: ExperimentList, options: ImportOptions) -> None:
-    """Change each model once, whoever shares it."""
+    """The reference's models, then the user's own; each model is changed once, whoever shares it."""
     geometry = options.geometry
     said: list[str] = []
+    if options.input.reference_geometry:
+        taken = apply_reference(experiments, options.input)
+        said.append(f"{', '.join(taken) or 'nothing'} of the reference {options.input.reference_geometry}")
     done: set[int] = set()
     changed: dict[int, Goniometer] = {}
+    new_beam = geometry.beam.wavelength is not None or geometry.beam.probe is not None
     for e in experiments:
         if id(e.beam) not in done:
             said += change_beam(e.beam, geometry.beam)
         if id(e.detector) not in done:
-            new_wavelength = geometry.beam.wavelength is not None
-            said += change_detector(e.detector, e.beam, geometry.detector, new_wavelength=new_wavelength)
+            said += change_detector(e.detector, e.beam, geometry.detector, new_wavelength=new_beam)
         done |= {id(e.beam), id(e.detector)}
-        if e.goniometer is not None:
-            if id(e.goniometer) not in changed:
-                old = e.goniometer
-                changed[id(old)], more = change_goniometer(old, geometry.goniometer)
-                changed[id(changed[id(old)])] = changed[id(old)]
-                said += more
-            e.goniometer = changed[id(e.goniometer)]
+        if e.goniometer is None:
+            continue
+        if id(e.goniometer) not in changed:
+            old = e.goniometer
+            new, more = change_goniometer(old, geometry.goniometer)
+            changed |= {id(old): new, id(new): new}
+            said += [f"{text}: {axis_in_words(new, e.detector)}" for text in more]
+        e.goniometer = changed[id(e.goniometer)]
     for text in dict.fromkeys(said):
         context.print(f"Set by you: {text}")
 
 
-def _set_mask(experiments: ExperimentList, path: Path) -> None:
-    from xtal.run.images import read_mask
-
-    for e in experiments:
-        read_mask(path, [(p.image_size[1], p.image_size[0]) for p in e.detector])
-        if e.images is not None:
-            e.images.mask = str(path.absolute())
-
-
-def _check(context: Context, experiments: ExperimentList) -> None:
-    """Refuse what cannot be, warn of what is unlikely."""
-    seen: set[tuple[int, int]] = set()
-    for e in experiments:
-        if (id(e.beam), id(e.detector)) in seen:
+def _set_lookups(context: Context, experiments: ExperimentList, options: Lookup) -> None:
+    """Keep the files of masks and maps with the images; a mask must fit the detector."""
+    if (options.dx is None) != (options.dy is None):
+        raise OptionError("Of lookup.dx and lookup.dy one is given.", advice="Give both or neither.")
+    fit: set[int] = set()
+    for name in ("mask", "gain", "pedestal", "dx", "dy"):
+        text = getattr(options, name)
+        if text is None:
             continue
-        seen.add((id(e.beam), id(e.detector)))
-        path = (e.images.template or e.images.paths[0]) if e.images is not None else "the images"
-        check_complete(path, e.beam, e.detector)
-        if beam_centre(e.detector, e.beam) is None:
-            context.warn(
-                "The beam does not meet the detector; if that is wrong, give geometry.detector.fast_slow_beam_centre=."
-            )
-        if e.beam.is_electron:
-            context.print(
-                f"Wavelength {e.beam.wavelength:g} Å: electrons (unpolarised, no parallax). "
-                "Their headers seldom hold the rotation axis: check it, or give geometry.goniometer.axis=."
-            )
+        path = Path(text).expanduser().absolute()
+        if not path.is_file():
+            raise DataError(f"The file {text} of lookup.{name} does not exist.", advice="Check its name.")
+        for e in experiments:
+            if name == "mask" and id(e.detector) not in fit:
+                shapes = [(p.image_size[1], p.image_size[0]) for p in e.detector]
+                masks = read_mask(path, shapes)
+                fit.add(id(e.detector))
+                bad = sum(int(np.count_nonzero(~m)) for m in masks)
+                total = sum(m.size for m in masks)
+                context.print(f"Mask {os.path.basename(text)}: {bad} of {total} pixels ({100 * bad / total:.2f} %).")
+            if e.images is not None:
+                setattr(e.images, name, str(path))
+        if name != "mask":
+            context.warn(f"lookup.{name} is kept in the list for DIALS; the steps of xtal do not use it.")
 
 
 def identifier(experiment: Experiment) -> str:
@@ -234,61 +337,3 @@ def identifier(experiment: Experiment) -> str:
     ]
     h = hashlib.sha256(json.dumps(told).encode()).hexdigest()
     return "-".join((h[:8], h[8:12], h[12:16], h[16:20], h[20:32]))
-
-
-def _report(context: Context, experiments: ExperimentList, forms: dict[int, str]) -> None:
-    """A table of the scans, stills of a kind in one line."""
-    rows: list[list[str]] = []
-    stills: dict[tuple[int, int], int] = {}
-    for e in experiments:
-        form = forms.get(id(e), "")
-        if e.scan is not None:
-            rows.append(_row(e, form))
-            continue
-        key = id(e.beam), id(e.detector)
-        if key not in stills:
-            stills[key] = len(rows)
-            rows.append(_row(e, form))
-            rows[-1][1] = "0"
-        row = rows[stills[key]]
-        n = int(row[1].split()[0]) + 1
-        row[1] = f"{n} still{'s' if n > 1 else ''}"
-    columns = ["images", "numbers", "oscillation (°)", "format", "detector (px)", "distance (mm)", "λ (Å)", "beam (px)"]
-    context.table("Scans", columns, rows)
-    n_scans = sum(e.scan is not None for e in experiments)
-    n_images = sum(e.scan.n_images for e in experiments if e.scan is not None)
-    parts = [f"{n_images} images in {n_scans} scan{'s' if n_scans != 1 else ''}"] if n_scans else []
-    if len(experiments) > n_scans:
-        parts.append(f"{len(experiments) - n_scans} stills")
-    first = experiments[0]
-    context.summary(
-        f"{' and '.join(parts)}, {_detector(first)}",
-        f"wavelength {first.beam.wavelength:.5g} Å, distance {first.detector[0].distance:.2f} mm, {_turn(first)}",
-    )
-
-
-def _row(e: Experiment, form: str) -> list[str]:
-    images = e.images
-    name = os.path.basename(images.template or images.paths[0]) if images is not None else ""
-    centre = beam_centre(e.detector, e.beam)
-    numbers = f"{e.scan.image_range[0]}-{e.scan.image_range[1]}" if e.scan is not None else ""
-    turn = f"{e.scan.oscillation_deg[0]:.6g} + {e.scan.oscillation_deg[1]:.6g}" if e.scan is not None else "still"
-    at = "" if centre is None else f"{centre[1][0]:.2f}, {centre[1][1]:.2f}"
-    if centre is not None and len(e.detector) > 1:
-        at += f" ({centre[0]})"
-    return [
-        name, numbers, turn, form, _detector(e), f"{e.detector[0].distance:.2f}", f"{e.beam.wavelength:.6g}", at,
-    ]  # fmt: skip
-
-
-def _detector(e: Experiment) -> str:
-    fast, slow = e.detector[0].image_size
-    return f"{len(e.detector)} x " * (len(e.detector) > 1) + f"{fast} x {slow}"
-
-
-def _turn(e: Experiment) -> str:
-    if e.scan is None or e.goniometer is None:
-        return "stills"
-    start, width = e.scan.oscillation_deg
-    axis = ", ".join(f"{x:.3g}" for x in e.goniometer.axis)
-    return f"{start:.5g}° to {start + width * e.scan.n_images:.5g}° by {width:.5g}° about ({axis})"

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from attrs import define, field
+from attrs import define, evolve, field
 
 from xtal.errors import DataError
 from xtal.hooks.protocols import ImageFormat, ImageSource
 from xtal.models import Beam, Detector, Goniometer, Images, Scan
 from xtal.run.formats import Formats
-from xtal_steps_import.collect import Series, runs_of
+from xtal_steps_import.collect import Series, missing_of, runs_of
 from xtal_steps_import.options import Tolerance
+
+PROBES = 16
+"""Headers that are read of a long scan: evenly spread ones, the second and the last among them."""
+SMALL = 0.5
+"""Part of the usual size of a file below which it is told as suspicious."""
 
 
 @define
@@ -54,6 +59,16 @@ class Found:
     template: str
     files: list[str] = field(factory=list)
     turns: bool = True
+
+    @property
+    def name(self) -> str:
+        return os.path.basename(self.template or self.files[0])
+
+    def cut(self, low: int, high: int) -> Found:
+        """The images numbered ``low`` to ``high`` of this scan."""
+        first = self.numbers[0]
+        files = self.files[low - first : high - first + 1]
+        return evolve(self, scan=self.scan.cut(low, high), files=files, numbers=(low, high))
 
     def images(self) -> Images:
         """Where the images of the whole are."""
@@ -110,13 +125,23 @@ def same_goniometer(a: Goniometer | None, b: Goniometer | None, tolerance: Toler
     )
 
 
-def same_models(a: Header, b: Header, tolerance: Tolerance) -> bool:
-    """Whether two images were taken with the same models."""
-    return (
-        same_beam(a.beam, b.beam, tolerance)
-        and same_detector(a.detector, b.detector, tolerance)
-        and same_goniometer(a.goniometer, b.goniometer, tolerance)
-    )
+def difference(first: Header, other: Header, tolerance: Tolerance) -> str:
+    """In what two images' models differ, as text; "" where they are the same."""
+    if not same_beam(first.beam, other.beam, tolerance):
+        a, b = first.beam, other.beam
+        if not _close(a.wavelength, b.wavelength, tolerance.beam.wavelength):
+            return f"the wavelength changes from {a.wavelength:.6g} to {b.wavelength:.6g} Å"
+        return "the beam changes"
+    if not same_detector(first.detector, other.detector, tolerance):
+        p, q = first.detector[0], other.detector[0]
+        if not np.isclose(p.distance, q.distance, atol=tolerance.detector.origin, rtol=0.0, equal_nan=True):
+            return f"the distance changes from {p.distance:.6g} to {q.distance:.6g} mm"
+        if p.trusted_range != q.trusted_range:
+            return f"the trusted range changes from {p.trusted_range} to {q.trusted_range}"
+        return "the detector moves"
+    if not same_goniometer(first.goniometer, other.goniometer, tolerance):
+        return "the goniometer's axes change"
+    return ""
 
 
 class Grouping:
@@ -130,12 +155,25 @@ class Grouping:
         Below which models are equal.
     ignore_angles
         The user gives the oscillation: angles in headers do not split scans.
+    limits
+        First and last image that the user wants: a template may lack others.
+    warn, say
+        Where to tell what was decided.
     """
 
-    def __init__(self, formats: Formats, tolerance: Tolerance, *, ignore_angles: bool = False) -> None:
-        self.formats = formats
-        self.tolerance = tolerance
-        self.ignore_angles = ignore_angles
+    def __init__(
+        self,
+        formats: Formats,
+        tolerance: Tolerance,
+        *,
+        warn: Callable[[str], None],
+        say: Callable[[str], None],
+        ignore_angles: bool = False,
+        limits: tuple[int, ...] | None = None,
+    ) -> None:
+        self.formats, self.tolerance = formats, tolerance
+        self.ignore_angles, self.limits = ignore_angles, limits
+        self.warn, self.say = warn, say
 
     def scans(self, series: Series) -> Iterator[Found]:
         """Scans among the files of one template.
@@ -143,7 +181,7 @@ class Grouping:
         Raises
         ------
         DataError
-            If a file is no image, or its header cannot be used.
+            If a file is no image, its header cannot be used, or images of a template that the user gave are missing.
         """
         first = next(iter(series.files.values()))
         name, form = self.formats.recognise(Path(first))
@@ -151,10 +189,39 @@ class Grouping:
         if getattr(source, "container", source.n_frames > 1):
             source.close()
             for file in series.files.values():
-                yield self._container(Path(file))
+                found = self._container(Path(file))
+                yield found if series.limits is None else found.cut(*self._within(series, found))
             return
+        series = self._limited(series)
+        missing = missing_of(list(series.files))
+        if missing:
+            self.warn(f"{series.name}: the images {missing} are missing; a new scan begins after each gap.")
         for low, high in runs_of(list(series.files)):
             yield from self._run(series, name, form, low, high)
+
+    def _within(self, series: Series, found: Found) -> tuple[int, int]:
+        first, last = series.limits or found.numbers
+        if not found.numbers[0] <= first <= last <= found.numbers[1]:
+            raise DataError(
+                f"{series.name} has the images {found.numbers[0]} to {found.numbers[1]}, not {first} to {last}."
+            )
+        return first, last
+
+    def _limited(self, series: Series) -> Series:
+        """The images of a template within the limits that the user gave, which must all be there."""
+        if not series.whole:
+            return series
+        limits = series.limits or (None if self.limits is None else (self.limits[0], self.limits[1]))
+        missing = missing_of(list(series.files), limits)
+        if missing:
+            raise DataError(
+                f"Of the template {series.template} the images {missing} are missing.",
+                advice="Give image_range=FIRST,LAST of a part that is whole, or the files themselves "
+                f"({series.name.replace('#', '?')}): then each part is a scan.",
+            )
+        if limits is None:
+            return series
+        return evolve(series, files={n: f for n, f in series.files.items() if limits[0] <= n <= limits[1]})
 
     def _container(self, path: Path) -> Found:
         name, form = self.formats.recognise(path)
@@ -173,31 +240,60 @@ class Grouping:
 
     def _run(self, series: Series, name: str, form: ImageFormat, low: int, high: int) -> Iterator[Found]:
         """Scans among consecutive images: usually one, and then few of its headers are read."""
-        _check_sizes([series.files[n] for n in range(low, high + 1)])
-        probes = sorted({low, min(low + 1, high), (low + high) // 2, high})
-        headers = {n: self._header(form, series.files[n]) for n in probes}
-        if all(self._belongs(headers[low], headers[n], n - low) for n in probes[1:]):
+        n = high - low + 1
+        check_sizes([series.files[k] for k in range(low, high + 1)], self.warn)
+        few = n > 2 * PROBES
+        probes = np.unique(np.linspace(low, high, PROBES).astype(int)) if few else np.arange(low, high + 1)
+        chosen = sorted({low, min(low + 1, high), *map(int, probes)})
+        headers = {k: self._header(form, series.files[k]) for k in chosen}
+        if few and all(not self._break(headers[low], headers[k], k - low) for k in chosen[1:]):
+            self.say(
+                f"{series.name}: the headers of {len(chosen)} of {n} images were read and agree; "
+                "of the others, number and size of the file were checked."
+            )
             yield self._found(series, name, headers[low], headers[high], low, high)
             return
-        headers |= {n: self._header(form, series.files[n]) for n in range(low, high + 1) if n not in headers}
+        headers |= {k: self._header(form, series.files[k]) for k in range(low, high + 1) if k not in headers}
         start = low
-        for n in range(low + 1, high + 2):
-            if n > high or not self._belongs(headers[start], headers[n], n - start):
-                yield self._found(series, name, headers[start], headers[n - 1], start, n - 1)
-                start = n
+        for k in range(low + 1, high + 2):
+            why = self._break(headers[start], headers[k], k - start) if k <= high else ""
+            if why and series.whole:
+                self.warn(f"{series.name} is one scan, as the template asks; but at image {k} {why}.")
+                break
+            if k > high or why:
+                yield self._found(series, name, headers[start], headers[k - 1], start, k - 1)
+                start = k
+                if why:
+                    self.say(f"{series.name}: a new scan begins at image {k}: {why}.")
+        if start <= high:
+            yield self._found(series, name, headers[start], headers[high], start, high)
 
-    def _belongs(self, first: Header, other: Header, steps: int) -> bool:
-        """Whether an image continues the rotation of another, ``steps`` images before."""
-        if not same_models(first, other, self.tolerance):
-            return False
-        if self.ignore_angles:
-            return True
+    def _break(self, first: Header, other: Header, steps: int) -> str:
+        """Why an image does not continue the rotation of another, ``steps`` images before; "" where it does.
+
+        Raises
+        ------
+        DataError
+            If the images are of two detectors.
+        """
+        sizes = [[(p.image_size, p.pixel_size) for p in h.detector] for h in (first, other)]
+        if sizes[0] != sizes[1]:
+            raise DataError(
+                f"{first.path} and {other.path} are of different detectors ({_pixels(first)}; {_pixels(other)}), "
+                "yet numbered as one scan.",
+                advice="Give the images of each detector apart.",
+            )
+        why = difference(first, other, self.tolerance)
+        if why or self.ignore_angles:
+            return why
         (start, width), (angle, other_width) = first.oscillation, other.oscillation
         limit = self.tolerance.scan.oscillation * abs(width)
-        if width == 0.0:
-            return other_width == 0.0
+        if abs(other_width - width) > limit:
+            return f"the width of images changes from {width:g} to {other_width:g}°"
         jump = (angle - start - steps * width + 180.0) % 360.0 - 180.0
-        return abs(other_width - width) <= limit and abs(jump) <= max(limit, 1e-6)
+        if width == 0.0 or abs(jump) <= max(limit, 1e-6):
+            return ""
+        return f"it starts at {angle:.6g}° where {start + steps * width:.6g}° would go on"
 
     def _found(self, series: Series, name: str, first: Header, last: Header, low: int, high: int) -> Found:
         n = high - low + 1
@@ -212,12 +308,23 @@ class Grouping:
         return Found(first, name, (low, high), scan, series.template or "", files, turns=first.scan is not None)
 
 
-def _check_sizes(files: list[str]) -> None:
-    """Files whose headers are not read at least exist and are not empty."""
-    for file in files:
+def _pixels(header: Header) -> str:
+    panel = header.detector[0]
+    many = f"{len(header.detector)} x " if len(header.detector) > 1 else ""
+    return f"{many}{panel.image_size[0]} x {panel.image_size[1]} pixels of {panel.pixel_size[0]:g} mm"
+
+
+def check_sizes(files: list[str], warn: Callable[[str], None]) -> None:
+    """Files whose headers are not read at least exist, are not empty and not far smaller than the others."""
+    sizes = np.empty(len(files), np.int64)
+    for k, file in enumerate(files):
         try:
-            size = os.stat(file).st_size
+            sizes[k] = os.stat(file).st_size
         except OSError as error:
             raise DataError(f"The image {file} cannot be read: {error.strerror}.") from error
-        if size == 0:
+        if sizes[k] == 0:
             raise DataError(f"The image {file} is empty.", advice="Copy it again, or leave it out.")
+    small = np.flatnonzero(sizes < SMALL * np.median(sizes))
+    if len(small):
+        names = ", ".join(os.path.basename(files[k]) for k in small[:5]) + (" ..." if len(small) > 5 else "")
+        warn(f"{len(small)} files are smaller than half of the others: {names}. Were they copied whole?")
