@@ -9,6 +9,7 @@ from xtal.physics.integration import (
     Gatherer,
     OpenBoxes,
     chunks_of_frames,
+    count_noise,
     crop_to_foreground,
     drop_hot_pixels,
     footprint_boxes,
@@ -196,3 +197,49 @@ def test_hot_pixels_are_found_under_spots(bright):
     assert valid.sum() == n * 4 * layer - 4 * 300
     sums = summation(boxes, np.zeros(n))
     assert np.all(sums.n_missing[:200] > 0)
+
+
+def background_boxes(spread: bool, slope: float, n: int = 200) -> Shoeboxes:
+    """Boxes of 15 x 15 x 5 voxels of background; ``spread``: every photon counts in its pixel and the next in x."""
+    rng = np.random.default_rng(5)
+    boxes = Shoeboxes.allocate(np.zeros(n, np.uint32), np.tile(np.array([0, 15, 0, 15, 0, 5], np.int32), (n, 1)))
+    level = 8.0 + slope * np.arange(15)[None, None, :, None]
+    photons = rng.poisson(np.broadcast_to(level, (n, 5, 15, 16)))
+    counts = photons[..., 1:] + photons[..., :-1] if spread else photons[..., 1:]
+    boxes.data[:] = counts.ravel()
+    boxes.background[:] = counts.mean()
+    y, x = np.mgrid[0:15, 0:15]
+    boxes.mask[:] = np.tile(np.where(np.hypot(x - 7, y - 7) < 3, V | F, V | B).ravel(), 5 * n)
+    return boxes
+
+
+@pytest.mark.parametrize("slope", [0.0, 2.0])
+@pytest.mark.parametrize(("spread", "factor"), [(False, 1.0), (True, 2.0)])
+def test_noise_of_counting_is_measured_across_pixels_and_whatever_stands_still(spread, factor, slope):
+    noise = count_noise(background_boxes(spread, slope), np.arange(200))
+    assert noise.mean() == pytest.approx(factor, rel=0.04)
+
+
+def test_noise_of_counting_like_its_slow_twin():
+    boxes = background_boxes(True, 1.0, 3)
+    rng = np.random.default_rng(1)
+    boxes.mask[rng.random(len(boxes.mask)) < 0.05] &= ~V
+    boxes.mask[boxes.offsets[2] : boxes.offsets[3]] = F  # no background at all
+    for k, value in enumerate(count_noise(boxes, np.arange(3))):
+        part = slice(boxes.offsets[k], boxes.offsets[k + 1])
+        data, level = (a[part].astype(float).reshape(5, 15, 15) for a in (boxes.data, boxes.background))
+        usable = (boxes.mask[part].reshape(5, 15, 15) & (V | B | O)) == V | B
+        found = []
+        for z in range(4):
+            both = usable[z] & usable[z + 1]
+            if both.sum() < 40:
+                continue
+            change = np.where(both, data[z + 1] - data[z], np.nan)
+            change -= np.nanmean(change)
+            total = np.nanmean(change**2)
+            for dy, dx in ((0, 1), (1, 0), (1, 1), (-1, 1), (0, 2), (2, 0)):
+                moved = np.full_like(change, np.nan)
+                moved[max(-dy, 0) : 15 - max(dy, 0), : 15 - dx] = change[max(dy, 0) : 15 + min(dy, 0), dx:]
+                total += 2 * np.nanmean(change * moved)
+            found.append(total / (level[z] + level[z + 1])[both].mean() / (1 - 13 / both.sum()))
+        assert value == pytest.approx(np.mean(found), rel=1e-9) if found else np.isnan(value)

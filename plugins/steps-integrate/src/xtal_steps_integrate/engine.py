@@ -20,6 +20,7 @@ from xtal.physics.integration import (
     Gatherer,
     OpenBoxes,
     chunks_of_frames,
+    count_noise,
     crop_to_foreground,
     drop_hot_pixels,
     summation,
@@ -32,7 +33,8 @@ Ints = NDArray[np.int64]
 BYTES_PER_VOXEL = 40
 """Data, mask and background of a box, and copies while it is worked on."""
 
-
+NOISE_SAMPLE = 4000
+"""Boxes at least, where there are so many, on which the noise of counting is measured."""
 FAINT = 0.01
 """Part of a reflection that may lie on a neighbour's background."""
 
@@ -199,6 +201,9 @@ class Engine:
             voxels = np.repeat(boxes.offsets[again] - second.offsets[:-1], np.diff(second.offsets))
             boxes.background[voxels + np.arange(second.offsets[-1])] = second.background
         hot = drop_hot_pixels(boxes)
+        noise = np.full(len(rows), np.nan)
+        sample = np.flatnonzero(fit.ok & (rows % max(1, len(self.table) // NOISE_SAMPLE) == 0))
+        noise[sample] = count_noise(boxes, sample)
         sums = summation(boxes, fit.variance)
         flags = np.zeros(len(rows), np.uint64)
 
@@ -217,6 +222,7 @@ class Engine:
         columns: dict[str, NDArray[np.generic]] = {
             "flags": flags,
             "num_pixels.hot": hot,
+            "background.noise": noise,
             "intensity.sum.value": sums.intensity,
             "intensity.sum.variance": sums.variance,
             "background.sum.value": sums.background,
@@ -332,7 +338,7 @@ def _add_columns(table: ReflectionTable) -> None:
     for name in (
         "intensity.sum.value", "intensity.sum.variance", "background.sum.value", "background.sum.variance",
         "background.mean", "background.mean.variance", "background.dispersion", "intensity.prf.value",
-        "intensity.prf.variance", "profile.correlation",
+        "intensity.prf.variance", "profile.correlation", "background.noise",
     ):  # fmt: skip
         table[name] = np.full(n, -1.0) if name == "intensity.prf.variance" else np.zeros(n)
     for name in ("xyzobs.px.value", "xyzobs.px.variance"):

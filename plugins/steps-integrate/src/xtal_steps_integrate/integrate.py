@@ -27,6 +27,8 @@ MARGIN, WIDE_MARGIN = 2.0, 3.0
 CROWDED = 0.15
 """Part of all pixels in the foreground of some reflection beyond which background is scarce."""
 
+PLAIN = 1.2
+"""Variance of background counts over their mean up to which a detector counts single photons."""
 FEW = 10
 """Strong spots below which a profile model of an experiment's own says nothing."""
 
@@ -53,6 +55,8 @@ def run(context: Context) -> None:
             "No reflection could be integrated.",
             advice="See the mask, the resolution limit and whether the models of the .expt belong to the images.",
         )
+    if np.all(table["counts_per_photon"] == 1.0):
+        del table["counts_per_photon"]
     table["partial_id"] = np.arange(len(table), dtype=np.uint64)
     table.identifiers = {k: e.identifier for k, e in enumerate(experiments)}
     context.write_experiments(experiments)
@@ -95,8 +99,33 @@ def _integrate_images(
             f"{spoilt} reflections hold pixels brighter than their neighbours allow (hot ones that no mask names, "
             "zingers): these pixels are left out, and the reflections are not summed."
         )
-    del table["background.mean.variance"], table["num_pixels.hot"]
+    table["counts_per_photon"] = np.full(len(table), _widen_variances(context, table))
+    del table["background.noise"], table["background.mean.variance"], table["num_pixels.hot"]
     return table
+
+
+def _widen_variances(context: Context, table: ReflectionTable) -> float:
+    """Multiply the variances by that of sums of counts over their mean, where it is not that of single photons.
+
+    Returns
+    -------
+    The factor; 1 where nothing was changed
+    """
+    noise = np.asarray(table["background.noise"])
+    noise = noise[np.isfinite(noise) & (noise != 0)]
+    if len(noise) < 30:
+        return 1.0
+    factor, doubt = float(np.median(noise)), float(np.std(noise) / np.sqrt(len(noise)))
+    if factor < PLAIN + 3 * doubt:
+        return 1.0
+    for name in ("intensity.sum.variance", "intensity.prf.variance", "background.sum.variance"):
+        values = np.asarray(table[name])
+        table[name] = np.where(values > 0, factor * values, values)
+    context.print(
+        f"Sums of background counts vary {factor:.2f} times as much as single photons would (point spread, gain): "
+        "all variances are multiplied by that."
+    )
+    return factor
 
 
 def _predictions(

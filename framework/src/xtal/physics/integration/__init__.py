@@ -1,13 +1,21 @@
 """Boxes of voxels round predicted reflections: cutting them from frames, summation, fits."""
 
 from xtal.physics.integration.boxes import Gatherer, OpenBoxes, chunks_of_frames, footprint_boxes
-from xtal.physics.integration.summation import Sums, crop_to_foreground, drop_hot_pixels, summation, take_boxes
+from xtal.physics.integration.summation import (
+    Sums,
+    count_noise,
+    crop_to_foreground,
+    drop_hot_pixels,
+    summation,
+    take_boxes,
+)
 
 __all__ = [
     "Gatherer",
     "OpenBoxes",
     "Sums",
     "chunks_of_frames",
+    "count_noise",
     "crop_to_foreground",
     "drop_hot_pixels",
     "footprint_boxes",

@@ -216,3 +216,60 @@ def drop_hot(bbox, offsets, data, mask, background, hot):
                     hot[r] += 1
                     for at in range(offsets[r] + i, offsets[r] + depth * area, area):
                         mask[at] &= ~VALID
+
+
+@jit
+def frame_noise(rows, bbox, offsets, data, mask, background, out):
+    """Variance of sums of background counts over their mean, of boxes ``rows``, into ``out`` (NaN where unknown).
+
+    From differences between consecutive frames, in which all that stands still cancels: the variance of a pixel plus
+    the covariances with its 12 neighbours up to two pixels away along the axes, over twice the background.
+    """
+    steps = ((1, 0), (0, 1), (1, 1), (1, -1), (2, 0), (0, 2))
+    change, use = np.empty(4096), np.empty(4096, np.bool_)
+    for k in range(len(rows)):
+        r = rows[k]
+        out[k] = np.nan
+        width, height, depth = bbox[r, 1] - bbox[r, 0], bbox[r, 3] - bbox[r, 2], bbox[r, 5] - bbox[r, 4]
+        area = width * height
+        if area > len(change):
+            change, use = np.empty(area), np.empty(area, np.bool_)
+        layers, total = 0, 0.0
+        for z in range(depth - 1):
+            first = offsets[r] + z * area
+            n, mean, level = 0, 0.0, 0.0
+            for i in range(area):
+                a, b = first + i, first + i + area
+                use[i] = (
+                    mask[a] & (VALID | BACKGROUND | OVERLAPPED) == VALID | BACKGROUND
+                    and mask[b] & (VALID | BACKGROUND | OVERLAPPED) == VALID | BACKGROUND
+                )
+                if use[i]:
+                    change[i] = data[b] - data[a]
+                    n += 1
+                    mean += change[i]
+                    level += background[a] + background[b]
+            if n < 40 or level <= 0.0:
+                continue
+            mean /= n
+            own = 0.0
+            for i in range(area):
+                if use[i]:
+                    change[i] -= mean
+                    own += change[i] * change[i]
+            value = own / n
+            for dx, dy in steps:
+                pairs, product = 0, 0.0
+                for y in range(max(-dy, 0), height - max(dy, 0)):
+                    for x in range(width - dx):
+                        i, j = y * width + x, (y + dy) * width + x + dx
+                        if use[i] and use[j]:
+                            pairs += 1
+                            product += change[i] * change[j]
+                if pairs > 0:
+                    value += 2.0 * product / pairs
+            # The mean was taken from the same pixels, which lowers each of the 13 terms by an n-th.
+            total += value / (level / n) / (1.0 - 13.0 / n)
+            layers += 1
+        if layers:
+            out[k] = total / layers

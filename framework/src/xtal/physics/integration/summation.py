@@ -6,7 +6,7 @@ import numpy as np
 from attrs import define
 from numpy.typing import NDArray
 
-from xtal.physics.integration.kernels import copy_boxes, drop_hot, foreground_bounds, sum_boxes
+from xtal.physics.integration.kernels import copy_boxes, drop_hot, foreground_bounds, frame_noise, sum_boxes
 from xtal.table import Shoeboxes
 from xtal.table.shoebox import box_offsets
 
@@ -114,6 +114,19 @@ def drop_hot_pixels(boxes: Shoeboxes) -> NDArray[np.int32]:
     hot = np.zeros(len(boxes), np.int32)
     drop_hot(boxes.bbox, boxes.offsets, boxes.data, boxes.mask, boxes.background, hot)
     return hot
+
+
+def count_noise(boxes: Shoeboxes, rows: NDArray[np.int64]) -> Array:
+    """(k,) variance of sums of counts over their mean in the background of boxes ``rows``; NaN where unknown.
+
+    It is 1 where every photon makes one count. Where one makes several, in one pixel or in neighbours, it is more,
+    while the variance of single pixels may hide it.
+    """
+    out = np.empty(len(rows))
+    frame_noise(
+        np.asarray(rows, dtype=np.int64), boxes.bbox, boxes.offsets, boxes.data, boxes.mask, boxes.background, out
+    )
+    return out
 
 
 def crop_to_foreground(boxes: Shoeboxes) -> Shoeboxes:

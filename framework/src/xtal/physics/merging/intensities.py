@@ -24,7 +24,7 @@ class Intensities:
     rows : (n,) row of each in the table
     hkl : (n, 3) int32
     value, variance : (n,) corrected intensity
-    counts : (n,) the same intensity in photons as recorded
+    counts : (n,) the same intensity in photons as recorded (counts over counts_per_photon where the table has it)
     factor : (n,) value = counts * factor
     partiality : (n,)
     """
@@ -112,9 +112,10 @@ def integrated_intensities(
             "No integrated intensity of positive variance is left after the filters.",
             advice="Look at the integrate step's summary, or lower partiality_cutoff.",
         )
+    per_photon = np.asarray(table["counts_per_photon"])[rows] if "counts_per_photon" in table else np.ones(len(rows))
     return Intensities(
         rows, np.asarray(table["miller_index"][rows], dtype=np.int32), value[rows] * factor[rows],
-        variance[rows] * factor[rows] ** 2, value[rows], factor[rows], partiality[rows],
+        variance[rows] * factor[rows] ** 2, value[rows] / per_photon, factor[rows] * per_photon, partiality[rows],
     )  # fmt: skip
 
 
