@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from xtal.errors import DataError, ImageWarning
+from xtal_format_nxmx.bitshuffle import unpack
 from xtal_format_nxmx.format import NXmx
-from xtal_format_nxmx.kernels import blocks_fit
 
 SHAPE = (514, 1030)
 
@@ -81,7 +81,7 @@ def read(path: Path, frame: int) -> np.ndarray:
     return out[0]
 
 
-@pytest.mark.parametrize("dtype", ["uint16", "uint32", "int32"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32", "int32"])
 @pytest.mark.parametrize(
     "more",
     [
@@ -416,14 +416,50 @@ def test_damaged_chunks_and_files_are_errors(tmp_path: Path) -> None:
         NXmx().open(path)
 
 
-def test_blocks_fit_counts_every_block() -> None:
-    chunk = np.zeros(12 + 3 * (4 + 2) + 2, np.uint8)
-    for k in range(3):
-        chunk[12 + 6 * k + 3] = 2
-    assert blocks_fit(chunk, 8 + 8 + 8 + 1, 2, 8)
-    assert not blocks_fit(chunk[:-1], 8 + 8 + 8 + 1, 2, 8)
-    assert not blocks_fit(chunk, 32, 2, 8)
-    assert not blocks_fit(chunk, 32, 2, 0)
+def bitshuffled(data: np.ndarray, block: int) -> bytes:
+    """Slow twin: planes of bits, in blocks of LZ4 that hold literals only."""
+
+    def literals(raw: bytes) -> bytes:
+        more = len(raw) - 15
+        lengths = bytes([15 << 4]) + b"\xff" * (more // 255) + bytes([more % 255])
+        return (lengths if more >= 0 else bytes([len(raw) << 4])) + raw
+
+    item, flat = data.dtype.itemsize, data.ravel()
+    parts = [data.nbytes.to_bytes(8, "big"), (block * item).to_bytes(4, "big")]
+    whole = flat.size - flat.size % 8
+    for start in range(0, whole, block):
+        numbers = flat[start : min(start + block, whole)]
+        bits = np.unpackbits(numbers.view(np.uint8).reshape(-1, item), axis=1, bitorder="little")
+        packed = literals(np.packbits(bits.T, axis=1, bitorder="little").tobytes())
+        parts += [len(packed).to_bytes(4, "big"), packed]
+    return b"".join([*parts, flat[whole:].tobytes()])
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32", "int32"])
+@pytest.mark.parametrize(("n", "block"), [(4096, 4096), (4096 + 8 * 71 + 5, 4096), (2000, 1000), (3, 8), (40, 8)])
+def test_unpacking_against_a_slow_twin(dtype: str, n: int, block: int) -> None:
+    rng = np.random.default_rng(n)
+    data = rng.integers(np.iinfo(dtype).min, np.iinfo(dtype).max, n, dtype, endpoint=True)
+    chunk = np.frombuffer(bitshuffled(data, block), np.uint8)
+    out = np.zeros_like(data)
+    unpack(chunk, out)
+    np.testing.assert_array_equal(out, data)
+    for short in (chunk[:-1], chunk[:11], chunk[:0]):
+        with pytest.raises(ValueError, match="damaged"):
+            unpack(short, out)
+
+
+def test_damaged_chunks_end_in_data_or_an_error() -> None:
+    rng = np.random.default_rng(0)
+    whole = bitshuffled(rng.poisson(3, 5000).astype(np.uint16), 1024)
+    out = np.zeros(5000, np.uint16)
+    for _ in range(2000):
+        chunk = np.frombuffer(whole, np.uint8).copy()
+        chunk[rng.integers(0, chunk.size if rng.random() < 0.5 else 32, 3)] = rng.choice([0, 255, 7, 16], 3)
+        try:
+            unpack(chunk[: rng.integers(1, chunk.size)] if rng.random() < 0.2 else chunk, out)
+        except ValueError as error:
+            assert "damaged" in str(error)
 
 
 def test_conformance(conformance, tmp_path: Path) -> None:

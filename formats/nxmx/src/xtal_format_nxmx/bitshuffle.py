@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 import threading
 from collections.abc import Callable
 from functools import cache
@@ -19,16 +20,15 @@ _thread = threading.local()
 
 
 @cache
-def _library() -> Any:
-    """The decompressor of the filter's shared library, or None where it cannot be used."""
+def _decompressor() -> int:
+    """Address of LZ4's decompressor in the filter's shared library, 0 where it cannot be used."""
+    if sys.byteorder != "little":
+        return 0
     try:
         library = ctypes.CDLL(os.path.join(hdf5plugin.PLUGINS_PATH, "libh5bshuf.so"))
-        function = library.bshuf_decompress_lz4
+        return ctypes.cast(library.LZ4_decompress_safe, ctypes.c_void_p).value or 0
     except (OSError, AttributeError):
-        return None
-    function.restype = ctypes.c_int64
-    function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_size_t]
-    return function
+        return 0
 
 
 def decoder(dataset: Any) -> Callable[[Any, int, NDArray[Any]], None] | None:
@@ -37,29 +37,53 @@ def decoder(dataset: Any) -> Callable[[Any, int, NDArray[Any]], None] | None:
     if dataset.ndim != 3 or dataset.chunks != (1, *dataset.shape[1:]) or pipeline.get_nfilters() != 1:
         return None
     number, _, values, _ = pipeline.get_filter(0)
-    if number != FILTER or len(values) < 5 or values[4] != LZ4_BLOCKS or _library() is None:
+    if number != FILTER or len(values) < 5 or values[4] != LZ4_BLOCKS or not _decompressor():
         return None
-    return _read
+    return _read if dataset.dtype.kind in "iu" and dataset.dtype.itemsize <= 4 else None
 
 
 def _read(dataset: Any, at: int, out: NDArray[Any]) -> None:
     """Read one chunk as stored, then unpack it where other threads may run."""
-    from xtal_format_nxmx.kernels import blocks_fit
-
     info = dataset.id.get_chunk_info_by_coord((at, 0, 0))
     if info.filter_mask:
         dataset.read_direct(out, np.s_[at])  # stored plain
         return
-    buffer = getattr(_thread, "buffer", None)
-    if buffer is None or buffer.size < info.size:
-        buffer = _thread.buffer = np.empty(info.size + info.size // 4, np.uint8)
-    dataset.id.read_direct_chunk((at, 0, 0), out=buffer[: info.size])
-    chunk, item = buffer[: info.size], out.dtype.itemsize
-    block = int.from_bytes(chunk[8:12].tobytes(), "big") // item or _default_block(item)
-    if int.from_bytes(chunk[:8].tobytes(), "big") != out.nbytes or not blocks_fit(chunk, out.size, item, block):
+    chunk = _buffer("chunk", info.size)[: info.size]
+    dataset.id.read_direct_chunk((at, 0, 0), out=chunk)
+    unpack(chunk, out)
+
+
+def unpack(chunk: NDArray[np.uint8], out: NDArray[Any]) -> None:
+    """Unpack a chunk into a contiguous array of integers of up to four bytes.
+
+    Raises
+    ------
+    ValueError
+        If the chunk is damaged.
+    """
+    from xtal_format_nxmx.kernels import unpack_chunk
+
+    item, head = out.dtype.itemsize, chunk[:12].tobytes()
+    block = int.from_bytes(head[8:], "big") // item or _default_block(item)
+    if len(head) < 12 or int.from_bytes(head[:8], "big") != out.nbytes or block % 8:
         raise ValueError("damaged chunk")
-    if _library()(chunk.ctypes.data + 12, out.ctypes.data, out.size, item, block) < 0:
+    flat = out.reshape(-1).view(f"u{item}")
+    # a block that claims to be larger than the frame ends with it
+    room = item * min(block, flat.size)
+    end = unpack_chunk(_decompressor(), chunk, block, _buffer("bits", room), _buffer("turned", room), flat)
+    left = flat.size % 8
+    if end < 0 or end + left * item > chunk.size:
         raise ValueError("damaged chunk")
+    flat[flat.size - left :] = chunk[end : end + left * item].view(f"<u{item}")
+
+
+def _buffer(name: str, size: int) -> NDArray[np.uint8]:
+    """Work space of this thread, of at least this size: fresh memory would cost more than the work."""
+    found: NDArray[np.uint8] | None = getattr(_thread, name, None)
+    if found is None or found.size < size:
+        found = np.empty(size + size // 4, np.uint8)
+        setattr(_thread, name, found)
+    return found
 
 
 def _default_block(item: int) -> int:

@@ -1,38 +1,162 @@
-"""Check of compressed chunks before a library that trusts them unpacks them."""
+"""Decoder of chunks compressed by bitshuffle with LZ4.
+
+Bitshuffle (Masui et al. 2015, Astronomy and Computing 12, 181) stores the bits of a block of numbers in planes, the
+lowest bit of all numbers first. LZ4 itself is undone by the library's own function, which is called by its address and
+knows the bounds of source and target; the planes are undone here, 32 bytes of eight planes at a time, as the vector
+units of any processor can do it.
+"""
 
 from __future__ import annotations
 
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 
 from xtal.jit import jit
 
+STEP = 32
+"""Bytes of a plane that are undone at a time."""
+
+_I64 = ir.IntType(64)
+_LANE = 16
+
+
+@intrinsic
+def call_decompressor(typing_context, address, source, target, size, capacity):
+    """Call ``int f(const char *source, char *target, int size, int capacity)`` at an address."""
+
+    def build(context, builder, signature, arguments):
+        i32 = ir.IntType(32)
+        function = ir.FunctionType(i32, [_I64, _I64, i32, i32]).as_pointer()
+        lengths = [builder.trunc(n, i32) for n in arguments[3:]]
+        return builder.call(builder.inttoptr(arguments[0], function), [*arguments[1:3], *lengths])
+
+    return types.int32(*[types.int64] * 5), build
+
+
+def _interleaved(builder, rows):
+    """Eight vectors whose bytes, lane by lane, follow one another in turns."""
+    for _ in range(3):
+        turns = []
+        for k in range(8):
+            first = [lane + 8 * (k % 2) + n for lane in range(0, STEP, _LANE) for n in range(8)]
+            order = [at for one in first for at in (one, STEP + one)]
+            mask = ir.Constant(ir.VectorType(ir.IntType(32), STEP), order)
+            turns.append(builder.shuffle_vector(rows[k // 2], rows[k // 2 + 4], mask))
+        rows = turns
+    return rows
+
+
+def _bits_turned(builder, rows):
+    """Eight vectors of planes to eight of numbers: bit i of byte k of row p goes to bit p of byte k of row i."""
+    words = ir.VectorType(_I64, STEP // 8)
+    constant = lambda value: ir.Constant(words, [value] * (STEP // 8))
+    for shift, mask in ((4, 0x0F0F0F0F0F0F0F0F), (2, 0x3333333333333333), (1, 0x5555555555555555)):
+        for p in (p for p in range(8) if not p & shift):
+            low, high = rows[p], rows[p + shift]
+            moved = builder.xor(builder.lshr(low, constant(shift)), high)
+            moved = builder.and_(moved, constant(mask))
+            rows[p + shift] = builder.xor(high, moved)
+            rows[p] = builder.xor(low, builder.shl(moved, constant(shift)))
+    return rows
+
+
+@intrinsic
+def turn_planes(typing_context, source, stride, target):
+    """Numbers of 8 bits from `STEP` bytes of eight planes, ``stride`` bytes apart: 8 * STEP bytes at ``target``."""
+
+    def build(context, builder, signature, arguments):
+        source, stride, target = arguments
+        byte = ir.IntType(8)
+        whole, lane = ir.VectorType(byte, STEP), ir.VectorType(byte, _LANE)
+        rows = []
+        for p in range(8):
+            at = builder.add(source, builder.mul(stride, ir.Constant(_I64, p)))
+            row = builder.load(builder.inttoptr(at, whole.as_pointer()), align=1)
+            rows.append(builder.bitcast(row, ir.VectorType(_I64, STEP // 8)))
+        rows = [builder.bitcast(row, whole) for row in _bits_turned(builder, rows)]
+        for k, row in enumerate(_interleaved(builder, rows)):
+            for n in range(STEP // _LANE):
+                mask = ir.Constant(ir.VectorType(ir.IntType(32), _LANE), list(range(_LANE * n, _LANE * (n + 1))))
+                at = builder.add(target, ir.Constant(_I64, 8 * _LANE * n + _LANE * k))
+                builder.store(builder.shuffle_vector(row, row, mask), builder.inttoptr(at, lane.as_pointer()), align=1)
+        return context.get_dummy_value()
+
+    return types.none(*[types.int64] * 3), build
+
 
 @jit
-def blocks_fit(chunk, n_elements, item_size, block_size):
-    """Whether all blocks of a bitshuffle-LZ4 chunk lie within it.
+def turn_octet(bits, stride, at, out):
+    """Eight numbers of 8 bits from one byte of each of eight planes: what is left over by `turn_planes`."""
+    for i in range(8):
+        value = 0
+        for p in range(8):
+            value |= ((bits[p * stride + at] >> i) & 1) << p
+        out[i] = value
+
+
+@jit
+def unpack_chunk(decompressor, chunk, block, bits, turned, out):
+    """Undo a chunk but for its last numbers, less than eight, which are stored plain.
 
     Parameters
     ----------
+    decompressor : address of LZ4_decompress_safe
     chunk : (m,) uint8, with its header of 12 bytes
-    n_elements, item_size, block_size : elements in all, bytes of one, elements of a block
+    block : numbers of a block, a multiple of 8
+    bits, turned : (>= bytes of a block,) uint8, work space
+    out : (n,) uint8, uint16 or uint32
 
     Returns
     -------
-    bool
+    int
+        Where the plain numbers begin in the chunk; -1 if the chunk is damaged.
     """
-    if block_size < 8 or block_size % 8 != 0:
-        return False
-    at = np.int64(12)
-    full = n_elements // block_size
-    if (n_elements % block_size) // 8 > 0:
-        full += 1
-    for _ in range(full):
+    at, done = np.int64(12), np.int64(0)
+    item, whole = out.itemsize, out.size - out.size % 8
+    base, planes, target = chunk.ctypes.data, bits.ctypes.data, turned.ctypes.data
+    while done < whole:
+        count = min(np.int64(block), whole - done)
         if at + 4 > chunk.size:
-            return False
+            return -1
         size = np.int64(0)
         for k in range(4):
             size = (size << 8) | np.int64(chunk[at + k])
-        at += 4 + size
-        if at > chunk.size:
-            return False
-    return at + (n_elements % 8) * item_size <= chunk.size
+        at += 4
+        if at + size > chunk.size:
+            return -1
+        if call_decompressor(decompressor, base + at, planes, size, count * item) != count * item:
+            return -1
+        at += size
+        stride = count // 8
+        for b in range(item):
+            k = np.int64(0)
+            while k + STEP <= stride:
+                turn_planes(planes + 8 * b * stride + k, stride, target + b * count + 8 * k)
+                k += STEP
+            while k < stride:
+                turn_octet(bits[8 * b * stride :], stride, k, turned[b * count + 8 * k :])
+                k += 1
+        join_bytes(turned, count, out[done : done + count])
+        done += count
+    return at
+
+
+@jit
+def join_bytes(turned, count, out):
+    """Numbers from their lowest bytes, second bytes and so on, ``count`` each."""
+    first = turned[:count]
+    if out.itemsize == 1:
+        for k in range(count):
+            out[k] = first[k]
+    elif out.itemsize == 2:
+        second = turned[count : 2 * count]
+        for k in range(count):
+            out[k] = np.uint16(first[k]) | (np.uint16(second[k]) << np.uint16(8))
+    else:
+        second, third, fourth = turned[count : 2 * count], turned[2 * count : 3 * count], turned[3 * count : 4 * count]
+        for k in range(count):
+            low = np.uint32(first[k]) | (np.uint32(second[k]) << np.uint32(8))
+            high = np.uint32(third[k]) | (np.uint32(fourth[k]) << np.uint32(8))
+            out[k] = low | (high << np.uint32(16))
