@@ -1,4 +1,4 @@
-"""``xtal plugins list | info NAME | lock [FILE]``."""
+"""``xtal plugins list | info NAME | lock [FILE] | new KIND NAME``."""
 
 from __future__ import annotations
 
@@ -21,10 +21,13 @@ def main(words: list[str]) -> int:
             print(info(plugins, name))
         case ["lock", *rest]:
             lock(plugins, rest[0] if rest else "xtal.lock.toml")
+        case ["new", kind, name]:
+            new(kind, name)
         case ["-h" | "--help", *_]:
             print("xtal plugins list [KIND]   every plugin, and what could not be used, with the cause")
             print("xtal plugins info NAME     one plugin: NAME or KIND:NAME")
             print("xtal plugins lock [FILE]   write the exact set (default xtal.lock.toml)")
+            print("xtal plugins new KIND NAME write a ready package with its test into the folder xtal-KIND-NAME")
         case _:
             raise UsageError(f"xtal plugins {' '.join(words)} is not understood.", advice="See xtal plugins --help.")
     return 0
@@ -97,3 +100,13 @@ def lock(plugins: Plugins, path: str) -> None:
     with writing(path) as temporary:
         temporary.write_text(lock_text(plugins), encoding="utf-8")
     print(f"Wrote {path}.")
+
+
+def new(kind: str, name: str) -> None:
+    """Write a ready package."""
+    from pathlib import Path
+
+    from xtal.plugins.new import new_plugin
+
+    folder = new_plugin(kind, name, Path())
+    print(f"Wrote {folder}, a {kind} that works. Install it (pip install -e {folder}), then: pytest {folder}")

@@ -1,0 +1,145 @@
+"""Reflections as Gaussians in pixels and images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import erf
+
+from xtal.errors import AlgorithmFailed
+from xtal.hooks.protocols import ProfileEstimate, ProfileFit
+from xtal.models import Experiment
+from xtal.table import MaskBit, ReflectionTable, Shoeboxes
+from xtal_profile_template.options import TemplateOptions
+
+F = NDArray[np.float64]
+
+
+def distances(bbox: NDArray[np.int32], centre: F) -> tuple[F, F, F]:
+    """z, y, x of a box's voxels from the reflection, shaped to be combined to (nz, ny, nx)."""
+    z, y, x = (np.arange(bbox[2 * k], bbox[2 * k + 1]) + 0.5 - centre[k] for k in (2, 1, 0))
+    return z[:, None, None], y[:, None], x
+
+
+def widths(counts: F, bbox: NDArray[np.int32], centre: F) -> tuple[float, float]:
+    """Second moments on the detector (pixels squared) and along the scan (images squared)."""
+    z, y, x = distances(bbox, centre)
+    total = max(float(counts.sum()), 1.0)
+    return float((counts * (x * x + y * y)).sum() / total / 2), float((counts * z * z).sum() / total)
+
+
+class TemplateProfile:
+    """One width on the detector and one along the scan (`xtal.hooks.protocols.ProfileModel`)."""
+
+    def __init__(self, options: TemplateOptions) -> None:
+        self.options = options
+
+    def estimate(self, experiment: Experiment, spots: ReflectionTable) -> ProfileEstimate:
+        """The medians over the strong voxels of the spots."""
+        if len(spots) < self.options.min_spots:
+            raise AlgorithmFailed(
+                f"The profile template needs {self.options.min_spots} strong spots and has {len(spots)}.",
+                advice="Find more spots, or lower min_spots.",
+            )
+        boxes, found = spots["shoebox"], []
+        for i in range(len(spots)):
+            data, mask, _ = boxes.box(i)
+            strong = np.where(mask & MaskBit.STRONG, data, 0.0).astype(float)
+            found.append(widths(strong, boxes.bbox[i], spots["xyzobs.px.value"][i]))
+        on_detector, along_scan = np.sqrt(np.median(np.array(found), axis=0))
+        profile = {"__id__": "template", "sigma_px": max(on_detector, 0.3), "sigma_z": max(along_scan, 0.3)}
+        return ProfileEstimate(profile, len(spots), [])
+
+    def bbox(self, experiment: Experiment, table: ReflectionTable, margin: float) -> NDArray[np.int32]:
+        """(n, 6) boxes, cut at the ends of the scan."""
+        profile, xyz = experiment.profile, table["xyzcal.px"]
+        assert profile is not None and experiment.scan is not None
+        half = self.options.n_sigma * np.array([profile["sigma_px"] * margin] * 2 + [profile["sigma_z"]])
+        low, high = np.floor(xyz - half), np.ceil(xyz + half)
+        first, last = experiment.scan.array_range
+        low[:, 2], high[:, 2] = np.clip(low[:, 2], first, last - 1), np.clip(high[:, 2], first + 1, last)
+        return np.stack([low, high], axis=2).reshape(len(xyz), 6).astype(np.int32)
+
+    def partiality(self, experiment: Experiment, table: ReflectionTable) -> F:
+        """(n,) part of the Gaussian along the scan between the ends of the box."""
+        assert experiment.profile is not None
+        z, bbox = table["xyzcal.px"][:, 2], table["bbox"]
+        scale = np.sqrt(2.0) * experiment.profile["sigma_z"]
+        return np.asarray(0.5 * (erf((bbox[:, 5] - z) / scale) - erf((bbox[:, 4] - z) / scale)))
+
+    def footprint(self, experiment: Experiment, table: ReflectionTable) -> NDArray[np.uint8]:
+        """A disk about each reflection."""
+        assert experiment.profile is not None
+        radius = self.options.n_sigma * experiment.profile["sigma_px"]
+        layers = [np.empty(0, dtype=np.uint8)]
+        for bbox, centre in zip(table["bbox"], table["xyzcal.px"], strict=True):
+            _, y, x = distances(bbox, centre)
+            layers.append((x * x + y * y <= radius**2).astype(np.uint8).ravel())
+        return np.concatenate(layers)
+
+    def references(self, experiment: Experiment) -> TemplateReferences:
+        """The widths, to be learned once more from integrated spots."""
+        assert experiment.profile is not None
+        return TemplateReferences(experiment.profile)
+
+
+class TemplateReferences:
+    """Widths for the whole scan (`xtal.hooks.protocols.ProfileReferences`)."""
+
+    n_blocks = 1
+
+    def __init__(self, profile: dict[str, Any]) -> None:
+        self.sigma = (float(profile["sigma_px"]), float(profile["sigma_z"]))
+
+    def block_of(self, z: F) -> NDArray[np.int64]:
+        """(n,) zeros: there is one block."""
+        return np.zeros(len(z), dtype=np.int64)
+
+    def learn(self, block: int, table: ReflectionTable, boxes: Shoeboxes) -> NDArray[np.bool_]:
+        """Medians of the widths of spots of at least 100 counts; a median does not depend on the order of rows."""
+        used, found = np.zeros(len(table), dtype=bool), []
+        for i in range(len(table)):
+            data, mask, background = boxes.box(i)
+            counts = np.where(mask & MaskBit.FOREGROUND, data - background, 0.0)
+            used[i] = counts.sum() >= 100
+            if used[i]:
+                found.append(widths(counts, boxes.bbox[i], table["xyzcal.px"][i]))
+        if found:
+            on_detector, along_scan = np.sqrt(np.maximum(np.median(np.array(found), axis=0), 0.09))
+            self.sigma = (float(on_detector), float(along_scan))
+        return used
+
+    def fit(self, block: int, table: ReflectionTable, boxes: Shoeboxes, floor: float) -> ProfileFit:
+        """Weighted least squares of the Gaussian, the weights from background and fit in turns."""
+        n = len(table)
+        fit = ProfileFit(np.zeros(n, dtype=bool), np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n))
+        wanted = MaskBit.VALID | MaskBit.FOREGROUND
+        for i in range(n):
+            data, mask, background = boxes.box(i)
+            use = ((mask & wanted) == wanted) & ((mask & MaskBit.OVERLAPPED) == 0)
+            p = self._gaussian(boxes.bbox[i], table["xyzcal.px"][i])[use]
+            fit.recorded[i] = p.sum()
+            fit.ok[i] = len(p) > 1 and fit.recorded[i] >= floor
+            if fit.ok[i]:
+                self._fit_one(fit, i, p, data[use].astype(float), background[use].astype(float))
+        return fit
+
+    def _gaussian(self, bbox: NDArray[np.int32], centre: F) -> F:
+        z, y, x = distances(bbox, centre)
+        on_detector, along_scan = self.sigma
+        shape = np.exp(-0.5 * ((x * x + y * y) / on_detector**2 + (z / along_scan) ** 2))
+        return np.asarray(shape / ((2 * np.pi) ** 1.5 * on_detector**2 * along_scan))
+
+    @staticmethod
+    def _fit_one(fit: ProfileFit, i: int, p: F, data: F, background: F) -> None:
+        counts = data - background
+        intensity = max(counts.sum() / p.sum(), 0.0)
+        for _ in range(5):
+            variance = np.maximum(background + max(intensity, 0.0) * p, 1e-6)
+            weight = (p * p / variance).sum()
+            intensity = (p * counts / variance).sum() / weight
+        fit.intensity[i], fit.variance[i] = intensity, 1 / weight
+        spread = p.std() * counts.std()
+        fit.correlation[i] = ((p - p.mean()) * (counts - counts.mean())).mean() / spread if spread > 0 else 0.0
