@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from xtal.cli.plugins import main
 from xtal.errors import UsageError
 from xtal.hooks import KINDS
 from xtal.plugins.new import filled, new_plugin
@@ -53,6 +54,22 @@ def test_all_nine_are_seen_and_their_own_tests_pass(
 
 def test_a_new_step_is_run(run: Callable[..., str], fresh: Path, written: Path, tmp_path: Path) -> None:
     assert "min_ratio = 3" in run(fresh, "-m", "xtal.cli", "run", NAME, "--help", cwd=tmp_path)
+
+
+def test_a_distribution_is_checked(run: Callable[..., str], fresh: Path, written: Path, tmp_path: Path) -> None:
+    out = run(fresh, "-m", "xtal.cli", "plugins", "check", "xtal-scaling-none-template", cwd=tmp_path)
+    assert out == "passed  scaling  none_template\n"
+
+
+def test_a_failing_plugin_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def wrong(kind: str, plugin: object) -> None:
+        raise AssertionError("it counts from one\nand more")
+
+    monkeypatch.setattr("xtal.testing.conformance.check", wrong)
+    assert main(["check", "xtal-executor-serial"]) == 1
+    assert capsys.readouterr().out == "failed  executor  serial: it counts from one\n"
+    with pytest.raises(UsageError, match="offers plugins"):
+        main(["check", "xtal-executor-cereal"])
 
 
 def test_nothing_of_the_template_is_left(tmp_path: Path) -> None:

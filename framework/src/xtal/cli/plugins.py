@@ -1,4 +1,4 @@
-"""``xtal plugins list | info NAME | lock [FILE] | new KIND NAME``."""
+"""``xtal plugins list | info NAME | check DIST | lock [FILE] | new KIND NAME``."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ def main(words: list[str]) -> int:
             print(listing(plugins, [kind]))
         case ["info", name]:
             print(info(plugins, name))
+        case ["check", distribution]:
+            return check(plugins, distribution)
         case ["lock", *rest]:
             lock(plugins, rest[0] if rest else "xtal.lock.toml")
         case ["new", kind, name]:
@@ -26,6 +28,7 @@ def main(words: list[str]) -> int:
         case ["-h" | "--help", *_]:
             print("xtal plugins list [KIND]   every plugin, and what could not be used, with the cause")
             print("xtal plugins info NAME     one plugin: NAME or KIND:NAME")
+            print("xtal plugins check DIST    hold the plugins of a distribution to the contracts of their kinds")
             print("xtal plugins lock [FILE]   write the exact set (default xtal.lock.toml)")
             print("xtal plugins new KIND NAME write a ready package with its test into the folder xtal-KIND-NAME")
         case _:
@@ -90,6 +93,34 @@ def _card(plugins: Plugins, kind: str, name: str) -> str:
         lines.append("  options")
         lines += [f"    {r.path} = {r.default}   {r.help}" for r in help_rows([cls], plugins, 1)]
     return "\n".join(lines)
+
+
+def check(plugins: Plugins, distribution: str) -> int:
+    """Run the conformance kit of a distribution's plugins and print what each came to; 1 if one fails."""
+    from xtal.testing.conformance import check as conforms
+
+    rows = [(kind, i.descriptor) for kind in KINDS for i in plugins.installed(kind) if i.distribution == distribution]
+    broken = [problem for problem in plugins.problems if problem.distribution == distribution]
+    if not rows and not broken:
+        from xtal.options.convert import did_you_mean
+
+        near = did_you_mean(distribution, {i.distribution for kind in KINDS for i in plugins.installed(kind)})
+        raise UsageError(f"No distribution {distribution!r} offers plugins.", advice=near or "See xtal plugins list.")
+    failed = len(broken)
+    for problem in broken:
+        print(f"broken  {problem.entry}: {problem.cause}")
+    for kind, descriptor in rows:
+        try:
+            conforms(kind, descriptor)
+        except Exception as error:  # a plugin may fail in any way, and the next one is to be checked all the same
+            failed += 1
+            told = str(error).strip().split("\n")[0]
+            what = told if isinstance(error, AssertionError) and told else f"{type(error).__name__}: {told}"
+            print(f"failed  {kind}  {descriptor.name}: {what}")
+        else:
+            partly = "   (claims only: its own tests check it on a sample)" if kind == "format" else ""
+            print(f"passed  {kind}  {descriptor.name}{partly}")
+    return 1 if failed else 0
 
 
 def lock(plugins: Plugins, path: str) -> None:

@@ -12,6 +12,7 @@ from xtal.hooks.protocols import BlockExecutor
 from xtal.options import entries
 from xtal.plugins import default_plugins
 from xtal.plugins.manager import resolve
+from xtal.run.help import help_of
 from xtal.run.settings import step_classes
 from xtal.testing.conformance import check_descriptor, check_methods, describe
 
@@ -112,7 +113,5 @@ def check_step(plugin: str | Descriptor) -> None:
     paths = [e.path for cls in step_classes(step, own) for e in entries(cls, default_plugins())]
     twice = {p for p in paths if paths.count(p) > 1}
     assert not twice, f"{step.name}: its options {sorted(twice)} are the runner's too"
-    from xtal.run.help import help_of
-
     common = [line for line in help_of(default_plugins(), step, 0).split("\n") if " = " in line]
     assert len(common) <= 16, f"{step.name}: {len(common)} options in --help; level=1 keeps the rarer ones for -v"
