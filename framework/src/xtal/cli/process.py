@@ -20,7 +20,15 @@ from xtal.run.settings import step_classes
 
 CHAIN = ("import", "find_spots", "index", "refine", "integrate", "symmetry", "scale", "merge")
 
-SHARED = {"space_group": "", "unit_cell": "", "d_min": "", "axis": "goniometer.axis", "nproc": "", "memory": ""}
+SHARED = {
+    "space_group": "",
+    "unit_cell": "",
+    "d_min": "",
+    "axis": "goniometer.axis",
+    "mask": "lookup.mask",
+    "nproc": "",
+    "memory": "",
+}
 """Options that go to every step that has them, and the name in the step where that is another."""
 
 EVERYWHERE = ("nproc", "memory", "executor", "output.directory", "resume")
@@ -36,6 +44,7 @@ Every step writes its files as it goes; the same command goes on where it stoppe
 
   space_group, unit_cell, d_min   go to every step that has them
   axis = x,y,z                    rotation axis, where the header is wrong (import)
+  mask = FILE                     mask of pixels, in every form that import knows
   nproc, memory, executor         how to run; results do not depend on them
   output.directory = .            folder of all outputs
   resume = True                   False: begin anew

@@ -110,6 +110,39 @@ class Context:
 
         return open_images(experiment, self.plugins)
 
+    def use_mask(self, name: str | Path, experiments: ExperimentList | None = None) -> tuple[int, int]:
+        """Put a mask file in the place of the one that the experiments name, and say how much it masks.
+
+        Parameters
+        ----------
+        name
+            A mask in any form (`xtal.files.masks`), which must fit the detector of each experiment.
+        experiments
+            Those that get it; None: the inputs'.
+
+        Returns
+        -------
+        masked, all : pixels of the first detector
+
+        Raises
+        ------
+        DataError
+            If the file is absent, no mask or one of another detector.
+        """
+        from xtal.files import read_mask
+
+        path = Path(name).expanduser().absolute()
+        counts: dict[int, tuple[int, int]] = {}
+        for e in self.experiments if experiments is None else experiments:
+            if id(e.detector) not in counts:
+                masks = read_mask(path, [(p.image_size[1], p.image_size[0]) for p in e.detector])
+                counts[id(e.detector)] = sum(int((~m).sum()) for m in masks), sum(m.size for m in masks)
+            if e.images is not None:
+                e.images.mask = str(path)
+        masked, total = next(iter(counts.values()), (0, 1))
+        self.print(f"Mask {path.name}: {masked} of {total} pixels ({100 * masked / total:.2f} %) are left out.")
+        return masked, total
+
     # --- computing --------------------------------------------------------------
 
     @cached_property

@@ -47,7 +47,7 @@ def change_goniometer(goniometer: Goniometer, options: GoniometerGeometry) -> tu
 def invert(goniometer: Goniometer) -> tuple[Goniometer, str]:
     """The goniometer turning the other way round; one that was inverted before stays as it is."""
     if goniometer.extra.get(INVERTED):
-        return goniometer, "rotation axis: inverted before, and left as it is"
+        return goniometer, "rotation axis, inverted before and left as it is"
     axes = None if goniometer.axes is None else goniometer.axes.copy()
     if axes is not None:
         axes[goniometer.scan_axis] *= -1.0
@@ -112,8 +112,8 @@ def _rotations(goniometer: Goniometer, options: GoniometerGeometry) -> tuple[Gon
 
 
 def axis_in_words(goniometer: Goniometer, detector: Detector) -> str:
-    """The axis in the laboratory's frame (DIALS, imgCIF) and in the detector's, as XDS has it."""
+    """The rotation axis in the laboratory's frame (DIALS, imgCIF) and in the detector's, as XDS has it."""
     panel = detector[0]
     frame = np.array([panel.fast_axis, panel.slow_axis, panel.normal])
     lab, own = (", ".join(f"{x:.4f}" for x in v + 0.0) for v in (goniometer.axis, frame @ goniometer.axis))
-    return f"rotation axis ({lab}) in the laboratory (DIALS); ({own}) along fast, slow and their normal (XDS)"
+    return f"({lab}) in the laboratory (DIALS); ({own}) along fast, slow and their normal (XDS)"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -12,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 
 from xtal.errors import DataError, OptionError, UsageError
-from xtal.files import read_experiments, read_mask
+from xtal.files import read_experiments
 from xtal.models import Beam, Detector, Experiment, ExperimentList, Goniometer, Images, Scan
 from xtal.run import Context
 from xtal.run.formats import Formats, UnknownFormat
@@ -302,8 +301,9 @@ def _set_lookups(context: Context, experiments: ExperimentList, options: Lookup)
     """Keep the files of masks and maps with the images; a mask must fit the detector."""
     if (options.dx is None) != (options.dy is None):
         raise OptionError("Of lookup.dx and lookup.dy one is given.", advice="Give both or neither.")
-    fit: set[int] = set()
-    for name in ("mask", "gain", "pedestal", "dx", "dy"):
+    if options.mask is not None:
+        context.use_mask(options.mask, experiments)
+    for name in ("gain", "pedestal", "dx", "dy"):
         text = getattr(options, name)
         if text is None:
             continue
@@ -311,17 +311,9 @@ def _set_lookups(context: Context, experiments: ExperimentList, options: Lookup)
         if not path.is_file():
             raise DataError(f"The file {text} of lookup.{name} does not exist.", advice="Check its name.")
         for e in experiments:
-            if name == "mask" and id(e.detector) not in fit:
-                shapes = [(p.image_size[1], p.image_size[0]) for p in e.detector]
-                masks = read_mask(path, shapes)
-                fit.add(id(e.detector))
-                bad = sum(int(np.count_nonzero(~m)) for m in masks)
-                total = sum(m.size for m in masks)
-                context.print(f"Mask {os.path.basename(text)}: {bad} of {total} pixels ({100 * bad / total:.2f} %).")
             if e.images is not None:
                 setattr(e.images, name, str(path))
-        if name != "mask":
-            context.warn(f"lookup.{name} is kept in the list for DIALS; the steps of xtal do not use it.")
+        context.warn(f"lookup.{name} is kept in the list for DIALS; the steps of xtal do not use it.")
 
 
 def identifier(experiment: Experiment) -> str:

@@ -37,6 +37,8 @@ def run(context: Context) -> None:
     """Integrate all experiments that have a crystal."""
     options: IntegrateOptions = context.options
     experiments = context.experiments
+    if context.options.integration.lookup.mask is not None:
+        context.use_mask(context.options.integration.lookup.mask)
     _check(experiments)
     spots = context.reflections if context.has("reflections") else ReflectionTable(n_rows=0)
     profile: ProfileModel = context.plugin(options.profile)

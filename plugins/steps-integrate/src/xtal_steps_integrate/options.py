@@ -47,6 +47,11 @@ class IntegrationFilterOptions:
 
 
 @frozen
+class LookupOptions:
+    mask: str | None = option(None, help="Mask of pixels, in place of the one that was imported", level=1)
+
+
+@frozen
 class IntegrationOptions:
     """Integration."""
 
@@ -57,6 +62,7 @@ class IntegrationOptions:
     )
     profile: ProfileFitOptions = scope(ProfileFitOptions)
     filter: IntegrationFilterOptions = scope(IntegrationFilterOptions)
+    lookup: LookupOptions = scope(LookupOptions)
 
 
 @frozen

@@ -39,6 +39,8 @@ def run(context: Context) -> None:
     """Find strong spots on the images of all experiments."""
     options: SpotfinderOptions = context.options.spotfinder
     counts, tables = Counts(), []
+    if options.lookup.mask is not None:
+        context.use_mask(options.lookup.mask)
     done: dict[Any, int] = {}
     for number, experiment in enumerate(context.experiments):
         if (images := images_key(experiment)) in done:

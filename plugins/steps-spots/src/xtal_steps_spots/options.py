@@ -44,6 +44,13 @@ class FilterOptions:
 
 
 @frozen
+class LookupOptions:
+    """Files that go with the images."""
+
+    mask: str | None = option(None, help="Mask of pixels, in place of the one that was imported", level=1)
+
+
+@frozen
 class SpotfinderOptions:
     """The search."""
 
@@ -51,6 +58,7 @@ class SpotfinderOptions:
         "threshold", default="dispersion_extended", help="How strong pixels are told from background"
     )
     filter: FilterOptions = scope(FilterOptions)
+    lookup: LookupOptions = scope(LookupOptions)
     scan_range: tuple[tuple[int, int], ...] = option(
         (), help="First and last image to search (all); may be repeated", multiple=True, size=2
     )
