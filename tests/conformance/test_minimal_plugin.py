@@ -45,7 +45,7 @@ def test_its_own_tests_pass(run: Run, fresh: Path, tmp_path: Path) -> None:
 
 
 def test_the_site_can_deny_it(run: Run, fresh: Path, tmp_path: Path) -> None:
-    policy = str(ROOT / "examples" / "site" / "site.toml")
+    policy = str(ROOT / "examples" / "site" / "src" / "acme_site" / "site.toml")
     out = run(fresh, "-m", "xtal.cli", "plugins", "list", cwd=tmp_path, XTAL_SITE=policy)
     assert re.search(r"denied +threshold-brightest +\(acme-xtal-threshold\)", out)
     assert "policy: " in out
