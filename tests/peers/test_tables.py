@@ -231,6 +231,7 @@ def test_dead_time(tmp_path):
     scan = experiments[0].scan
     assert scan.image_range[0] == 1
     scan.exposure_times = np.ones(scan.n_images)
+    experiments[0].profile["sigma_m"] = 0.01
     write_experiments(experiments, tmp_path / "timed.expt")
     words = [tmp_path / "timed.expt", refl, "dead_time.value=20", "reject_fraction=0"]
     theirs, ours, _ = both(tmp_path, "filter_reflections", *words)

@@ -34,4 +34,14 @@ def xtal_steps() -> list[Step]:
             inputs=("reflections", "experiments?"),
             outputs={"reflections": "filtered.refl"},
         ),
+        Step(
+            name="import_xds",
+            summary="Make an experiment list and a table of what XDS wrote",
+            factory="xtal_steps_tables.import_xds:run",
+            options="xtal_steps_tables.xds_options:ImportXdsOptions",
+            reference="Kabsch (2010), Acta Cryst. D66, 125",
+            order=14,
+            inputs=("images",),
+            outputs={"experiments": "xds_models.expt", "reflections": "integrate_hkl.refl"},
+        ),
     ]
