@@ -61,6 +61,7 @@ def check_background(plugin: str | Descriptor) -> None:
     _check_bright_pixel(descriptor.name, construct)
     _check_hopeless(descriptor.name, construct)
     _check_overlapped(descriptor.name, construct)
+    _check_batches(descriptor.name, construct)
 
 
 def _check_bright_pixel(name: str, construct: Any) -> None:
@@ -82,6 +83,20 @@ def _check_overlapped(name: str, construct: Any) -> None:
     construct().fit(boxes)
     mean = float(boxes.background[(boxes.mask & MaskBit.FOREGROUND) != 0].mean())
     assert abs(mean - 5.0) < 0.5, f"{name} uses voxels that belong to a neighbour: {mean:.2f}, not 5"
+
+
+def _check_batches(name: str, construct: Any) -> None:
+    """The engine writes into a result, and cuts batches as its blocks come."""
+    boxes = flat_boxes(12, 5.0)
+    few = boxes.select(np.arange(4, 7))
+    whole, part = construct().fit(boxes), construct().fit(few)
+    for column in ("ok", "variance", "dispersion"):
+        values = getattr(whole, column)
+        assert isinstance(values, np.ndarray) and values.flags.writeable, f"{name}: {column} is no writable array"
+        message = f"{name}: {column} of a box depends on the batch"
+        np.testing.assert_allclose(getattr(part, column), values[4:7], rtol=1e-9, err_msg=message)
+    same = boxes.select(np.arange(4, 7)).background
+    np.testing.assert_allclose(few.background, same, rtol=1e-6, err_msg=f"{name}: a background depends on the batch")
 
 
 def _check_hopeless(name: str, construct: Any) -> None:
@@ -158,7 +173,11 @@ def check_scaling(plugin: str | Descriptor) -> None:
         _check_derivative(model.restraints, at, descriptor.name + " restraints")
     few, _ = model.scales_and_jacobian(at, rows[3:5])
     np.testing.assert_allclose(few, scales[3:5], rtol=1e-12, err_msg="scales depend on which other rows are asked for")
-    json.dumps(model.to_json(at, np.ones(len(at))))
+    for matrix in (jacobian, model.restraints(at)[1]):
+        assert getattr(matrix, "format", "") == "csr", f"{descriptor.name}: a Jacobian is no scipy CSR matrix"
+    record = json.loads(json.dumps(model.to_json(at, np.ones(len(at)))))
+    configuration = record.get("configuration_parameters")
+    assert isinstance(configuration, dict), f"{descriptor.name}: to_json has no object configuration_parameters"
 
 
 def _check_derivative(function: Any, at: F, what: str) -> None:

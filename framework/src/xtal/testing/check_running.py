@@ -24,6 +24,7 @@ def check_executor(plugin: str | Descriptor) -> None:
     descriptor, construct = describe("executor", plugin)
     executor = construct()
     check_methods(executor, BlockExecutor)
+    assert executor.n_workers >= 1, f"{descriptor.name}: n_workers is at least 1"
     _check_order(executor)
     if descriptor.options:
         cls = resolve(descriptor.options, descriptor.name)
