@@ -182,12 +182,50 @@ def test_few_reflections() -> None:
         refine(ExperimentList([experiment]), spots.select(np.arange(4)), FREE)
 
 
-def test_stills_are_refused() -> None:
-    experiment = rotation_experiment()
-    spots = perfect_spots(experiment, 6.0)
+def still_case() -> tuple[ExperimentList, ReflectionTable]:
+    """A still and its perfect spots on the sphere's neighbourhood."""
+    experiment = rotation_experiment((60, 60, 45, 90, 90, 90), "P 41 21 2")
     experiment.scan = None
-    with pytest.raises(AlgorithmFailed, match="is a still"):
-        refine(ExperimentList([experiment]), spots, FREE)
+    table = predict_all(experiment, 2.0)
+    table["xyzobs.px.value"] = np.array(table["xyzcal.px"])
+    table["xyzobs.px.variance"] = np.full((len(table), 3), 0.01)
+    return ExperimentList([experiment]), table
+
+
+def test_still_gradients_against_finite_differences() -> None:
+    experiments, table = still_case()
+    obs = select(table, experiments, FREE).obs
+    models = Models.build(experiments, FREE, [0])
+    block = blocks_of(models, obs)[0]
+    _, jacobian, columns = evaluate(block, obs, True)
+    assert jacobian is not None and len(columns) == models.n_free
+    x0 = models.x
+    for place, k in enumerate(columns):
+        step = 1e-4 * max(1.0, abs(x0[k]) * 0.1)
+        sides = []
+        for sign in (1, -1):
+            x = x0.copy()
+            x[k] += sign * step
+            models.x = x
+            sides.append(evaluate(block, obs, False)[0])
+        numeric = (sides[0] - sides[1]) / (2 * step)
+        for exact, finite in zip(jacobian[:, :, place], numeric, strict=True):
+            # Round-off of 100 mm over the step is 1e-10.
+            assert np.abs(exact - finite).max() < 1e-5 * np.abs(finite).max() + 1e-9, f"parameter {k}"
+
+
+def test_still_is_recovered() -> None:
+    experiments, table = still_case()
+    truth = experiments[0].crystal
+    assert truth is not None
+    moved = copy.deepcopy(experiments)
+    assert moved[0].crystal is not None
+    moved[0].crystal.A = rotation_matrix(np.array([0.0, 0.6, 0.8]), 2e-3) @ truth.A
+    result = refine(moved, table, RefinementSettings(detector_fix=("all",), beam_fix=("all",)))
+    assert np.all(result.rmsd[0, :2] < 0.2) and result.n_used[0] > 0.8 * len(table)
+    assert result.experiments[0].crystal is not None
+    turn = result.experiments[0].crystal.U @ truth.U.T
+    assert np.abs(turn - np.eye(3)).max() < 3e-4
 
 
 def test_shared_models_stay_shared() -> None:

@@ -33,7 +33,7 @@ def refine(experiments: ExperimentList, table: ReflectionTable, settings: Refine
     Parameters
     ----------
     experiments
-        Rotation scans, with crystals. Experiments that hold the same model share it.
+        Rotation scans or stills, with crystals. Experiments that hold the same model share it.
     table
         Rows with ``miller_index``, ``id``, ``panel``, ``xyzobs.px.value`` and ``.variance``;
         rows with id -1 or index 0 0 0 are carried along.
@@ -48,13 +48,8 @@ def refine(experiments: ExperimentList, table: ReflectionTable, settings: Refine
     Raises
     ------
     AlgorithmFailed
-        Stills, too few reflections, or a fit that diverges.
+        Too few reflections, or a fit that diverges.
     """
-    if stills := [k for k, e in enumerate(experiments) if e.is_still]:
-        raise AlgorithmFailed(
-            f"Experiment {stills[0]} is a still: refinement is for rotation scans.",
-            advice="Give images that were taken with rotation, or their oscillation at import.",
-        )
     experiments = copy.deepcopy(experiments)
     table = table.copy()
     warnings: list[str] = []

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from xtal.physics.rays import SpindleFrame, spindle_frame
 from xtal.physics.refinement.parameters import MRAD, CellParameters, OrientationParameters
 from xtal.physics.refinement.problem import Block, Models, Observations, moved_goniometer
+from xtal.physics.refinement.stills import StillRays
 
 Array = NDArray[np.float64]
 Vector = tuple[Array, Array, Array]
@@ -29,6 +30,8 @@ def evaluate(block: Block, obs: Observations, need_jacobian: bool) -> tuple[Arra
     jacobian : (3, n, k) by the block's free parameters, or None
     columns : (k,) their places in the whole vector
     """
+    if block.parts.experiment.is_still:
+        return evaluate_still(block, obs, need_jacobian)
     parts, rows = block.parts, block.rows
     s0_lab = parts.beam.s0()
     frame = spindle_frame(parts.experiment.beam, moved_goniometer(parts), s0_lab)
@@ -52,6 +55,43 @@ def evaluate(block: Block, obs: Observations, need_jacobian: bool) -> tuple[Arra
     jacobian = np.concatenate(parts_j, axis=2) if parts_j else np.zeros((3, len(rows), 0))
     jacobian[:, ~ok] = 0.0
     return residual, jacobian, columns
+
+
+def evaluate_still(
+    block: Block, obs: Observations, need_jacobian: bool
+) -> tuple[Array, Array | None, NDArray[np.int64]]:
+    """`evaluate` for a still, whose third residual is delta-psi."""
+    parts, rows = block.parts, block.rows
+    hkl, seen = obs.hkl[rows], obs.xyz[rows]
+    crystal = CrystalState(parts.orientation, parts.cell, block, hkl)
+    rays = StillRays.of(np.stack(np.broadcast_arrays(*crystal.v3)), parts.beam.s0())
+    d, dd, which = panel_matrices(block, obs.panel[rows])
+    project = np.linalg.inv(d)
+    pv = np.einsum("nij,jn->in" if d.ndim == 3 else "ij,jn->in", project, rays.s1)
+    ok = rays.ok & (pv[2] > 0)
+    with np.errstate(all="ignore"):
+        x, y = pv[0] / pv[2], pv[1] / pv[2]
+        residual = np.stack([x - seen[:, 0], y - seen[:, 1], rays.angle])
+        residual[:, ~ok] = np.nan
+        if not need_jacobian:
+            return residual, None, np.zeros(0, np.int64)
+        p = [np.broadcast_to(project[..., i, :], (len(rows), 3)).T for i in range(3)]
+        by_ray = [(p[0] - x * p[2]) / pv[2], (p[1] - y * p[2]) / pv[2]]
+        out: list[Array] = []
+        columns: list[NDArray[np.int64]] = []
+        if parts.beam.n_free:
+            changes = [rays.by_beam(ds0) for ds0 in parts.beam.derivatives().T]
+            each = [np.stack([*(np.sum(c * ds1, axis=0) for c in by_ray), angle]) for ds1, angle in changes]
+            out.append(np.stack(each, axis=2))
+            columns.append(parts.beam.columns())
+        cov = np.stack([*(rays.by_q(c) for c in by_ray), rays.angle_by_q()], axis=1)
+        crystal.derivatives((cov[0], cov[1], cov[2]), out, columns)
+        if block.detector.n_free:
+            out.append(_by_detector(d, dd, which, x, y))
+            columns.append(block.detector.columns())
+    jacobian = np.concatenate(out, axis=2) if out else np.zeros((3, len(rows), 0))
+    jacobian[:, ~ok] = 0.0
+    return residual, jacobian, np.concatenate(columns) if columns else np.zeros(0, np.int64)
 
 
 def wrap(angle: Array) -> Array:

@@ -149,7 +149,7 @@ def _parts(experiment: Experiment, settings: RefinementSettings, n: int, once: A
     )
     cell = once("cell", crystal, lambda: CellParameters(crystal, smooth_b, "all" in fix or "cell" in fix))
     gonio = None
-    if goniometer is not None:
+    if goniometer is not None and not experiment.is_still:
         gonio = once(
             "goniometer",
             goniometer,

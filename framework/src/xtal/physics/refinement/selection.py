@@ -54,6 +54,9 @@ def select(table: ReflectionTable, experiments: ExperimentList, settings: Refine
         usable[rows] = inside(experiment, observed_s1[rows], table["xyzobs.px.value"][rows, 2], settings)
     rows = thinned(np.flatnonzero(usable), settings.max_reflections)
     variance = np.asarray(table["xyzobs.px.variance"], dtype=float)[rows]
+    still = np.array([e.is_still for e in experiments], dtype=bool)[ids[rows]]
+    # Angles of stills are in mrad, and 1 mrad is expected of them before residuals say better.
+    variance[still, 2] = 1.0
     scale = scales(table, experiments, rows)
     entering = np.asarray(table["entering"])[rows]
     obs = Observations(
@@ -107,7 +110,7 @@ def scales(table: ReflectionTable, experiments: ExperimentList, rows: NDArray[np
         mine = ids == k
         sizes = np.array([p.pixel_size for p in experiment.detector])
         out[mine, :2] = sizes[panels[mine]]
-        out[mine, 2] = 1.0 if experiment.is_still or experiment.scan is None else experiment.scan.width
+        out[mine, 2] = 1e-3 if experiment.is_still or experiment.scan is None else experiment.scan.width
     return out
 
 
