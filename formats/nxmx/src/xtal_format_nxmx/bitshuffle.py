@@ -19,6 +19,10 @@ LZ4_BLOCKS = 2
 _thread = threading.local()
 
 
+class NeverWritten(Exception):
+    """A frame whose chunk does not exist: the library would give zeros for it."""
+
+
 @cache
 def _decompressor() -> int:
     """Address of LZ4's decompressor in the filter's shared library, 0 where it cannot be used."""
@@ -43,8 +47,16 @@ def decoder(dataset: Any) -> Callable[[Any, int, NDArray[Any]], None] | None:
 
 
 def _read(dataset: Any, at: int, out: NDArray[Any]) -> None:
-    """Read one chunk as stored, then unpack it where other threads may run."""
+    """Read one chunk as stored, then unpack it where other threads may run.
+
+    Raises
+    ------
+    NeverWritten, ValueError
+        If there is none, or it is damaged.
+    """
     info = dataset.id.get_chunk_info_by_coord((at, 0, 0))
+    if info.byte_offset is None:
+        raise NeverWritten
     if info.filter_mask:
         dataset.read_direct(out, np.s_[at])  # stored plain
         return
@@ -70,18 +82,22 @@ def unpack(chunk: NDArray[np.uint8], out: NDArray[Any]) -> None:
     flat = out.reshape(-1).view(f"u{item}")
     # a block that claims to be larger than the frame ends with it
     room = item * min(block, flat.size)
-    end = unpack_chunk(_decompressor(), chunk, block, _buffer("bits", room), _buffer("turned", room), flat)
+    words = _buffer("words", room)
+    end = unpack_chunk(
+        _decompressor(), chunk, block, words[: words.size // 8 * 8].view(np.uint64), _buffer("turned", room), flat
+    )
     left = flat.size % 8
     if end < 0 or end + left * item > chunk.size:
         raise ValueError("damaged chunk")
     flat[flat.size - left :] = chunk[end : end + left * item].view(f"<u{item}")
 
 
-def _buffer(name: str, size: int) -> NDArray[np.uint8]:
-    """Work space of this thread, of at least this size: fresh memory would cost more than the work."""
-    found: NDArray[np.uint8] | None = getattr(_thread, name, None)
-    if found is None or found.size < size:
-        found = np.empty(size + size // 4, np.uint8)
+def _buffer(name: str, size: int, dtype: type = np.uint8) -> NDArray[Any]:
+    """Work space of this thread, of at least ``size`` bytes: fresh memory would cost more than the work."""
+    found: NDArray[Any] | None = getattr(_thread, name, None)
+    if found is None or found.nbytes < size:
+        item = np.dtype(dtype).itemsize
+        found = np.empty((size + size // 4) // item + 1, dtype)
         setattr(_thread, name, found)
     return found
 

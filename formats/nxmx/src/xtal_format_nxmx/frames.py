@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from xtal.errors import DataError
 from xtal.files.raw import LARGEST
-from xtal_format_nxmx.bitshuffle import decoder
+from xtal_format_nxmx.bitshuffle import NeverWritten, decoder
 from xtal_format_nxmx.links import check_dataset, follow, open_file, target_of
 
 MOST_FRAMES = 10_000_000
@@ -173,17 +173,15 @@ class Frames:
         try:
             if dataset.shape[-2:] != out.shape or (dataset.ndim == 3 and at >= dataset.shape[0]):
                 raise DataError(f"Frame {frame + 1} of {self.master} is missing or of another size in {part.file}.")
-            if _never_written(dataset, at):
-                raise DataError(
-                    f"Frame {frame + 1} of {self.master} was never written to {part.file}.",
-                    advice="Leave it out with geometry.scan.image_range=, or copy the file again.",
-                )
             if decode is not None and out.dtype == dataset.dtype and out.flags.c_contiguous:
                 decode(dataset, at, out)
-            elif dataset.ndim == 3:
-                dataset.read_direct(out, np.s_[at])
             else:
-                dataset.read_direct(out)
+                _read_by_library(dataset, at, out)
+        except NeverWritten as error:
+            raise DataError(
+                f"Frame {frame + 1} of {self.master} was never written to {part.file}.",
+                advice="Leave it out with geometry.scan.image_range=, or copy the file again.",
+            ) from error
         except (OSError, RuntimeError, ValueError) as error:
             raise DataError(
                 f"Frame {frame + 1} of {self.master} cannot be read from {part.file}: it is truncated or damaged.",
@@ -198,9 +196,21 @@ class Frames:
             self._datasets.clear()
 
 
-def _never_written(dataset: Any, at: int) -> bool:
-    """Whether the chunk of a frame does not exist: the library would give zeros for it."""
-    if dataset.chunks is None or dataset.ndim != 3:
-        return not dataset.is_virtual and dataset.id.get_storage_size() == 0
-    first = (at // dataset.chunks[0] * dataset.chunks[0], 0, 0)
-    return dataset.id.get_chunk_info_by_coord(first).byte_offset is None
+def _read_by_library(dataset: Any, at: int, out: NDArray[Any]) -> None:
+    """Read one frame in whatever way it is stored.
+
+    Raises
+    ------
+    NeverWritten
+        If it is not stored.
+    """
+    if dataset.chunks is not None and dataset.ndim == 3:
+        first = (at // dataset.chunks[0] * dataset.chunks[0], 0, 0)
+        if dataset.id.get_chunk_info_by_coord(first).byte_offset is None:
+            raise NeverWritten
+    elif not dataset.is_virtual and dataset.id.get_storage_size() == 0:
+        raise NeverWritten
+    if dataset.ndim == 3:
+        dataset.read_direct(out, np.s_[at])
+    else:
+        dataset.read_direct(out)

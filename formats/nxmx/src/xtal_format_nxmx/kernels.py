@@ -97,7 +97,7 @@ def turn_octet(bits, stride, at, out):
 
 
 @jit
-def unpack_chunk(decompressor, chunk, block, bits, turned, out):
+def unpack_chunk(decompressor, chunk, block, words, turned, out):
     """Undo a chunk but for its last numbers, less than eight, which are stored plain.
 
     Parameters
@@ -105,7 +105,7 @@ def unpack_chunk(decompressor, chunk, block, bits, turned, out):
     decompressor : address of LZ4_decompress_safe
     chunk : (m,) uint8, with its header of 12 bytes
     block : numbers of a block, a multiple of 8
-    bits, turned : (>= bytes of a block,) uint8, work space
+    words, turned : (>= bytes of a block,) uint64 and uint8, work space
     out : (n,) uint8, uint16 or uint32
 
     Returns
@@ -115,6 +115,7 @@ def unpack_chunk(decompressor, chunk, block, bits, turned, out):
     """
     at, done = np.int64(12), np.int64(0)
     item, whole = out.itemsize, out.size - out.size % 8
+    bits = words.view(np.uint8)
     base, planes, target = chunk.ctypes.data, bits.ctypes.data, turned.ctypes.data
     while done < whole:
         count = min(np.int64(block), whole - done)
@@ -130,7 +131,8 @@ def unpack_chunk(decompressor, chunk, block, bits, turned, out):
             return -1
         at += size
         stride = count // 8
-        for b in range(item):
+        small = item > 1 and upper_planes_repeat(words, stride, 8 * item)
+        for b in range(1 if small else item):
             k = np.int64(0)
             while k + STEP <= stride:
                 turn_planes(planes + 8 * b * stride + k, stride, target + b * count + 8 * k)
@@ -138,9 +140,35 @@ def unpack_chunk(decompressor, chunk, block, bits, turned, out):
             while k < stride:
                 turn_octet(bits[8 * b * stride :], stride, k, turned[b * count + 8 * k :])
                 k += 1
-        join_bytes(turned, count, out[done : done + count])
+        if small:
+            signed = turned[:count].view(np.int8)
+            part = out[done : done + count]
+            for k in range(count):
+                part[k] = signed[k]
+        else:
+            join_bytes(turned, count, out[done : done + count])
         done += count
     return at
+
+
+@jit
+def upper_planes_repeat(words, stride, n_planes):
+    """Whether all planes from the eighth on are equal: each number is then its lowest byte, with its sign.
+
+    So it is where counts are below 128 but for marks of bad pixels, all ones or nearly so.
+
+    Parameters
+    ----------
+    words : (m,) uint64, the planes, each of ``stride`` bytes
+    """
+    if stride % 8:
+        return False
+    length = stride // 8
+    lower, upper = words[7 * length : (n_planes - 1) * length], words[8 * length : n_planes * length]
+    differ = np.uint64(0)
+    for k in range(lower.size):
+        differ |= lower[k] ^ upper[k]
+    return differ == 0
 
 
 @jit
