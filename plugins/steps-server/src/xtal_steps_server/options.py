@@ -47,7 +47,7 @@ class ClientOptions:
     host: str = option("localhost", help="Where the server runs")
     port: int = option(PORT, help="Its port", ge=1, le=65535)
     action: str = option("ask", help="ask about images, ping the server, or stop it", choices=("ask", "ping", "stop"))
-    image: tuple[str, ...] = option((), help="Image by its name on the server; may be repeated", multiple=True)
+    image: tuple[str, ...] = option((), help="Image by its name on the server; may be repeated", multiple=True, level=1)
     table: bool = option(False, help="Print a table in place of XML")
     json: str | None = option(None, help="Write all answers to this file")
     plot: str | None = option(None, help="Draw the numbers of spots into this PNG file", level=1)
