@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from xtal.testing import check_threshold
+from xtal_threshold_dispersion.kernels import TILE
 from xtal_threshold_dispersion_extended.extended import DispersionExtended
-from xtal_threshold_dispersion_extended.kernels import shrink
+from xtal_threshold_dispersion_extended.kernels import SIGNAL, shrink
 from xtal_threshold_dispersion_extended.options import DispersionExtendedOptions
 
 
@@ -80,16 +81,22 @@ def test_spots_at_a_gap_are_kept_on_request():
     assert found[0] < found[1]
 
 
+@pytest.mark.parametrize("masked_counts", [False, True])
 @pytest.mark.parametrize("reach", [0, 1, 2, 3])
-def test_shrinking_counts_the_outside_as_marked(reach):
-    marked = np.random.default_rng(1).random((17, 23)) < 0.9
+def test_shrinking_counts_the_outside_as_marked(reach, masked_counts):
+    rng = np.random.default_rng(1)
+    mask = rng.random((17, 150)) < 0.95
+    marked = mask & (rng.random(mask.shape) < 0.95)
     marked[5:9] = False
-    horizontal, shrunk = np.empty(marked.shape, np.uint8), np.empty(marked.shape, np.uint8)
-    filled, occupied = np.empty(17, np.uint8), np.empty((17, 1), bool)
-    shrink(marked.view(np.uint8), reach, horizontal, filled, shrunk, occupied)
-    expected = np.array([[window(marked, j, i, reach, reach).all() for i in range(23)] for j in range(17)])
-    np.testing.assert_array_equal(shrunk, expected)
-    np.testing.assert_array_equal(occupied[:, 0], expected.any(axis=1))
+    tiles = np.ones((17, 3), np.uint8)
+    tiles[5:9] = 0
+    signal = np.zeros(marked.shape, np.uint8)
+    shrink(marked, mask, masked_counts, reach, np.empty(TILE + 2 * reach, np.uint8), tiles, signal)
+    counted = marked | ~mask if masked_counts else marked
+    expected = np.array([[window(counted, j, i, reach, reach).all() for i in range(150)] for j in range(17)]) & marked
+    np.testing.assert_array_equal(signal, expected)
+    held = [[expected[j, t * TILE : (t + 1) * TILE].any() for t in range(3)] for j in range(17)]
+    np.testing.assert_array_equal(tiles & SIGNAL > 0, held)
 
 
 def test_conformance():

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import attrs
 import numpy as np
 import pytest
 
 from xtal.errors import OptionError
 from xtal.testing import check_threshold
-from xtal_threshold_dispersion.dispersion import Dispersion
+from xtal_threshold_dispersion.dispersion import Dispersion, elbow_threshold
 from xtal_threshold_dispersion.options import DispersionOptions
 
 
@@ -64,6 +65,52 @@ def test_agrees_with_the_definition(case):
     expected = twin(image, mask, options)
     assert expected.sum() > 20
     np.testing.assert_array_equal(strong, expected)
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("level", [0.02, 0.4])
+def test_passing_over_empty_tiles_changes_nothing(case, level):
+    """Wide images of few counts, some of them negative, with lone bright pixels, edges and gaps."""
+    rng = np.random.default_rng(7)
+    image = rng.poisson(level, (40, 300)).astype(np.int32)
+    for y, x in [(0, 0), (39, 299), (12, 63), (13, 64), (20, 127), (30, 190), *rng.integers(0, 40, (9, 2))]:
+        image[y, x] += 25
+    image[5, 200:210] = -2
+    mask = np.ones(image.shape, bool)
+    mask[:, 150:154], mask[17:19] = False, False
+    options = attrs.evolve(DispersionOptions(**CASES[case]), global_threshold=1.0)
+    strong = np.empty(image.shape, bool)
+    kernel = Dispersion(options).prepare(None, 0, mask)
+    for turn in (image, image[::-1].copy(), image):
+        kernel(turn, mask, strong, 0)
+    np.testing.assert_array_equal(strong, twin(image, mask, options))
+
+
+def test_global_threshold_from_the_first_image():
+    image = np.random.default_rng(2).poisson(4.0, (100, 100)).astype(np.int32)
+    image[30:33, 30:33] += 200
+    found = Dispersion(DispersionOptions(global_threshold="auto"))
+    found.learn(image)
+    first = found.window.global_threshold
+    assert first == elbow_threshold(image) == slow_elbow(image)
+    found.learn(image * 50)
+    assert found.window.global_threshold == first
+    fixed = Dispersion(DispersionOptions(global_threshold=2.0))
+    fixed.learn(image)
+    assert fixed.window.global_threshold == 2.0
+
+
+def slow_elbow(image):
+    """The same by the definition, point by point."""
+    levels = [int(1.5**i) for i in range(1, 20)]
+    above = [int((image > level).sum()) for level in levels]
+    slopes = [(above[-1] - n) / (levels[-1] - g) for n, g in zip(above[:-1], levels[:-1], strict=True)]
+    start = slopes.index(min(slopes))
+    foot, end = np.array([levels[start], above[start]]), np.array([levels[-1], above[-1]])
+    along = (end - foot) / np.linalg.norm(end - foot)
+    points = [np.array(p) - foot for p in zip(levels[start:], above[start:], strict=True)]
+    gaps = [np.linalg.norm(p - (p @ along) * along) for p in points]
+    return levels[start + int(np.argmax(gaps)) - 2]
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.uint32, np.float32, np.float64])

@@ -105,7 +105,11 @@ class ThresholdKernel(Protocol):
 
 
 class ThresholdAlgorithm(Protocol):
-    """Decides which pixels belong to spots."""
+    """Decides which pixels belong to spots.
+
+    It may have one more method, ``learn(image)``, which is called with the first panel of the first image
+    of the search before any kernel works, for what follows from that image.
+    """
 
     def prepare(self, experiment: Experiment, panel: int, mask: NDArray[np.bool_]) -> ThresholdKernel:
         """A kernel for one panel of one experiment; called once per thread.

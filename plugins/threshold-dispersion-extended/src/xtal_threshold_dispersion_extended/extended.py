@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xtal.models import Experiment
-from xtal_threshold_dispersion.dispersion import Window
-from xtal_threshold_dispersion_extended.kernels import STRETCH, above_background, shrink
+from xtal_threshold_dispersion.dispersion import Marker, Window
+from xtal_threshold_dispersion.kernels import TILE
+from xtal_threshold_dispersion_extended.kernels import above_background, shrink
 from xtal_threshold_dispersion_extended.options import DispersionExtendedOptions
 
 EXTRA = 2
@@ -22,6 +23,10 @@ class DispersionExtended:
     def __init__(self, options: DispersionExtendedOptions | None = None) -> None:
         self.options = options or DispersionExtendedOptions()
         self.window = Window(self.options)
+
+    def learn(self, image: NDArray[Any]) -> None:
+        """See `xtal.hooks.protocols.ThresholdAlgorithm`."""
+        self.window.learn(image)
 
     def prepare(self, experiment: Experiment, panel: int, mask: NDArray[np.bool_]) -> DispersionExtendedKernel:
         """A kernel with buffers of the panel's size; the experiment does not matter to it."""
@@ -36,23 +41,18 @@ class DispersionExtendedKernel:
     """
 
     def __init__(self, window: Window, shape: tuple[int, ...], masked_is_background: bool) -> None:
-        self.window = window
-        self.masked_is_background = masked_is_background
+        self.window, self.marker = window, Marker(window, shape)
+        self.masked_counts = not masked_is_background
         self.reach = min(window.half_slow, window.half_fast) - 1
-        self.horizontal = np.empty(shape, np.uint8)
-        self.signal = np.empty(shape, np.uint8)
-        self.filled = np.empty(shape[0], np.uint8)
-        self.occupied = np.empty((shape[0], -(-shape[1] // STRETCH)), bool)
+        self.column = np.empty(TILE + 2 * self.reach, np.uint8)
+        self.signal = np.zeros(shape, np.uint8)
 
     def __call__(self, image: NDArray[Any], mask: NDArray[np.bool_], strong: NDArray[np.bool_], frame: int) -> None:
         """Fill ``strong``; all arrays have the shape (slow, fast)."""
-        w = self.window
-        w.mark(image, mask, strong, peaks=False)
-        if not self.masked_is_background:
-            np.logical_or(strong, ~mask, out=strong)
-        shrink(strong.view(np.uint8), self.reach, self.horizontal, self.filled, self.signal, self.occupied)
-        strong.fill(False)
+        w, tiles = self.window, self.marker.tiles
+        self.marker.mark(image, mask, strong, peaks=False)
+        shrink(strong, mask, self.masked_counts, self.reach, self.column, tiles, self.signal)
         above_background(
-            image, mask, self.signal, self.occupied, w.half_slow + EXTRA, w.half_fast + EXTRA,
-            w.sigma_strong, w.gain, w.global_threshold, strong,
+            image, mask, tiles, w.half_slow + EXTRA, w.half_fast + EXTRA, w.sigma_strong, w.gain, w.global_threshold,
+            self.signal, strong,
         )  # fmt: skip

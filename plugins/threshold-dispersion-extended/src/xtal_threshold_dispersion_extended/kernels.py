@@ -1,62 +1,58 @@
-"""From dispersed regions to strong pixels: shrink the regions, compare with the background outside."""
+"""From dispersed regions to strong pixels: shrink the regions, compare with the background outside.
+
+Both look only at tiles (`xtal_threshold_dispersion.kernels.TILE` columns of a row) that hold a dispersed pixel.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
 from xtal.jit import jit
-from xtal_threshold_dispersion.kernels import VALUE_LIMIT
+from xtal_threshold_dispersion.kernels import TILE, VALUE_LIMIT
 
-STRETCH = 64
-"""Pixels of a row that are looked at together, to pass over what is empty."""
+DISPERSED, SIGNAL = 1, 2
+"""What a tile holds."""
 
 
 @jit
-def shrink(marked, reach, horizontal, filled, shrunk, occupied):
-    """Erode by a square of half width ``reach``; outside of the image counts as marked.
+def shrink(dispersed, mask, masked_counts, reach, column, tiles, signal):
+    """Pixels whose square of half width ``reach`` is dispersed throughout; outside of the image counts as dispersed.
 
     Parameters
     ----------
-    marked : (ny, nx) uint8, 0 or 1
+    dispersed : (ny, nx) bool
+    mask : (ny, nx) bool
+    masked_counts : whether a masked pixel counts as dispersed
     reach : half width of the square, px
-    horizontal : (ny, nx) uint8, work space
-    filled : (ny,) uint8, work space
-    shrunk : (ny, nx) uint8, filled
-    occupied : (ny, ceil(nx / STRETCH)) bool, filled: stretches of ``shrunk`` that hold a marked pixel
+    column : (TILE + 2 reach,) uint8, work space
+    tiles : (ny, n_tiles) uint8, DISPERSED where a tile holds a dispersed pixel; SIGNAL added where one is left
+    signal : (ny, nx) uint8, zeros; 1 where a pixel is left (of masked pixels nothing is said)
     """
-    ny, nx = marked.shape
+    ny, nx = dispersed.shape
     for j in range(ny):
-        row, out = marked[j], horizontal[j]
-        found = np.uint8(0)
-        for i in range(nx):
-            out[i] = row[i]
-            found |= row[i]
-        filled[j] = found
-        for k in range(1, reach + 1 if found else 0):
-            ahead, behind = row[k:], out[k:]
-            for i in range(nx - k):
-                out[i] &= ahead[i]
-            for i in range(nx - k):
-                behind[i] &= row[i]
-    for j in range(ny):
-        out = shrunk[j]
         low, high = max(0, j - reach), min(ny, j + reach + 1)
-        whole = np.uint8(1)
-        for k in range(low, high):
-            whole = min(whole, filled[k])
-        first = horizontal[low]
-        for i in range(nx):
-            out[i] = first[i] & whole
-        for k in range(low + 1, high if whole else 0):
-            other = horizontal[k]
-            for i in range(nx):
-                out[i] &= other[i]
-        flags = occupied[j]
-        for s in range(len(flags)):
-            found, stretch = np.uint8(0), out[s * STRETCH : (s + 1) * STRETCH]
-            for i in range(len(stretch) if whole else 0):
-                found |= stretch[i]
-            flags[s] = found > 0
+        for tile in range(tiles.shape[1]):
+            if not tiles[j, tile]:
+                continue
+            start, stop = tile * TILE, min((tile + 1) * TILE, nx)
+            first, last = max(0, start - reach), min(nx, stop + reach)
+            for i in range(len(column)):
+                column[i] = 1
+            whole = column[first - start + reach :]
+            for k in range(low, high):
+                marked, good = dispersed[k][first:last], mask[k][first:last]
+                for i in range(last - first):
+                    whole[i] &= np.uint8(marked[i] | (masked_counts & (not good[i])))
+            out, marked, found = signal[j][start:stop], dispersed[j][start:stop], np.uint8(0)
+            for i in range(len(out)):
+                out[i] = marked[i]
+            for k in range(2 * reach + 1):
+                shifted = column[k:]
+                for i in range(len(out)):
+                    out[i] &= shifted[i]
+            for i in range(len(out)):
+                found |= out[i]
+            tiles[j, tile] |= SIGNAL * found
 
 
 @jit
@@ -71,31 +67,35 @@ def column_sums(image, mask, signal, low, high, i):
 
 
 @jit
-def above_background(image, mask, signal, occupied, half_slow, half_fast, n_sigma, gain, threshold, strong):
+def above_background(image, mask, tiles, half_slow, half_fast, n_sigma, gain, threshold, signal, strong):
     """Signal pixels that exceed the mean of the background in their window.
 
-    Windows slide along runs of signal pixels, which are few.
+    Windows slide along runs of signal pixels, which are few. What the work spaces held is cleared.
 
     Parameters
     ----------
     image : (ny, nx) any real dtype
     mask : (ny, nx) bool
-    signal : (ny, nx) uint8; background is what is good and no signal
-    occupied : stretches that hold signal (`shrink`)
+    tiles : what each tile holds (`shrink`)
     half_slow, half_fast : half widths of the window
     n_sigma, gain : a pixel must reach mean + n_sigma sqrt(gain mean)
     threshold : and exceed this
-    strong : (ny, nx) bool, all False; set where a pixel is strong
+    signal : (ny, nx) uint8; background is what is good and no signal; cleared
+    strong : (ny, nx) bool, dispersed pixels; filled with those that are strong
     """
     ny, nx = image.shape
     n, total = 0.0, 0.0
     for j in range(ny):
         low, high = max(0, j - half_slow), min(ny, j + half_slow + 1)
         previous = -2  # the last signal pixel of this row
-        for s in range(occupied.shape[1]):
-            if not occupied[j, s]:
+        for tile in range(tiles.shape[1]):
+            if not tiles[j, tile]:
                 continue
-            for i in range(s * STRETCH, min((s + 1) * STRETCH, nx)):
+            start, stop = tile * TILE, min((tile + 1) * TILE, nx)
+            strong[j, start:stop] = False
+            if not tiles[j, tile] & SIGNAL:
+                continue
+            for i in range(start, stop):
                 if not signal[j, i]:
                     continue
                 first = max(0, i - half_fast)
@@ -114,3 +114,7 @@ def above_background(image, mask, signal, occupied, half_slow, half_fast, n_sigm
                 mean = total / n if n >= 2.0 else 0.0
                 reached = v >= mean + n_sigma * np.sqrt(gain * mean)
                 strong[j, i] = reached and v > threshold and mask[j, i] and total >= 0.0
+    for j in range(ny):
+        for tile in range(tiles.shape[1]):
+            if tiles[j, tile] & SIGNAL:
+                signal[j, tile * TILE : min((tile + 1) * TILE, nx)] = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from xtal.errors import OptionError
 from xtal.models import Experiment
-from xtal_threshold_dispersion.kernels import mark_dispersed
+from xtal_threshold_dispersion.kernels import TILE, mark_dispersed
 from xtal_threshold_dispersion.options import DispersionOptions
 
 
@@ -38,15 +39,47 @@ class Window:
             )
         self.gain = 1.0 if options.gain is None else options.gain
         self.limits = dispersion_limits(n, self.gain, options.sigma_background)
+        m = np.arange(self.least, n + 1)
+        self.harmless = math.floor((self.limits[m] / m).min() * (1 - 1e-12))
         self.sigma_strong = options.sigma_strong
-        self.global_threshold = options.global_threshold
+        self.global_threshold = 0.0 if options.global_threshold == "auto" else float(options.global_threshold)
+        self._estimate = options.global_threshold == "auto"
+
+    def learn(self, image: NDArray[Any]) -> None:
+        """Take the global threshold from the first image, where the options ask for that."""
+        if self._estimate:
+            self.global_threshold, self._estimate = elbow_threshold(image), False
+
+
+class Marker:
+    """Marks pixels of dispersed windows on frames of one shape; not for two threads at a time.
+
+    Attributes
+    ----------
+    tiles : (slow, tiles) uint8, not 0 where a tile may hold a pixel marked in the last call
+    """
+
+    def __init__(self, window: Window, shape: tuple[int, ...]) -> None:
+        n = -(-shape[1] // TILE)
+        self.window = window
+        self.tiles = np.zeros((shape[0], n), np.uint8)
+        self._work = np.zeros((7, n * TILE + 2 * window.half_fast))
+        self._hot = np.zeros(n * TILE, bool)
+        self._seen = np.zeros((3, n), np.int64)
 
     def mark(self, image: NDArray[Any], mask: NDArray[np.bool_], strong: NDArray[np.bool_], *, peaks: bool) -> None:
-        """Mark pixels of dispersed windows; with ``peaks`` only those that stand out of the mean."""
-        peak = np.array([self.sigma_strong if peaks else 0.0, self.gain, self.global_threshold])
-        resum = image.dtype.kind == "f"
-        work = np.zeros((8, image.shape[1] + 2 * self.half_fast + 1))
-        mark_dispersed(image, mask, self.half_slow, self.half_fast, resum, self.least, self.limits, peak, work, strong)
+        """Fill ``strong`` with the pixels of dispersed windows; with ``peaks`` only with those above the mean."""
+        w, kind = self.window, image.dtype.type
+        reals = image.dtype.kind == "f"
+        # nothing is harmless among reals; what is harmless must fit the image's type
+        harmless = kind(-1) if reals else kind(min(w.harmless, np.iinfo(image.dtype).max))
+        peak = np.array([w.sigma_strong if peaks else 0.0, w.gain, w.global_threshold])
+        strong.fill(False)
+        self.tiles.fill(0)
+        mark_dispersed(
+            image, mask, w.half_slow, w.half_fast, reals, w.least, w.limits, kind(0), harmless, peak,
+            self._work, self._hot, self._hot.view(np.uint64), self._seen, self.tiles, strong,
+        )  # fmt: skip
 
 
 def dispersion_limits(n: int, gain: float, n_sigma: float) -> NDArray[np.float64]:
@@ -72,23 +105,53 @@ def dispersion_limits(n: int, gain: float, n_sigma: float) -> NDArray[np.float64
     return np.asarray(gain * (free + n_sigma * np.sqrt(2 * free)))
 
 
+def elbow_threshold(image: NDArray[Any]) -> float:
+    """Value beyond which the histogram of an image has its long flat tail.
+
+    Pixels above levels that grow by half each time are counted; of the curve of counts
+    against levels, from its steepest chord on, the point farthest from that chord is its elbow, and the
+    threshold stands two levels before it (as in DIALS 3.12).
+
+    Parameters
+    ----------
+    image
+        (slow, fast); masked pixels take part.
+
+    Returns
+    -------
+    one of 1, 2, 3, 5, 7, 11, 17, ...
+    """
+    levels = np.array([int(1.5**i) for i in range(1, 20)], dtype=float)
+    above = np.array([np.count_nonzero(image > level) for level in levels], dtype=float)
+    slopes = (above[-1] - above[:-1]) / (levels[-1] - levels[:-1])
+    start = int(np.argmin(slopes))
+    run, rise = levels[-1] - levels[start], above[-1] - above[start]
+    across = run * (above[start:] - above[start]) - rise * (levels[start:] - levels[start])
+    gaps = np.abs(across) / math.hypot(run, rise)
+    return float(int(levels[start + int(np.argmax(gaps)) - 2]))
+
+
 class Dispersion:
     """Strong where the window is dispersed and the pixel exceeds the window's mean."""
 
     def __init__(self, options: DispersionOptions | None = None) -> None:
         self.window = Window(options or DispersionOptions())
 
+    def learn(self, image: NDArray[Any]) -> None:
+        """See `xtal.hooks.protocols.ThresholdAlgorithm`."""
+        self.window.learn(image)
+
     def prepare(self, experiment: Experiment, panel: int, mask: NDArray[np.bool_]) -> DispersionKernel:
-        """A kernel; neither the experiment nor the static mask matters to it."""
-        return DispersionKernel(self.window)
+        """A kernel with buffers of the panel's size; neither the experiment nor the mask's values matter to it."""
+        return DispersionKernel(self.window, mask.shape)
 
 
 class DispersionKernel:
     """Marks strong pixels of frames."""
 
-    def __init__(self, window: Window) -> None:
-        self.window = window
+    def __init__(self, window: Window, shape: tuple[int, ...]) -> None:
+        self.marker = Marker(window, shape)
 
     def __call__(self, image: NDArray[Any], mask: NDArray[np.bool_], strong: NDArray[np.bool_], frame: int) -> None:
         """Fill ``strong``; all arrays have the shape (slow, fast)."""
-        self.window.mark(image, mask, strong, peaks=True)
+        self.marker.mark(image, mask, strong, peaks=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from attrs import frozen
 
 from xtal.options import option
@@ -13,7 +15,7 @@ class DispersionOptions:
 
     gain: float | None = option(None, help="Flat gain of the detector used in the tests", unit="ADU/photon", gt=0)
     kernel_size: tuple[int, ...] = option(
-        (3, 3), help="Half widths of the window (slow, fast)", unit="px", size=2, ge=1
+        (3, 3), help="Half widths of the window (slow, fast)", unit="px", size=2, ge=1, le=64
     )
     sigma_background: float = option(
         6.0, help="Standard deviations by which the index of dispersion must exceed that of background", ge=0
@@ -24,4 +26,6 @@ class DispersionOptions:
     min_local: int = option(
         2, help="Fewest good pixels in the window; 0 or less asks for all of them", unit="px", level=1
     )
-    global_threshold: float = option(0.0, help="A strong pixel must exceed this", unit="ADU", level=1)
+    global_threshold: float | Literal["auto"] = option(
+        0.0, help="A strong pixel must exceed this (Auto: estimated from the first image)", unit="ADU", level=1
+    )
