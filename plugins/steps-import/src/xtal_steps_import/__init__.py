@@ -17,10 +17,10 @@ def xtal_steps() -> list[Step]:
         ),
         Step(
             name="show",
-            summary="Print what experiments and reflection tables hold",
+            summary="Print what experiments, reflection tables and images hold; draw images",
             factory="xtal_steps_import.show:run",
             options="xtal_steps_import.options:ShowOptions",
             order=12,
-            inputs=("experiments?", "reflections?"),
+            inputs=("experiments?", "reflections?", "images?"),
         ),
     ]

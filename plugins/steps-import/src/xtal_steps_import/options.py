@@ -184,11 +184,29 @@ class ImportOptions:
 
 
 @frozen
+class ImageStatistics:
+    show_raw: bool = option(False, help="Least, quartiles and greatest value of every image", level=1)
+    show_corrected: bool = option(False, help="The same, corrected for gain and pedestal", level=1)
+
+
+@frozen
+class ShowOutput:
+    png: str | None = option(None, help="Draw the image into this file, pixel by pixel where it is not too large")
+
+
+@frozen
 class ShowOptions:
     """Options of show."""
 
     show_scan_varying: bool = option(False, help="The crystal at each scan point")
-    show_shared_models: bool = option(False, help="Which experiments share which models")
+    show_shared_models: bool = option(False, help="Which experiments share which models", level=1)
+    show_all_reflection_data: bool = option(False, help="Every row, with all columns")
+    show_intensities: bool = option(False, help="Rows with intensities", level=1)
+    show_centroids: bool = option(False, help="Rows with observed and predicted positions", level=1)
+    show_profile_fit: bool = option(False, help="Rows with what profile fitting left", level=1)
     show_flags: bool = option(False, help="How many reflections have which flag")
     show_identifiers: bool = option(False, help="Identifiers of the tables", level=1)
-    max_reflections: int = option(0, help="Rows of the tables to print", ge=0)
+    max_reflections: int | None = option(None, help="At most so many rows", ge=0)
+    image_statistics: ImageStatistics = scope(ImageStatistics)
+    image: int | None = option(None, help="Number of the image to draw (first)", ge=1)
+    output: ShowOutput = scope(ShowOutput)

@@ -6,6 +6,7 @@ import os
 
 from xtal.models import Experiment, ExperimentList
 from xtal.run import Context
+from xtal_steps_import.fit import fitting_table
 from xtal_steps_import.geometry import beam_centre
 
 
@@ -27,7 +28,7 @@ def report(context: Context, experiments: ExperimentList, forms: dict[int, str])
         n = int(row[1].split()[0]) + 1
         row[1] = f"{n} still{'s' if n > 1 else ''}"
     columns = ["images", "numbers", "oscillation (°)", "format", "detector (px)", "distance (mm)", "λ (Å)", "beam (px)"]
-    context.table("Scans", columns, rows)
+    fitting_table(context, "Scans", columns, rows)
     n_scans = sum(e.scan is not None for e in experiments)
     n_images = sum(e.scan.n_images for e in experiments if e.scan is not None)
     parts = [f"{n_images} images in {n_scans} scan{'s' if n_scans != 1 else ''}"] if n_scans else []

@@ -1,257 +1,90 @@
-"""The step show: print what experiments and reflection tables hold."""
+"""The step show: print what experiments, reflection tables and images hold."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
 
-import numpy as np
-
-from xtal.errors import UsageError
-from xtal.models import Beam, Crystal, Detector, Experiment, ExperimentList, Goniometer, Panel, Scan
+from xtal.errors import OptionError, UsageError
+from xtal.models import Experiment
 from xtal.run import Context
-from xtal.table import Flag, ReflectionTable, Shoeboxes
-from xtal_steps_import.geometry import beam_centre
+from xtal.run.formats import Formats
+from xtal.run.images import FrameReader
+from xtal_steps_import.collect import collect
+from xtal_steps_import.draw import LARGEST_PNG, Grid, as_letters, colours, draw_grid, print_colours, write_png
+from xtal_steps_import.fit import named_values, width
+from xtal_steps_import.images import experiment_of, show_statistics, summary_rows
 from xtal_steps_import.options import ShowOptions
+from xtal_steps_import.show_models import experiment_rows, show_experiments
+from xtal_steps_import.show_tables import show_reflections
 
 
 def run(context: Context) -> None:
     """Show the files that were given."""
     options: ShowOptions = context.options
-    if not context.has("experiments") and not context.has("reflections"):
-        raise UsageError("The step show needs an experiment list (.expt) or a reflection table (.refl).")
-    if context.has("experiments"):
+    if not (context.has("experiments") or context.has("reflections") or context.images):
+        raise UsageError(
+            "The step show needs an experiment list (.expt), a reflection table (.refl) or images.",
+            advice="See xtal run show --help.",
+        )
+    formats = Formats(context.plugins)
+    experiments = context.experiments if context.has("experiments") else []
+    if experiments:
         show_experiments(context, context.experiments, options)
     if context.has("reflections"):
         show_reflections(context, context.reflections, options)
+    files = [f for s in collect(context.images) for f in s.files.values()] if context.images else []
+    shown = [experiment_of(Path(file), formats) for file in files]
+    show_statistics(context, [*experiments, *(e for _, e in shown)], options)
+    for name, experiment in shown:
+        _show_image(context, experiment, formats, name)
+    if not shown and experiments and (options.image is not None or options.output.png):
+        _show_image(context, _with(experiments, options.image), formats, "")
 
 
-def show_experiments(context: Context, experiments: ExperimentList, options: ShowOptions) -> None:
-    """One table per experiment; stills that share models after the first are counted."""
-    seen: set[tuple[int, ...]] = set()
-    alike = 0
-    for k, experiment in enumerate(experiments):
-        models = experiment.beam, experiment.detector, experiment.goniometer, experiment.scan, experiment.crystal
-        key = tuple(map(id, models))
-        if key in seen:
-            alike += 1
-            continue
-        seen.add(key)
-        context.table(f"Experiment {k}", ["model", "value"], experiment_rows(experiment))
-        if len(experiment.detector) > 1:
-            columns = ["panel", "name", "size (px)", "origin (mm)", "fast", "slow"]
-            context.table("Panels", columns, [_panel_row(n, p) for n, p in enumerate(experiment.detector)])
-        if options.show_scan_varying and experiment.crystal is not None:
-            _show_scan_varying(context, experiment)
-    if alike:
-        context.print(f"{alike} more experiments with the same models.")
-    if options.show_shared_models or len(experiments) > 1:
-        _show_shared(context, experiments)
+def _with(experiments: list[Experiment], number: int | None) -> Experiment:
+    """The experiment that has an image of this number."""
+    for e in experiments:
+        if number is None or e.scan is None or e.scan.image_range[0] <= number <= e.scan.image_range[1]:
+            return e
+    raise OptionError(f"No experiment has an image {number}.")
 
 
-def experiment_rows(e: Experiment) -> list[tuple[str, str]]:
-    """Names and values of one experiment."""
-    rows = [("identifier", e.identifier)]
-    if e.images is not None:
-        rows.append(("images", e.images.template or ", ".join(e.images.paths[:2])))
-        if e.images.mask:
-            rows.append(("mask", e.images.mask))
-    rows += _beam_rows(e.beam)
-    rows += _detector_rows(e.detector, e.beam)
-    if e.scan is not None:
-        rows += _scan_rows(e.scan)
-    if e.goniometer is not None:
-        rows += _goniometer_rows(e.goniometer)
-    if e.crystal is not None:
-        rows += _crystal_rows(e.crystal)
-    if e.profile is not None:
-        rows.append(("profile", _flat(e.profile)))
-    if e.scaling_model is not None:
-        rows.append(("scaling", str(e.scaling_model.get("__id__", ""))))
-    return rows
-
-
-def _beam_rows(beam: Beam) -> list[tuple[str, str]]:
-    rows = [("wavelength", f"{beam.wavelength:.6g} Å ({'electron' if beam.is_electron else beam.probe})")]
-    rows.append(("direction", vector(beam.direction)))
-    rows.append(("polarisation", f"{beam.polarization_fraction:g}, normal {vector(beam.polarization_normal)}"))
-    if beam.s0_at_scan_points is not None:
-        rows.append(("beam drifts", f"{len(beam.s0_at_scan_points)} scan points"))
-    return rows
-
-
-def _detector_rows(detector: Detector, beam: Beam) -> list[tuple[str, str]]:
-    panel = detector[0]
-    fast, slow = panel.image_size
-    pixel = f"{panel.pixel_size[0]:g} x {panel.pixel_size[1]:g} mm"
-    rows = [("panels", f"{len(detector)} of {fast} x {slow} px of {pixel}")]
-    low, high = panel.trusted_range
-    rows.append(("trusted", f"{low:g} to {high:g} (inclusive), {len(panel.mask)} masked rectangles"))
-    sensor = f"{panel.material or 'unknown'}, {panel.thickness:g} mm, mu {panel.mu:.5g}/mm"
-    rows.append(("sensor", sensor + (", parallax corrected" if panel.parallax else "")))
-    rows.append(("gain, pedestal", f"{panel.gain:g}, {panel.pedestal:g}"))
-    rows.append(("distance", f"{panel.distance:.4f} mm"))
-    if len(detector) == 1:
-        rows.append(("fast, slow", f"{vector(panel.fast_axis)}; {vector(panel.slow_axis)}"))
-        rows.append(("origin", f"{vector(panel.origin)} mm"))
-    centre = beam_centre(detector, beam)
-    if centre is None:
-        rows.append(("beam centre", "off the detector"))
+def _show_image(context: Context, experiment: Experiment, formats: Formats, form: str) -> None:
+    """The models of one image, its statistics and the image itself, small."""
+    options: ShowOptions = context.options
+    with FrameReader(experiment, formats) as reader:
+        z = reader.z0 if options.image is None else options.image - 1
+        if not reader.z0 <= z < reader.z1:
+            raise OptionError(f"There is no image {z + 1}: there are {reader.z0 + 1} to {reader.z1}.")
+        path = reader.path(z)
+        arrays = reader.read(z)
+        masks = reader.mask(z, arrays)
+    title = path.name + (f", image {z + 1} of {reader.z1 - reader.z0}" if reader.z1 - reader.z0 > 1 else "")
+    if form:
+        rows = [("format", form), *experiment_rows(experiment)[1:], *summary_rows(arrays, masks)]
     else:
-        number, (x, y) = centre
-        place = f" on panel {number}" if len(detector) > 1 else ""
-        rows.append(("beam centre", f"{x:.3f}, {y:.3f} px (fast, slow){place}"))
-    corner, edge = resolutions(detector, beam)
-    rows.append(("resolution", f"{corner:.3f} Å at the corners, {edge:.3f} Å all round"))
-    return rows
+        rows = summary_rows(arrays, masks)
+    named_values(context, title, rows)
+    columns = min(width(context) - 2, 100)
+    grid, beam = draw_grid(arrays, masks, experiment.detector, experiment.beam, columns)
+    letters = as_letters(grid, beam)
+    context.reporter.log(letters)
+    if context.reporter.verbosity >= 2:
+        _draw(context, grid, beam, letters)
+    if options.output.png:
+        target = context.directory / options.output.png
+        large, beam = draw_grid(arrays, masks, experiment.detector, experiment.beam, LARGEST_PNG)
+        write_png(target, colours(large, beam))
+        context.outputs["png"] = target
 
 
-def resolutions(detector: Detector, beam: Beam) -> tuple[float, float]:
-    """Finest d at the corners, and the coarsest at the edges round the detector (angstrom)."""
-    corners, middles = [], []
-    for panel in detector:
-        f, s = panel.image_size
-        corners.append(panel.s1(np.array([(0, 0), (f, 0), (0, s), (f, s)], dtype=float), beam.wavelength))
-        t = np.linspace(0.0, 1.0, 101)
-        edges = [(t * f, 0 * t), (t * f, 0 * t + s), (0 * t, t * s), (0 * t + f, t * s)]
-        middles.append(panel.s1(np.concatenate([np.column_stack(e) for e in edges]), beam.wavelength))
-    length = lambda s1: np.linalg.norm(np.concatenate(s1) - beam.s0, axis=1)
-    far, near = length(corners).max(), length(middles).min() if len(detector) == 1 else np.nan
-    return float(1.0 / far), float(1.0 / near) if near > 0 else float("nan")
+def _draw(context: Context, grid: Grid, beam: tuple[int, int] | None, letters: str) -> None:
+    """In colours where the terminal has at least 256, else in letters."""
+    if context.reporter.is_terminal:
+        from rich.console import Console
 
-
-def _scan_rows(scan: Scan) -> list[tuple[str, str]]:
-    start, width = scan.oscillation_deg
-    first, last = scan.image_range
-    rows = [("image numbers", f"{first} to {last} ({scan.n_images})")]
-    rows.append(("oscillation", f"{start:.6g}° to {start + width * scan.n_images:.6g}° by {width:.6g}°"))
-    if scan.exposure_times is not None and len(scan.exposure_times):
-        rows.append(("exposure", f"{scan.exposure_times[0]:g} s"))
-    return rows
-
-
-def _goniometer_rows(goniometer: Goniometer) -> list[tuple[str, str]]:
-    rows = [("rotation axis", vector(goniometer.axis))]
-    if goniometer.axes is not None and goniometer.angles_deg is not None:
-        for k, (axis, angle) in enumerate(zip(goniometer.axes, goniometer.angles_deg, strict=True)):
-            name = goniometer.names[k] if k < len(goniometer.names) else str(k)
-            turns = "turns" if k == goniometer.scan_axis else f"at {angle:g}°"
-            rows.append((f"axis {name}", f"{vector(axis)} {turns}"))
-    for name, matrix in (("fixed", goniometer.fixed_rotation), ("setting", goniometer.setting_rotation)):
-        if not np.allclose(matrix, np.eye(3)):
-            rows += [(f"{name} rotation" if not k else "", vector(row)) for k, row in enumerate(matrix)]
-    return rows
-
-
-def _crystal_rows(crystal: Crystal) -> list[tuple[str, str]]:
-    rows = [("unit cell", cell(crystal)), ("space group", crystal.space_group.xhm())]
-    for name, matrix in (("U", crystal.U), ("B", crystal.B)):
-        rows += [(name if not k else "", vector(row)) for k, row in enumerate(np.round(matrix, 9))]
-    if crystal.A_at_scan_points is not None:
-        rows.append(("crystal varies", f"{len(crystal.A_at_scan_points)} scan points"))
-    if crystal.mosaicity_deg is not None:
-        rows.append(("mosaicity", f"{crystal.mosaicity_deg:.4f}°"))
-    return rows
-
-
-def cell(crystal: Crystal) -> str:
-    """Cell parameters as text (angstrom, degree)."""
-    c = crystal.cell
-    return f"{c.a:.4f} {c.b:.4f} {c.c:.4f} Å  {c.alpha:.3f} {c.beta:.3f} {c.gamma:.3f}°"
-
-
-def vector(v: Sequence[float] | np.ndarray) -> str:
-    """Three numbers as text."""
-    return ", ".join(f"{x:.6g}" for x in np.asarray(v, dtype=float) + 0.0)
-
-
-def _flat(values: dict[str, Any]) -> str:
-    parts = [f"{k} {v:.5g}" if isinstance(v, float) else f"{k} {v}" for k, v in values.items() if k != "__id__"]
-    return " ".join([str(values.get("__id__", "")), *[p for p in parts if len(p) < 40]])
-
-
-def _panel_row(number: int, p: Panel) -> list[str]:
-    fast, slow = p.image_size
-    return [str(number), p.name, f"{fast} x {slow}", vector(p.origin), vector(p.fast_axis), vector(p.slow_axis)]
-
-
-def _show_scan_varying(context: Context, experiment: Experiment) -> None:
-    crystal = experiment.crystal
-    if crystal is None or crystal.A_at_scan_points is None or experiment.scan is None:
-        return
-    first = experiment.scan.image_range[0]
-    rows = [[str(first + k), cell(Crystal(a, crystal.hall))] for k, a in enumerate(crystal.A_at_scan_points)]
-    context.table("Crystal at the start of each image", ["image", "unit cell"], rows)
-
-
-def _show_shared(context: Context, experiments: ExperimentList) -> None:
-    """Numbers of the models that each experiment uses."""
-    names = ("beam", "detector", "goniometer", "scan", "crystal")
-    numbers: dict[str, dict[int, int]] = {name: {} for name in names}
-    rows = []
-    for k, e in enumerate(experiments):
-        row = [str(k)]
-        for name in names:
-            model = getattr(e, name)
-            known = numbers[name]
-            row.append("" if model is None else str(known.setdefault(id(model), len(known))))
-        rows.append(row)
-    shown = rows if len(rows) <= 20 else [*rows[:10], ["..."] * len(rows[0]), *rows[-5:]]
-    context.table("Models of the experiments, by number", ["experiment", *names], shown)
-
-
-def show_reflections(context: Context, table: ReflectionTable, options: ShowOptions) -> None:
-    """Range and mean of each column, flags, identifiers, rows."""
-    context.print(f"{len(table)} reflections")
-    rows = [row for name in table.columns() for row in _column_rows(name, table[name])]
-    context.table("Columns", ["column", "min", "max", "mean"], rows)
-    if "flags" in table and (options.show_flags or len(table)):
-        context.table("Flags", ["flag", "reflections", "%"], flag_rows(table))
-    if options.show_identifiers:
-        context.table("Identifiers", ["id", "identifier"], [[str(k), v] for k, v in table.identifiers.items()])
-    if options.max_reflections:
-        _show_rows(context, table, options.max_reflections)
-
-
-def _column_rows(name: str, column: Any) -> list[list[str]]:
-    """A row per component of the column, so that wide columns fit a terminal."""
-    if isinstance(column, Shoeboxes):
-        n = np.diff(column.offsets)
-        return [_row("shoebox (pixels)", n)] if len(n) else [["shoebox", "", "", ""]]
-    values = np.asarray(column)
-    if not len(values) or values.dtype.kind not in "iufb":
-        return [[name, "", "", ""]]
-    values = values.reshape(len(values), -1)
-    if values.shape[1] == 1:
-        return [_row(name, values[:, 0])]
-    return [_row(f"{name} [{k}]", values[:, k]) for k in range(values.shape[1])]
-
-
-def _row(name: str, values: np.ndarray) -> list[str]:
-    if values.dtype.kind in "iub":
-        return [name, f"{values.min()}", f"{values.max()}", f"{values.astype(float).mean():.1f}"]
-    finite = values[np.isfinite(values)]
-    if not len(finite):
-        return [name, "nan", "nan", "nan"]
-    return [name, f"{finite.min():.5g}", f"{finite.max():.5g}", f"{finite.mean():.5g}"]
-
-
-def flag_rows(table: ReflectionTable) -> list[list[str]]:
-    """Flag, how many reflections have it, and per cent; those of none are left out."""
-    flags = np.asarray(table["flags"], dtype=np.int64)
-    rows = []
-    for flag in Flag:
-        n = int(np.count_nonzero((flags & int(flag)) == int(flag)))
-        if n:
-            rows.append([flag.name.lower() if flag.name else str(int(flag)), str(n), f"{100 * n / len(flags):.1f}"])
-    return rows
-
-
-def _show_rows(context: Context, table: ReflectionTable, n: int) -> None:
-    wanted = ("miller_index", "id", "xyzobs.px.value", "xyzcal.px", "intensity.sum.value", "intensity.prf.value", "d")
-    names = [name for name in wanted if name in table]
-    rows = [
-        [", ".join(f"{x:.6g}" for x in np.atleast_1d(table[name][k]).astype(float)) for name in names]
-        for k in range(min(n, len(table)))
-    ]
-    context.table("Reflections", names, rows)
+        console = Console(file=context.reporter.stream)
+        if console.color_system in ("256", "truecolor"):
+            print_colours(console, colours(grid, beam))
+            return
+    print(letters, file=context.reporter.stream)
