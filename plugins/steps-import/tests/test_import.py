@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -193,3 +196,108 @@ def test_damaged_images_in_a_folder_stop_unless_they_may_be_left_out(imported: A
     with pytest.raises(DataError, match="truncated"):
         imported(scan)
     assert len(imported(scan, "ignore_unhandled=True")) == 1
+
+
+def log() -> str:
+    return Path("xtal.import.log").read_text()
+
+
+def test_a_template_is_one_scan_and_must_be_whole(imported: Any, scan: Path) -> None:
+    (e,) = imported(f"{scan}/a_####.img:3:9")
+    assert (e.scan.image_range, e.scan.oscillation_deg) == ((3, 9), (11.0, 0.5))
+    smv(scan / "a_0015.img", 99.0)
+    (e,) = imported(f"template={scan}/a_####.img")
+    assert e.scan.image_range == (1, 20)
+    assert "at image 15 it starts at 99° where 17° would go on" in log()
+    (scan / "a_0011.img").unlink()
+    (scan / "a_0013.img").unlink()
+    with pytest.raises(DataError, match="images 11, 13 are missing"):
+        imported(f"template={scan}/a_####.img")
+    with pytest.raises(DataError, match="images 21-25 are missing"):
+        imported(f"template={scan}/a_####.img:16:25")
+    assert imported(f"template={scan}/a_####.img", "image_range=2,9")[0].scan.image_range == (2, 9)
+    with pytest.raises(DataError, match="no range"):
+        imported(f"template={scan}/a_####.img:9:3")
+
+
+def test_it_says_why_a_scan_ends(imported: Any, scan: Path) -> None:
+    (scan / "a_0004.img").unlink()
+    smv(scan / "a_0010.img", 14.5, DISTANCE=120.0)
+    imported(scan)
+    assert "the images 4 are missing" in log()
+    assert "a new scan begins at image 10: the distance changes from 100 to 120 mm" in log()
+    assert "a new scan begins at image 11: the distance changes from 120 to 100 mm" in log()
+
+
+def test_two_detectors_in_one_scan_are_refused(imported: Any, scan: Path) -> None:
+    smv(scan / "a_0012.img", 15.5, PIXEL_SIZE=0.05)
+    with pytest.raises(DataError, match=r"a_0012\.img are of different detectors \(64 x 64 pixels of 0\.1 mm; 64"):
+        imported(scan)
+
+
+def test_lists_on_the_standard_input(scan: Path, tmp_path: Path) -> None:
+    xtal = str(Path(sys.executable).parent / "xtal")
+    names = "\n".join(str(p) for p in sorted(scan.iterdir())[:5]) + "\n"
+    for words in (["import"], ["import", "-"]):
+        done = subprocess.run(
+            [xtal, "run", *words], input=names, cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert read_experiments(tmp_path / "imported.expt")[0].scan.image_range == (1, 5)
+    done = subprocess.run(
+        [xtal, "run", "import"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, "xtal run import [images]" in done.stdout) == (2, True)
+    done = subprocess.run([xtal, "run", "import", "-"], input="\n", capture_output=True, text=True, check=False)
+    assert (done.returncode, "lists no file" in done.stderr) == (2, True)
+
+
+def test_pieces_and_stills(imported: Any, scan: Path) -> None:
+    assert [e.scan.image_range for e in imported(scan, "split=8")] == [(1, 8), (9, 16), (17, 20)]
+    found = imported(scan, "split=5,12,4")
+    assert [(e.scan.image_range, e.scan.oscillation_deg[0]) for e in found] == [((5, 8), 12.0), ((9, 12), 14.0)]
+    stills = imported(scan, "convert_sequences_to_stills=True")
+    assert len(stills) == 20
+    assert all(e.is_still for e in stills)
+    again = imported(scan)
+    assert len(again) == 1
+    assert len(imported("imported.expt", "oscillation=0,0", "output.experiments=stills.expt")) == 20
+    for k in range(1, 21):
+        smv(scan / f"a_{k:04}.img", 0.0, 0.0)
+    assert len(imported(scan)) == 20
+    with pytest.raises(OptionError, match="needs the rotation"):
+        imported(scan, "convert_stills_to_sequences=True")
+    assert len(imported(scan, "convert_stills_to_sequences=True", "geometry.scan.oscillation=0,1")) == 1
+
+
+def test_every_file_left_out_is_named(imported: Any, scan: Path) -> None:
+    for k in range(4):
+        (scan / f"other{'abcd'[k]}.dat").write_text("no image")
+    imported(scan)
+    assert all(f"other{letter}.dat" in log() for letter in "abcd")
+
+
+def test_folders_in_the_natural_order(imported: Any, tmp_path: Path) -> None:
+    for k in (10, 9, 2):
+        smv(tmp_path / f"x{k}_0001.img", 0.0)
+    found = imported(tmp_path)
+    assert [Path(e.images.template).name for e in found] == ["x2_####.img", "x9_####.img", "x10_####.img"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="no image in the folder"):
+        imported(tmp_path / "empty")
+
+
+def test_ten_thousand_images_are_imported_quickly(imported: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    content = smv(folder / "m_00001.img", 0.0, 0.1).read_bytes()[:2048]
+    for k in range(2, 10001):
+        at = f"{0.1 * (k - 1):.1f}"
+        (folder / f"m_{k:05}.img").write_bytes(content.replace(b"OSC_START=0.0", b"OSC_START=" + at.encode(), 1))
+    for k in {1, *map(int, np.unique(np.linspace(1, 10000, 16).astype(int))), 2}:
+        smv(folder / f"m_{k:05}.img", round(0.1 * (k - 1), 1), 0.1)
+    start = time.perf_counter()
+    (e,) = imported(folder)
+    assert time.perf_counter() - start < 5
+    assert e.scan.image_range == (1, 10000)
+    assert "the headers of 17 of 10000 images were read and agree" in log()
