@@ -57,7 +57,7 @@ def same_models(theirs: Path, ours: Path) -> None:
     assert Path(a.images.template).name == Path(b.images.template).name
 
 
-@pytest.mark.parametrize("source", ["xparm", "old", "ascii"])
+@pytest.mark.parametrize("source", ["xparm", *(pytest.param(s, marks=pytest.mark.slow) for s in ("old", "ascii"))])
 def test_models_are_the_same(tmp_path, source):
     made = xds_run.XdsRun(xds_run.experiment())
     texts = {"xparm": {"xparm": made.xparm()}, "old": {"xparm": made.xparm(1)}, "ascii": {"ascii": made.xds_ascii()}}
@@ -90,6 +90,7 @@ def test_integrate_hkl_is_the_same(tmp_path):
     np.testing.assert_allclose((a["xyzobs.px.value"] - (0.5, 0.5, 0))[seen], b["xyzobs.px.value"][seen], atol=1e-9)
 
 
+@pytest.mark.slow
 def test_what_dials_exports_is_imported_alike(tmp_path):
     folder = shared_dir() / "data" / "processed_dials" / "l_cysteine_4_sweeps_scaled"
     files = [folder / f"scaled_30.{kind}" for kind in ("expt", "refl")]
@@ -106,6 +107,7 @@ def test_what_dials_exports_is_imported_alike(tmp_path):
         np.testing.assert_array_equal(a[column], b[column])
 
 
+@pytest.mark.slow
 def test_dials_reads_what_was_imported(tmp_path):
     made = xds_run.XdsRun(xds_run.experiment())
     text = made.integrate_hkl(xds_run.integrate_rows(made))

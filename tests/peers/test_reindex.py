@@ -62,7 +62,7 @@ def same_crystals(a: Crystal, b: Crystal) -> None:
     [
         (SCALED, ["change_of_basis_op=b,c,a", "space_group=P222"]),
         (SCALED, ["change_of_basis_op=k,l,h", "hkl_offset=0,0,1"]),
-        (QUARTZ, ["change_of_basis_op=-y,x-y,z"]),
+        slowly(QUARTZ, ["change_of_basis_op=-y,x-y,z"]),
         slowly(SCALED, ["change_of_basis_op=-a,c,b", "space_group=P21"]),
         slowly(SCALED, ["change_of_basis_op=2a,b,c", "space_group=P1"]),
     ],
@@ -83,6 +83,7 @@ def test_crystals_and_indices_are_the_same(tmp_path, name, words):
             np.testing.assert_array_equal(c[column], d[column], err_msg=column)
 
 
+@pytest.mark.slow
 def test_a_reference_resolves_the_ambiguity_alike(tmp_path):
     """Quartz, P 31 2 1 on a hexagonal lattice: indexed the other way, then brought back."""
     expt, refl = files(QUARTZ)
@@ -134,6 +135,7 @@ def test_rotations_between_crystals_are_the_same(tmp_path, words):
         np.testing.assert_allclose(a, b, atol=0.06)
 
 
+@pytest.mark.slow
 def test_angles_between_reflections_use_the_columns_of_a(tmp_path):
     """DIALS 3.12 takes the rows of A for a*, b* and c*: its angles are those of no reflections."""
     (first, _), (second, _) = files(SCALED), files("insulin_processed/indexed")
@@ -148,6 +150,7 @@ def test_angles_between_reflections_use_the_columns_of_a(tmp_path):
     assert np.abs(turns(theirs)[2] - wanted).max() > 1
 
 
+@pytest.mark.slow
 def test_dials_reads_a_setting_without_a_name(tmp_path):
     expt, refl = files(SCALED)
     run([XTAL, "run", "reindex"], tmp_path / "ours", expt, refl, "change_of_basis_op=a-b,a+b,c")

@@ -104,10 +104,10 @@ STILLS = ["ssx_CuNiR_test_data/indexed.expt", "ssx_CuNiR_test_data/indexed.refl"
         (SCALED, []),
         (SCALED, ["delete_shoeboxes=True", "reference_from_experiment.detector=1", "compare_models=False"]),
         slowly(SCALED, ["average_detector=True", "reference_from_experiment.beam=0", "compare_models=False"]),
-        (SCALED, ["min_reflections_per_experiment=5400"]),
+        slowly(SCALED, ["min_reflections_per_experiment=5400"]),
         slowly(SCALED, ["n_subset=1", "n_subset_method=n_refl"]),
         slowly(STILLS, []),
-        (STILLS, ["n_subset=2", "n_subset_method=n_refl", "n_refl_panel_list=0"]),
+        slowly(STILLS, ["n_subset=2", "n_subset_method=n_refl", "n_refl_panel_list=0"]),
         slowly(STILLS, ["max_reflections_per_experiment=60"]),
         slowly(STILLS, ["n_subset=3", "n_subset_method=significance_filter", "isigi_cutoff=2"]),
     ],
@@ -132,6 +132,7 @@ def test_batches_are_the_same(tmp_path):
         same_tables(read_reflections(theirs / table), read_reflections(ours / table), leave=("imageset_id",))
 
 
+@pytest.mark.slow
 def test_groups_of_cells_are_the_same(tmp_path):
     theirs, ours, _ = both(
         tmp_path, "combine_experiments", *processed(*STILLS), "clustering.use=True", "threshold=40", "max_clusters=9"
@@ -147,7 +148,7 @@ def test_groups_of_cells_are_the_same(tmp_path):
     ("words", "names"),
     [
         (["image_range=10,300"], "scaled_30_10_300"),
-        (["block_size=25"], "scaled_30_sliced"),
+        slowly(["block_size=25"], "scaled_30_sliced"),
         slowly(["block_size=7.3"], "scaled_30_sliced"),
         slowly(["block_size=1000"], "scaled_30_1_1700"),
     ],
@@ -183,7 +184,7 @@ def test_sliced_scan_of_several_experiments(tmp_path):
     ("name", "words"),
     [
         ("scaled_30", ["flag_expression=integrated & ~reference_spot", "d_min=1", "d_max=3", "id=0", "panel=0"]),
-        ("scaled_30", ["ice_rings.filter=True", "partiality.min=0.9", "remove_by_index=0,5,100"]),
+        slowly("scaled_30", ["ice_rings.filter=True", "partiality.min=0.9", "remove_by_index=0,5,100"]),
         ("integrated", ["flag_expression=~(integrated_sum | strong) | bad_for_scaling & predicted"]),
         slowly("scaled_30", ["partiality.max=0.9"]),
         slowly("scaled_30", ["ice_rings.filter=True", "ice_rings.d_min=2", "width=0.004"]),
@@ -197,6 +198,7 @@ def test_filtered_tables_are_the_same(tmp_path, name, words):
     same_tables(read_reflections(theirs / "filtered.refl"), read_reflections(ours / "filtered.refl"))
 
 
+@pytest.mark.slow
 def test_resolution_is_computed_where_it_is_missing(tmp_path):
     name = "quartz_processed/indexed"
     theirs, ours, _ = both(tmp_path, "filter_reflections", *processed(f"{name}.refl", f"{name}.expt"), "d_min=1.2")
@@ -214,6 +216,7 @@ def test_flags_are_counted_alike(tmp_path):
     assert wanted == {name: n for name, n in found.items() if n}
 
 
+@pytest.mark.slow
 def test_good_intensities_have_positive_variances(tmp_path):
     """DIALS 3.12 announces the same, and keeps rows that were never integrated, whose variance is zero."""
     theirs, ours, _ = both(tmp_path, "filter_reflections", *processed(SCALED[2]), "select_good_intensities=True")
@@ -240,6 +243,7 @@ def test_dead_time(tmp_path):
     same_tables(a, b)
 
 
+@pytest.mark.slow
 def test_dead_time_of_several_images_adds_up(tmp_path):
     """DIALS 3.12 compares that of each image alone, and keeps what lost half of itself to ten of them."""
     name = "l_cysteine_narrow_wedge/11_integrated"

@@ -13,6 +13,10 @@ from xtal.models import Beam, Crystal, Detector, Experiment, ExperimentList, Gon
 from xtal.units import DEG
 
 Json = dict[str, Any]
+MAX_IMAGES = 100_000_000
+"""More in a scan are an error of the file, not a scan."""
+MIN_VOLUME, MAX_VOLUME = 1e-6, 1e18
+"""Of a unit cell, cubic angstrom."""
 MODEL_KEYS = ("imageset", "beam", "detector", "goniometer", "scan", "crystal", "profile", "scaling_model")
 
 
@@ -189,8 +193,10 @@ def decode_goniometer(j: Json) -> Goniometer:
 
 def decode_scan(j: Json) -> Scan:
     """The flat form of DIALS 3.12, or ``properties`` of its successors (preferred where both stand)."""
-    first, last = j["image_range"]
-    n = int(last) - int(first) + 1
+    first, last = (int(n) for n in j["image_range"])
+    n = last - first + 1
+    if not 1 <= n <= MAX_IMAGES:
+        raise ValueError(f"a scan has the image range {first} to {last}")
     properties = dict(j.get("properties") or {})
     start, width = j.get("oscillation", (0.0, 0.0))
     angles = properties.pop("oscillation", None)
@@ -234,6 +240,9 @@ def decode_crystal(j: Json) -> Crystal:
         return None if not j.get(key) else np.array(j[key], dtype=float).reshape(shape)
 
     real = np.array([j["real_space_a"], j["real_space_b"], j["real_space_c"]], dtype=float)
+    volume = abs(float(np.linalg.det(real))) if real.shape == (3, 3) else 0.0
+    if not MIN_VOLUME < volume < MAX_VOLUME:
+        raise ValueError(f"a crystal's axes span {volume:g} cubic angstrom")
     return Crystal(
         np.linalg.inv(real),
         j["space_group_hall_symbol"],

@@ -31,7 +31,7 @@ def read_experiments(path: str | Path) -> ExperimentList:
         raise DataError(f"{path} is no experiment list.", advice="Give a .expt file written by xtal or DIALS.")
     try:
         return decode_list(content, path.parent.absolute(), lambda name: _load(path.parent / name))
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
         what = f"the key {error} is missing" if isinstance(error, KeyError) else str(error)
         raise DataError(
             f"{path} is no complete experiment list: {what}.", advice="Write it again with the step that made it."
@@ -56,7 +56,7 @@ def _load(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.", advice="Check the name of the file.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(
             f"{path} is no experiment list: it is not whole JSON ({error}).",
             advice="Give a .expt file written by xtal or DIALS.",

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import gzip
 import mmap
+import os
 import struct
+import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
@@ -30,7 +32,9 @@ from xtal.table.table import Column
 MAGIC = "dials::af::reflection_table"
 SHOEBOX = "Shoebox<>"
 SHOEBOX_HEADER = struct.Struct("<7iB")  # panel, bbox, tag
-MAX_UNPACKED = 1 << 36
+MAX_RATIO, ALWAYS_UNPACKED = 100, 1 << 26
+"""A compressed table may unpack to so many times its size, or to 64 MiB: more is no table but a bomb."""
+MAX_ROWS = 1 << 40
 PARTS_PER_WRITE = 1 << 14
 """Pieces of shoeboxes joined before they are written: few calls, little memory."""
 
@@ -138,10 +142,16 @@ def _open(path: Path) -> Any:
         with open(path, "rb") as stream:
             if stream.read(2) == b"\x1f\x8b":
                 stream.seek(0)
-                content = gzip.GzipFile(fileobj=stream).read(MAX_UNPACKED)
+                limit = max(MAX_RATIO * os.fstat(stream.fileno()).st_size, ALWAYS_UNPACKED)
+                content = gzip.GzipFile(fileobj=stream).read(limit + 1)
+                if len(content) > limit:
+                    raise DataError(
+                        f"{path} unpacks to more than {MAX_RATIO} times its size, which no reflection table does.",
+                        advice="If it is one, unpack it with gunzip first.",
+                    )
                 return memoryview(content)
             return memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, zlib.error) as error:
         reason = "it is empty" if isinstance(error, ValueError) else getattr(error, "strerror", None) or str(error)
         raise DataError(f"{path} cannot be read: {reason}.", advice="Check the name of the file.") from error
 
@@ -150,6 +160,7 @@ def _read_body(walker: _Walker, at: int) -> ReflectionTable:
     identifiers: dict[int, str] = {}
     n_rows = 0
     columns: dict[str, Column | Callable[[], Column]] = {}
+    lengths: set[int] = set()
     entries, at = walker.expect(at, "map")
     for _ in range(entries):
         key, at = walker.text(at)
@@ -161,14 +172,18 @@ def _read_body(walker: _Walker, at: int) -> ReflectionTable:
                 number, at = walker.expect(at, "int")
                 identifiers[number], at = walker.text(at)
         elif key == "data":
-            columns, at = _read_columns(walker, at)
+            columns, lengths, at = _read_columns(walker, at)
         else:
             raise walker.fail(f"it has an unknown part {key!r}")
+    if lengths - {n_rows} or n_rows > MAX_ROWS:
+        raise walker.fail(f"it says it has {n_rows} rows, and its columns have {sorted(lengths)[:3] or 'none'}")
     return ReflectionTable(columns, identifiers, n_rows)
 
 
-def _read_columns(walker: _Walker, at: int) -> tuple[dict[str, Column | Callable[[], Column]], int]:
+def _read_columns(walker: _Walker, at: int) -> tuple[dict[str, Column | Callable[[], Column]], set[int], int]:
+    """Columns, their numbers of rows, and where the next part starts."""
     columns: dict[str, Column | Callable[[], Column]] = {}
+    lengths: set[int] = set()
     count, at = walker.expect(at, "map")
     for _ in range(count):
         name, at = walker.text(at)
@@ -176,6 +191,7 @@ def _read_columns(walker: _Walker, at: int) -> tuple[dict[str, Column | Callable
         type_name, at = walker.text(at)
         _, at = walker.expect(at, "array")
         rows, at = walker.expect(at, "int")
+        lengths.add(rows)
         size, at = walker.expect(at, "bin")
         content = walker.buffer[at : at + size]
         at += size
@@ -188,7 +204,7 @@ def _read_columns(walker: _Walker, at: int) -> tuple[dict[str, Column | Callable
             columns[name] = partial(_unpack_column, content, dtype, width)
         else:
             raise walker.fail(f"column {name!r} has the type {type_name!r}, which no program can read back")
-    return columns, at
+    return columns, lengths, at
 
 
 def _unpack_column(content: Any, dtype: str, width: int) -> NDArray[Any]:

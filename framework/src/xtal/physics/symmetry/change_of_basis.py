@@ -7,6 +7,7 @@ coordinates the other way round, x' = P^-1 x (International Tables A, 1.5). The 
 
 from __future__ import annotations
 
+import math
 import re
 from fractions import Fraction
 from typing import Any
@@ -22,6 +23,8 @@ from xtal.models.space_groups import UNIT, Operations, find_group
 
 F = NDArray[np.float64]
 Row = tuple[Fraction, Fraction, Fraction]
+MAX_SUM = 60
+"""Characters of a sum of axes; longer ones are none."""
 _TERM = re.compile(r"([+-]?)(?:(\d+(?:\.\d+)?)(?:/(\d+))?\*?)?([a-z])(?:/(\d+))?")
 _LETTERS = ("abc", "hkl", "xyz")
 
@@ -73,7 +76,8 @@ class ChangeOfBasis:
         rows = new if letters == "xyz" else list(map(list, zip(*new, strict=True)))
         if _determinant(rows) == 0:
             raise OptionError(f"The change of basis {text!r} is not invertible: its axes lie in a plane.")
-        change = cls.from_matrix(rows)
+        a, b, c = (tuple(row) for row in rows)
+        change = cls((a, b, c))
         return change.inverse() if letters == "xyz" else change
 
     @property
@@ -125,7 +129,7 @@ class ChangeOfBasis:
         hkl : (n, 3) int32; 0 0 0 where the new ones are not whole
         whole : (n,) whether they are
         """
-        common = int(np.lcm.reduce([x.denominator for row in self.rows for x in row]))
+        common = math.lcm(*(x.denominator for row in self.rows for x in row))
         matrix = np.array([[int(x * common) for x in row] for row in self.rows], dtype=np.int64)
         product = np.asarray(hkl, dtype=np.int64) @ matrix
         whole = np.all(product % common == 0, axis=1)
@@ -181,9 +185,9 @@ def _determinant(rows: Any) -> Fraction:
 def _parse_sum(part: str, letters: str, text: str) -> list[Fraction]:
     """Coefficients of three letters in a sum such as 2a-b/2."""
     found, at = [Fraction(0)] * 3, 0
-    while at < len(part):
+    while at < len(part) < MAX_SUM:
         match = _TERM.match(part, at)
-        if match is None or (at and not match[1]) or "0" in (match[3], match[5]):
+        if match is None or (at and not match[1]) or 0 in (int(match[3] or 1), int(match[5] or 1)):
             break
         sign, number, below, letter, over = match.groups()
         size = Fraction(number or 1) / int(below or 1) / int(over or 1)

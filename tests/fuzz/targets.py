@@ -1,0 +1,190 @@
+"""What is mutated and read: seeds are made here, small, by our own writers."""
+
+from __future__ import annotations
+
+import gzip
+import importlib.util
+import json
+import random
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from attrs import frozen
+
+from xtal.files import read_experiments, read_reflections, write_experiments, write_reflections
+from xtal.files.encode import encode_list
+from xtal.models import Detector, ExperimentList, Goniometer, Group, Images
+from xtal.table import ReflectionTable, Shoeboxes
+from xtal.testing import tiny_experiment
+
+NUMBERS = (b"1e999", b"-1", b"0", b"999999999999", b"1000000000000000000000", b"NaN", b"null", b"[]", b"{}", b'""')
+ODD: tuple[Any, ...] = (
+    None, True, -1, 0, 1.5, 1e308, -(10**30), 10**13, float("nan"), float("inf"), "", "x", "\0", "../../etc/passwd",
+    [], {}, [0, 0], [[]], {"a": 1}, [1e300, 1, 1], [0, 0, 0], "9" * 400, [None] * 3,
+)  # fmt: skip
+
+
+@frozen
+class Target:
+    """A reader and what it is given.
+
+    Attributes
+    ----------
+    name, suffix : of the target and of its files
+    seeds : whole files, which must be readable
+    read : reads a file to its last part; data, or an error of `xtal.errors`
+    words : put into files at random
+    mutate : damages a file in the terms of its format, or None
+    """
+
+    name: str
+    suffix: str
+    seeds: tuple[bytes, ...]
+    read: Callable[[Path], object]
+    words: tuple[bytes, ...] = ()
+    mutate: Callable[[bytes, random.Random], bytes] | None = None
+
+
+def written(write: Callable[[Path], object], name: str) -> bytes:
+    """Bytes of a file that ``write`` makes."""
+    with tempfile.TemporaryDirectory() as folder:
+        write(Path(folder) / name)
+        return (Path(folder) / name).read_bytes()
+
+
+def experiments() -> ExperimentList:
+    """A static scan, and a varying one with a tree of panels and a goniometer of three axes."""
+    plain, rich = tiny_experiment(3), tiny_experiment(3)
+    plain.images = Images("/data/x_####.cbf")
+    rich.identifier, rich.images = "rich", Images("/data/x.h5", indices=[0, 1, 2])
+    rich.crystal.A_at_scan_points = np.array([rich.crystal.A] * 4)
+    rich.crystal.B_covariance = np.eye(9)
+    rich.goniometer = Goniometer.from_axes(np.eye(3), [10.0, 20.0, 30.0], ["phi", "chi", "omega"], 2)
+    rich.detector = Detector(list(rich.detector), Group(children=[Group(origin=(0, 0, -1), children=[0])]))
+    rich.profile = {"__id__": "gaussian_rs", "n_sigma": 3.0, "sigma_b": 0.1, "sigma_m": 0.2}
+    return ExperimentList([plain, rich])
+
+
+def mutate_json(seed: bytes, rng: random.Random) -> bytes:
+    """A node of the tree replaced by something odd, removed, or moved elsewhere."""
+    tree = json.loads(seed)
+    places = list(_places(tree))
+    for _ in range(rng.choice((1, 1, 2, 4))):
+        parent, key = rng.choice(places)
+        what = rng.random()
+        try:
+            if what < 0.6:
+                parent[key] = rng.choice(ODD)
+            elif what < 0.8:
+                del parent[key]
+            else:
+                other, name = rng.choice(places)
+                parent[key] = json.loads(json.dumps(other[name]))
+        except (KeyError, IndexError):
+            continue
+    return json.dumps(tree).encode()
+
+
+def _places(node: Any) -> Any:
+    """Every (container, key) of a JSON tree."""
+    for key in list(node) if isinstance(node, dict) else range(len(node)):
+        yield node, key
+        if isinstance(node[key], (dict, list)):
+            yield from _places(node[key])
+
+
+def read_and_encode(path: Path) -> None:
+    """What can be read can be written."""
+    json.dumps(encode_list(read_experiments(path)))
+
+
+def expt() -> Target:
+    seed = written(lambda p: write_experiments(experiments(), p), "a.expt")
+    small = json.dumps(json.loads(seed)).encode()
+    return Target("expt", ".expt", (seed, small), read_and_encode, (*NUMBERS, b"[" * 5000, b'"__id__"'), mutate_json)
+
+
+def table() -> ReflectionTable:
+    """Every type of column, shoeboxes with and without pixels."""
+    n, rng = 4, np.random.default_rng(0)
+    bbox = np.array([[0, 2, 0, 3, 0, 2], [5, 5, 0, 0, 0, 0], [1, 4, 1, 2, 0, 1], [0, 1, 0, 1, 0, 1]], np.int32)
+    boxes = Shoeboxes.allocate(np.zeros(n, np.uint32), bbox)
+    boxes.data[:] = rng.random(len(boxes.data))
+    return ReflectionTable(
+        {
+            "id": np.zeros(n, np.int32), "flags": np.ones(n, np.uint64), "d": rng.random(n), "bbox": bbox,
+            "pair": rng.random((n, 2)), "miller_index": np.ones((n, 3), np.int32), "ub_matrix": rng.random((n, 9)),
+            "xyzobs.px.value": rng.random((n, 3)), "entering": rng.random(n) < 0.5, "shoebox": boxes,
+        },
+        {0: "a", 1: "b"},
+    )  # fmt: skip
+
+
+def read_columns(path: Path) -> None:
+    """Every column, each of the length that the table says."""
+    found = read_reflections(path)
+    for name in found.columns():
+        assert len(found[name]) == len(found)
+
+
+def refl() -> Target:
+    seed = written(lambda p: write_reflections(table(), p), "a.refl")
+    lengths = (b"\xc6\xff\xff\xff\xff", b"\xcf" + b"\xff" * 8, b"\xdf\xff\xff\xff\xff", b"\xdd\x7f\xff\xff\xff")
+    names = (b"\xa6double", b"\xa3int", b"\xa9Shoebox<>", b"\xabstd::string", b"\x80\x04", b"\x1f\x8b\x08")
+    return Target("refl", ".refl", (seed,), read_columns, (*lengths, *names, b"\xff\xff\xff\x7f"))
+
+
+def refl_gz() -> Target:
+    seed = gzip.compress(written(lambda p: write_reflections(table(), p), "a.refl"), mtime=0)
+    bomb = gzip.compress(bytes(1 << 28), mtime=0)
+
+    def mutate(whole: bytes, rng: random.Random) -> bytes:
+        """Bytes of the content changed, under a checksum that fits; sometimes the bomb."""
+        content = bytearray(gzip.decompress(whole))
+        for _ in range(rng.choice((0, 1, 4))):
+            content[rng.randrange(len(content))] = rng.randrange(256)
+        return bomb if rng.random() < 0.01 else gzip.compress(bytes(content), mtime=0)
+
+    return Target("refl_gz", ".refl.gz", (seed,), read_columns, (bomb[:200],), mutate)
+
+
+def xds() -> Target:
+    """A folder of XDS of which one file is damaged; the seed names it in its first line."""
+    from xtal_steps_tables.import_xds import geometry_of
+    from xtal_steps_tables.xds_files import geometry_of_header, header_of
+    from xtal_steps_tables.xds_models import experiment_of
+    from xtal_steps_tables.xds_tables import table_of_integrate_hkl, table_of_spot_xds
+
+    path = Path(__file__).parents[2] / "plugins" / "steps-tables" / "tests" / "xds_run.py"
+    spec = importlib.util.spec_from_file_location("xds_run", path)
+    assert spec is not None and spec.loader is not None
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    run = made.XdsRun(made.experiment())
+    rows = made.integrate_rows(run)[:5]
+    texts = {"XDS.INP": run.xds_inp(), "XPARM.XDS": run.xparm(), "INTEGRATE.HKL": run.integrate_hkl(rows)}
+    texts["SPOT.XDS"] = "10.5 20.5 3.2 100. 1 2 3\n30.5 40.5 4.5 50. 0 0 0\n"
+    seeds = tuple(f"{name}\n{text}".encode() for name, text in texts.items())
+
+    def read(damaged: Path) -> None:
+        first, _, content = damaged.read_bytes().partition(b"\n")
+        name = first.decode("latin-1")
+        with tempfile.TemporaryDirectory() as folder:
+            place = Path(folder)
+            for known, text in texts.items():
+                (place / known).write_text(text)
+            if name in texts:
+                (place / name).write_bytes(content)
+            geometry = geometry_of(place / "XPARM.XDS")
+            experiment = experiment_of(geometry, place / "XDS.INP")
+            own = geometry_of_header(header_of(place / "INTEGRATE.HKL"), place / "INTEGRATE.HKL")
+            table_of_integrate_hkl(place / "INTEGRATE.HKL", experiment, own)
+            table_of_spot_xds(place / "SPOT.XDS", experiment, geometry, remove_invalid=True)
+
+    return Target("xds", ".txt", seeds, read, (*NUMBERS, b"!", b"=", b"SEGMENT= 1 2 3 4", b"1e30 ", b"nan "))
+
+
+TARGETS: dict[str, Callable[[], Target]] = {"expt": expt, "refl": refl, "refl_gz": refl_gz, "xds": xds}
