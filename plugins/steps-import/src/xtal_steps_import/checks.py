@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import numpy as np
@@ -35,12 +36,12 @@ def check(context: Context, experiments: ExperimentList) -> None:
         check_complete(path, e.beam, e.detector)
         _refuse(path, e)
         for text in _doubts(e):
-            context.warn(f"{path}: {text}")
-        electrons |= e.beam.is_electron
+            context.warn(f"{os.path.basename(path)}: {text}")
+        electrons |= e.beam.is_electron and e.scan is not None
     if electrons:
         wavelength = next(e.beam.wavelength for e in experiments if e.beam.is_electron)
         context.print(
-            f"Wavelength {wavelength:g} Å: electrons (unpolarised, no parallax). "
+            f"A wavelength of {wavelength:g} Å means electrons (unpolarised, no parallax). "
             "Their headers seldom hold the rotation axis: check it, or give geometry.goniometer.axis=."
         )
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from xtal.run import Context
 
-PLAIN_WIDTH = 120
+PLAIN_WIDTH = 132
 """Characters of a line where the output is no terminal."""
 GAP = 2
 """Blanks in front of every column."""

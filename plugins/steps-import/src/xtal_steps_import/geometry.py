@@ -261,7 +261,7 @@ def check_complete(path: str, beam: Beam, detector: Detector) -> None:
     if missing:
         what = " and ".join(name for name, _ in missing)
         options = " ".join(option for _, option in missing)
-        raise DataError(f"The header of {path} has no {what}.", advice=f"Give {options}")
+        raise DataError(f"The header of {path} has no {what}.", advice=f"Give {options} or leave the image out.")
 
 
 def _vector(v: np.ndarray) -> str:

@@ -31,9 +31,9 @@ def report(context: Context, experiments: ExperimentList, forms: dict[int, str])
     fitting_table(context, "Scans", columns, rows)
     n_scans = sum(e.scan is not None for e in experiments)
     n_images = sum(e.scan.n_images for e in experiments if e.scan is not None)
-    parts = [f"{n_images} images in {n_scans} scan{'s' if n_scans != 1 else ''}"] if n_scans else []
-    if len(experiments) > n_scans:
-        parts.append(f"{len(experiments) - n_scans} stills")
+    n_stills = len(experiments) - n_scans
+    parts = [f"{_count(n_images, 'image')} in {_count(n_scans, 'scan')}"] if n_scans else []
+    parts += [_count(n_stills, "still")] if n_stills else []
     context.summary(
         f"{' and '.join(parts)}, {_several(list(dict.fromkeys(map(_detector, experiments))))}",
         f"wavelength {_several([f'{e.beam.wavelength:.5g} Å' for e in experiments])}, "
@@ -58,6 +58,10 @@ def _row(e: Experiment, form: str) -> list[str]:
 def _detector(e: Experiment) -> str:
     fast, slow = e.detector[0].image_size
     return f"{len(e.detector)} x " * (len(e.detector) > 1) + f"{fast} x {slow}"
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}" + ("" if n == 1 else "s")
 
 
 def _several(texts: list[str]) -> str:

@@ -195,7 +195,7 @@ class Grouping:
         series = self._limited(series)
         missing = missing_of(list(series.files))
         if missing:
-            self.warn(f"{series.name}: the images {missing} are missing; a new scan begins after each gap.")
+            self.warn(f"{series.name}: images are missing ({missing}); a new scan begins after each gap.")
         for low, high in runs_of(list(series.files)):
             yield from self._run(series, name, form, low, high)
 
@@ -215,7 +215,7 @@ class Grouping:
         missing = missing_of(list(series.files), limits)
         if missing:
             raise DataError(
-                f"Of the template {series.template} the images {missing} are missing.",
+                f"Images of the template {series.template} are missing: {missing}.",
                 advice="Give image_range=FIRST,LAST of a part that is whole, or the files themselves "
                 f"({series.name.replace('#', '?')}): then each part is a scan.",
             )
