@@ -14,7 +14,7 @@ from xtal.errors import DataError, OptionError, UsageError
 from xtal.files import read_experiments
 from xtal.models import Beam, Detector, Experiment, ExperimentList, Goniometer, Images, Scan
 from xtal.run import Context
-from xtal.run.formats import Formats, UnknownFormat
+from xtal.run.formats import Formats, UnknownFormat, lacking
 from xtal.run.images import file_of_template
 from xtal.run.inputs import role_of
 from xtal_steps_import.checks import check
@@ -49,6 +49,8 @@ def run(context: Context) -> None:
     for path in lists:
         experiments += _listed(path, options.geometry)
     _apply_geometry(context, experiments, options)
+    if options.input.ignore_unhandled:
+        experiments = _complete(context, experiments)
     _set_lookups(context, experiments, options.lookup)
     check(context, experiments)
     for experiment in experiments:
@@ -81,6 +83,8 @@ def _find(context: Context, paths: list[Path], options: ImportOptions) -> list[F
         except DataError as error:
             foreign = isinstance(error, UnknownFormat) and not series.named
             if not foreign and not options.input.ignore_unhandled:
+                if not series.named:
+                    error.add_note("input.ignore_unhandled=True leaves out what cannot be read, and goes on")
                 raise
             left.append(error.message)
     for message in left[:SHOWN]:
@@ -88,8 +92,11 @@ def _find(context: Context, paths: list[Path], options: ImportOptions) -> list[F
     if len(left) > SHOWN:
         context.warn(f"Left out {len(left) - SHOWN} more files or templates that are no images.")
     if not found:
+        inner = any(entry.is_dir() for p in paths if p.is_dir() for entry in p.iterdir())
         raise DataError(
-            "None of the files is an image that can be read.", advice=f"Installed formats: {', '.join(formats.names)}."
+            "None of the files is an image that can be read.",
+            advice=("Folders within a folder are not searched: name them. " if inner else "")
+            + f"Installed formats: {', '.join(formats.names)}.",
         )
     return _split(_select(found, options.geometry), options.input.split)
 
@@ -187,12 +194,14 @@ def _experiments(context: Context, found: list[Found], options: ImportOptions) -
     detectors: list[Detector] = []
     goniometers: list[Goniometer] = []
     experiments = ExperimentList()
+    why = dict.fromkeys(f"{o.name}: {_why_stills(o, options.geometry)}" for o in found if o.scan.is_still)
+    for text in why:
+        context.warn(text)
     for one in found:
         header = one.header
         beam = _shared(beams, header.beam, lambda a, b: same_beam(a, b, tolerance))
         detector = _shared(detectors, header.detector, lambda a, b: same_detector(a, b, tolerance))
         if one.scan.is_still:
-            context.warn(f"{one.name}: {_why_stills(one, options.geometry)}")
             for number in range(one.numbers[0], one.numbers[1] + 1):
                 experiments.append(Experiment(beam, detector, images=one.image(number)))
             continue
@@ -295,6 +304,22 @@ def _apply_geometry(context: Context, experiments: ExperimentList, options: Impo
         e.goniometer = changed[id(e.goniometer)]
     for text in dict.fromkeys(said):
         context.print(f"Set by you: {text}")
+
+
+def _complete(context: Context, experiments: ExperimentList) -> ExperimentList:
+    """The experiments whose models lack nothing."""
+    kept = ExperimentList(extra=experiments.extra)
+    for e in experiments:
+        missing = ", ".join(name for name, _ in lacking(e.beam, e.detector))
+        if missing and e.images is not None:
+            context.warn(f"Left out: the header of {e.images.template or e.images.paths[0]} has no {missing}.")
+        else:
+            kept.append(e)
+    if not kept:
+        raise DataError(
+            "No image has a complete header.", advice="Leave ignore_unhandled=True out: see what is missing."
+        )
+    return kept
 
 
 def _set_lookups(context: Context, experiments: ExperimentList, options: Lookup) -> None:

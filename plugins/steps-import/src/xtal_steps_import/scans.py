@@ -20,8 +20,8 @@ from xtal_steps_import.options import Tolerance
 
 PROBES = 16
 """Headers that are read of a long scan: evenly spread ones, the second and the last among them."""
-SMALL = 0.5
-"""Part of the usual size of a file below which it is told as suspicious."""
+SMALL, SMALL_COMPRESSED = 0.5, 0.1
+"""Part of the usual size of a file below which it is told as suspicious; a blank frame compresses well."""
 
 
 @define
@@ -324,7 +324,8 @@ def check_sizes(files: list[str], warn: Callable[[str], None]) -> None:
             raise DataError(f"The image {file} cannot be read: {error.strerror}.") from error
         if sizes[k] == 0:
             raise DataError(f"The image {file} is empty.", advice="Copy it again, or leave it out.")
-    small = np.flatnonzero(sizes < SMALL * np.median(sizes))
+    part = SMALL_COMPRESSED if files[0].endswith((".gz", ".bz2", ".cbf")) else SMALL
+    small = np.flatnonzero(sizes < part * np.median(sizes))
     if len(small):
         names = ", ".join(os.path.basename(files[k]) for k in small[:5]) + (" ..." if len(small) > 5 else "")
-        warn(f"{len(small)} files are smaller than half of the others: {names}. Were they copied whole?")
+        warn(f"Far smaller than the other files: {names}. Were they copied whole?")
