@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from xtal.errors import DataError, OptionError
-from xtal.files import read_experiments
+from xtal.files import read_experiments, read_mask, write_mask
 from xtal.models import ExperimentList
 from xtal_steps_import.collect import parse_name, runs_of
 
@@ -301,3 +301,19 @@ def test_ten_thousand_images_are_imported_quickly(imported: Any, tmp_path: Path)
     assert time.perf_counter() - start < 5
     assert e.scan.image_range == (1, 10000)
     assert "the headers of 17 of 10000 images were read and agree" in log()
+
+
+def test_the_manual_makes_a_mask_that_is_read(imported: Any, scan: Path, tmp_path: Path) -> None:
+    manual = Path(__file__).parents[3] / "docs" / "how-to" / "masks.md"
+    if not manual.is_file():
+        pytest.skip("the manual is not beside the package")
+    code = manual.read_text().split("```python\n")
+    exec(code[1].split("```")[0].replace("(407, 487)", "(64, 64)").replace("240:250", "24:25"), {})
+    imported(scan, "mask=pixels.h5")
+    assert "Mask pixels.h5: 64 of 4096 pixels (1.56 %)" in log()
+    masks = np.zeros((SIZE, SIZE), bool)
+    masks[1] = True
+    write_mask("pixels.mask", [masks])
+    exec(code[2].split("```")[0], {})
+    assert np.array_equal(read_mask("for_dials.mask", [(SIZE, SIZE)])[0], masks)
+    assert np.array_equal(read_mask("pixels.h5", [(SIZE, SIZE)])[0], masks)
