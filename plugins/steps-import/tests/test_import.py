@@ -14,6 +14,7 @@ import pytest
 from xtal.errors import DataError, OptionError
 from xtal.files import read_experiments, read_mask, write_mask
 from xtal.models import ExperimentList
+from xtal.run.provenance import read_made, same_run
 from xtal_steps_import.collect import parse_name, runs_of
 
 SIZE = 64
@@ -317,3 +318,21 @@ def test_the_manual_makes_a_mask_that_is_read(imported: Any, scan: Path, tmp_pat
     exec(code[2].split("```")[0], {})
     assert np.array_equal(read_mask("for_dials.mask", [(SIZE, SIZE)])[0], masks)
     assert np.array_equal(read_mask("pixels.h5", [(SIZE, SIZE)])[0], masks)
+
+
+def test_what_options_name_is_part_of_how_an_output_was_made(run_step: Any, scan: Path, tmp_path: Path) -> None:
+    def made(*words: object) -> dict[str, Any]:
+        found = read_made(run_step("import", *map(str, words)).outputs["experiments"])
+        assert found is not None
+        return found
+
+    write_mask(tmp_path / "a.h5", [np.ones((SIZE, SIZE), bool)])
+    words = (f"template={scan}/a_####.img:1:9", f"mask={tmp_path / 'a.h5'}")
+    first, again = made(*words), made(*words)
+    assert same_run(first, again, first["installed"])
+    write_mask(tmp_path / "a.h5", [np.zeros((SIZE, SIZE), bool)])
+    assert not same_run(first, made(*words), first["installed"])
+    write_mask(tmp_path / "a.h5", [np.ones((SIZE, SIZE), bool)])
+    smv(scan / "a_0003.img", 11.0, TIME=3.0)
+    assert not same_run(first, made(*words), first["installed"])
+    assert not same_run(made(scan), made(scan, "input.split=5"), first["installed"])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import glob
 import hashlib
 import json
+import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,11 @@ OURS = {".expt", ".refl", ".json", ".log", ".mtz", ".phil", ".toml", ".html", ".
 """Suffixes of files that runs write: in a folder of images they are no images."""
 
 
+IMAGE_OPTIONS = ("template", "directory")
+"""Last parts of the names of options that stand for images."""
+_RANGE = re.compile(r":\d+:\d+$")
+
+
 def expanded(paths: Iterable[Path]) -> list[Path]:
     """The files that folders, globs and templates stand for now."""
     found: list[Path] = []
@@ -51,7 +58,8 @@ def expanded(paths: Iterable[Path]) -> list[Path]:
         elif path.exists():
             found.append(path)
         else:
-            found += sorted(map(Path, glob.glob(str(path).replace("#", "[0-9]"))))
+            pattern = _RANGE.sub("", str(path)).replace("#", "[0-9]")
+            found += sorted(map(Path, glob.glob(os.path.expanduser(pattern))))
     return found
 
 
@@ -73,6 +81,7 @@ def record(
         paths = expanded(inputs["images"])
         first = paths[0].name if paths else ""
         files.append({"role": "images", "file": first, "n": len(paths), "digest": images_digest(paths)})
+    files += files_of_options(options)
     return {
         "program": f"xtal {xtal.__version__}",
         "step": step,
@@ -81,6 +90,23 @@ def record(
         "plugins": dict(used),
         "installed": dict(installed),
     }
+
+
+def files_of_options(options: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The files that options name (a mask, a reference), so that a change of them is noticed."""
+    found: list[dict[str, Any]] = []
+    for name, value in telling(options).items():
+        if name.rpartition(".")[2] in IMAGE_OPTIONS:
+            paths = expanded([Path(text).expanduser() for text in value.split(",")])
+            found.append({"role": name, "file": value, "n": len(paths), "digest": images_digest(paths)})
+            continue
+        path = Path(value).expanduser()
+        try:
+            if path.is_file():
+                found.append({"role": name, "file": path.name, "digest": digest(path)})
+        except OSError:  # too long for a name, or not ours to read: no file
+            continue
+    return found
 
 
 def made_path(path: Path) -> Path:

@@ -58,5 +58,5 @@ def step_classes(step: Step, own: type | None) -> list[type]:
     return [own or NoOptions, output_class(step.name, tuple(step.outputs.items())), RunOptions]
 
 
-SILENT = ("nproc", "memory", "executor.", "output.", "input.")
+SILENT = ("nproc", "memory", "executor.", "output.", "input.experiments", "input.reflections")
 """Options that change no result; they are not compared when a run is resumed."""

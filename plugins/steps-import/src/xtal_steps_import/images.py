@@ -14,6 +14,7 @@ from xtal.errors import DataError
 from xtal.models import Experiment, Goniometer, Images, Scan
 from xtal.run import Context
 from xtal.run.formats import Formats
+from xtal_steps_import.collect import parse_name
 from xtal_steps_import.fit import fitting_table
 from xtal_steps_import.options import ShowOptions
 
@@ -35,7 +36,10 @@ def experiment_of(path: Path, formats: Formats) -> tuple[str, Experiment]:
     if container:
         scan = scan or Scan((1, n), (0.0, 0.0))
         return name, Experiment(beam, detector, goniometer, scan, images=Images(where, indices=list(range(n))))
-    scan = scan or Scan((1, 1), (0.0, 0.0))
+    number = parse_name(where).number
+    oscillation = scan.oscillation_deg if scan is not None else (0.0, 0.0)
+    times = scan.exposure_times if scan is not None else None
+    scan = Scan((number, number), oscillation, times)
     return name, Experiment(beam, detector, goniometer or Goniometer(), scan, images=Images(paths=[where]))
 
 
