@@ -59,3 +59,44 @@ def test_the_peer_goes_on_from_our_file(run_step: Any, tmp_path: Path) -> None:
         text = dials(tmp_path, "find_spots", name, "nproc=1", "output.reflections=spots.refl")
         counts.append(re.findall(r"Saved (\d+) reflections", text)[-1])
     assert counts[0] == counts[1]
+
+
+def test_four_sweeps_on_a_kappa_goniometer(run_step: Any, tmp_path: Path) -> None:
+    folder = shared_dir() / "data" / "real_l_cysteine"
+    images = sorted(str(p) for p in folder.glob("*_0000[1-3].cbf.bz2"))
+    ours = read_experiments(run_step("import", *images).outputs["experiments"])
+    dials(tmp_path, "import", *images, "output.experiments=peer.expt")
+    peer = {e.images.template: e for e in read_experiments(tmp_path / "peer.expt")}
+    assert [e.scan.image_range for e in ours] == [(1, 3)] * 4
+    for e in ours:
+        other = peer[e.images.template]
+        np.testing.assert_allclose(e.scan.oscillation_deg, other.scan.oscillation_deg, atol=1e-6)
+        np.testing.assert_allclose(e.goniometer.axis, other.goniometer.axis, atol=1e-6)
+        np.testing.assert_allclose(e.goniometer.fixed_rotation, other.goniometer.fixed_rotation, atol=1e-6)
+        np.testing.assert_allclose(e.goniometer.setting_rotation, other.goniometer.setting_rotation, atol=1e-6)
+        np.testing.assert_allclose(e.detector[0].d_matrix, other.detector[0].d_matrix, atol=1e-6)
+    assert ours[0].detector is ours[2].detector
+    assert ours[0].beam is ours[3].beam
+
+
+def test_reference_and_overrides_are_the_peers(run_step: Any, tmp_path: Path) -> None:
+    images = images_of("simulated")[:3]
+    words = [
+        "geometry.beam.wavelength=1.01", "fast_slow_beam_centre=200,210", "distance=81",
+        "invert_rotation_axis=True", "geometry.scan.oscillation=5,0.3",
+    ]  # fmt: skip
+    dials(tmp_path, "import", *images, *words, "output.experiments=reference.expt")
+    (reference,) = read_experiments(tmp_path / "reference.expt")
+    (ours,) = read_experiments(run_step("import", *images, *words).outputs["experiments"])
+    np.testing.assert_allclose(ours.detector[0].d_matrix, reference.detector[0].d_matrix, atol=1e-6)
+    np.testing.assert_allclose(ours.goniometer.axis, reference.goniometer.axis)
+    np.testing.assert_allclose(ours.scan.oscillation_deg, reference.scan.oscillation_deg, atol=1e-9)
+    assert ours.beam.wavelength == reference.beam.wavelength
+    word = f"reference_geometry={tmp_path / 'reference.expt'}"
+    dials(tmp_path, "import", *images, word, "output.experiments=peer.expt")
+    (peer,) = read_experiments(tmp_path / "peer.expt")
+    (ours,) = read_experiments(run_step("import", *images, word).outputs["experiments"])
+    np.testing.assert_allclose(ours.detector[0].d_matrix, peer.detector[0].d_matrix, atol=1e-6)
+    np.testing.assert_allclose(ours.goniometer.axis, peer.goniometer.axis)
+    assert ours.beam.wavelength == peer.beam.wavelength
+    assert ours.scan.oscillation_deg == pytest.approx(peer.scan.oscillation_deg)
