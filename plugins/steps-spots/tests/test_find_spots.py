@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 
 import attrs
 import numpy as np
 import pytest
 
-from xtal.errors import AlgorithmFailed, OptionError
+from xtal.errors import AlgorithmFailed, DataError, OptionError
 from xtal.models import Detector, ExperimentList, Images
 from xtal.physics.resolution import d_of_panel
 from xtal.table import Flag, Shoeboxes
 from xtal.testing import simulated, tiny_experiment
+from xtal_steps_spots import advice, filters, search
 from xtal_steps_spots import find_spots as step
-from xtal_steps_spots import search
+from xtal_steps_spots.frames import excluded_frames, frame_ranges
 from xtal_steps_spots.histogram import histogram
+from xtal_steps_spots.mask_options import IceRingOptions, UntrustedOptions
 from xtal_steps_spots.masks import search_masks
-from xtal_steps_spots.options import FilterOptions, FindSpotsOptions, IceRingOptions, SpotfinderOptions
+from xtal_steps_spots.options import BackgroundGradientOptions, FilterOptions, FindSpotsOptions, SpotfinderOptions
 
 SIZE = (60, 50)
 
@@ -35,6 +37,12 @@ class Frames:
         for panel, array in enumerate(out):
             array[:] = self.make(z, panel, array.shape)
         return out
+
+    def allocate(self):
+        return [np.empty(shape, self.dtype) for shape in self.shapes]
+
+    def allocate_masks(self):
+        return self.static_mask()
 
     def static_mask(self):
         return [np.ones(shape, bool) for shape in self.shapes]
@@ -67,12 +75,15 @@ class Threads:
 class Context:
     """What the step uses of `xtal.run.Context`."""
 
-    def __init__(self, experiments, frames, options=None, threads=1):
-        self.experiments, self.options = ExperimentList(experiments), FindSpotsOptions(options or SpotfinderOptions())
-        self.readers = dict(zip(map(id, experiments), frames, strict=True))
+    def __init__(self, models, frames, options=None, threads=1, directory=None, **more):
+        self.experiments = ExperimentList(models)
+        self.options = FindSpotsOptions(options or SpotfinderOptions(), **more)
+        self.directory = directory
+        self.readers = dict(zip(map(id, models), frames, strict=False))
         self.executor = Threads(threads)
         self.said, self.warnings, self.lines, self.table = [], [], [], None
         self.print, self.warn = self.said.append, self.warnings.append
+        self.tables, self.used_masks = [], []
 
     def frames(self, experiment):
         return self.readers[id(experiment)]
@@ -88,6 +99,16 @@ class Context:
 
     def write_reflections(self, table):
         self.table = table
+
+    def write_experiments(self, experiments, role):
+        self.written = experiments
+
+    def table_(self, title, columns, rows):
+        self.tables.append((title, columns, rows))
+
+    @contextmanager
+    def writing(self, role, name):
+        yield self.directory / name
 
 
 def spotty(z, panel, shape):
@@ -170,7 +191,7 @@ def test_scan_range_outside_is_an_error():
     [((), [(3, 13)]), (((5, 6),), [(4, 6)]), (((5, 7), (6, 9)), [(4, 9)]), (((1, 4), (13, 99)), [(3, 4), (12, 13)])],
 )
 def test_frame_ranges(asked, expected):
-    assert step.frame_ranges(3, 13, asked) == expected
+    assert frame_ranges(3, 13, asked) == expected
 
 
 def test_stills_are_not_joined():
@@ -332,6 +353,193 @@ def test_masked_pixels_hold_no_spot():
 
 def test_shoeboxes_on_request_only():
     assert "shoebox" not in run(shoeboxes=False).table
+
+
+def damaged(*bad):
+    def make(z, panel, shape):
+        if z in bad:
+            raise DataError(f"Image {z + 1} is truncated.", advice="Copy it again.")
+        return spotty(z, panel, shape)
+
+    return make
+
+
+def test_bad_images_stop_the_step_and_nothing_is_written():
+    experiment = tiny_experiment(size=SIZE)
+    context = Context([experiment], [Frames(damaged(4))])
+    with pytest.raises(DataError, match="Image 5 is truncated") as caught:
+        step.run(context)
+    assert "skip_bad_images" in caught.value.advice
+    assert context.table is None
+
+
+def test_bad_images_are_named_and_passed_over_on_request():
+    def masked(z, panel, shape):
+        return np.full(shape, -1) if z == 7 else damaged(4)(z, panel, shape)
+
+    context = run(Frames(masked), skip_bad_images=True)
+    z = context.table["bbox"][:, 4:]
+    assert not (z == [4, 5]).all(axis=1).any()
+    assert "2 images passed over: image 5: Image 5 is truncated.; image 8: Image 8 holds no good" in context.warnings[0]
+    with pytest.raises(DataError, match="Image 8 holds no good pixel"):
+        run(Frames(lambda z, p, shape: np.full(shape, -1) if z == 7 else spotty(z, p, shape)))
+
+
+def test_excluded_images():
+    experiment = tiny_experiment(size=SIZE)
+    read = []
+
+    def make(z, panel, shape):
+        read.append(z)
+        return spotty(z, panel, shape)
+
+    bbox = run(Frames(make, z1=9), experiment, exclude_images=("4:6",), exclude_images_multiple=9).table["bbox"]
+    assert not {3, 4, 5, 8} & set(read)
+    assert not ((bbox[:, 4] < 6) & (bbox[:, 5] > 3)).any()
+    two = SpotfinderOptions(exclude_images=("1:2:3",))
+    assert excluded_frames(0, 2, 0, 10, two) == set()
+    assert excluded_frames(1, 2, 0, 10, two) == {1, 2}
+    for bad in ("1:2", "2:1:5", "a:b:c"):
+        with pytest.raises(OptionError, match="experiment:first:last"):
+            excluded_frames(0, 2, 0, 10, SpotfinderOptions(exclude_images=(bad,)))
+
+
+def test_regions_are_masked():
+    two = Detector(tiny_experiment(size=SIZE).detector.panels * 2)
+    experiment = tiny_experiment(size=SIZE)
+    experiment.detector = two
+    regions = (
+        UntrustedOptions(rectangle=(5, 9, 3, 60)),
+        UntrustedOptions(circle=(30, 20, 4), pixel=(7, 40)),
+        UntrustedOptions(polygon=(50, 40, 58, 40, 58, 48, 50, 48)),
+        UntrustedOptions(panel=1),
+    )
+    first, second = search_masks(experiment, SpotfinderOptions(filter=FilterOptions(untrusted=regions)))
+    expected = np.ones((50, 60), bool)
+    expected[3:, 5:9] = False
+    y, x = np.mgrid[:50, :60]
+    expected[(x - 30) ** 2 + (y - 20) ** 2 < 16] = False
+    expected[7, 40] = False
+    expected[40:48, 50:58] = False
+    np.testing.assert_array_equal(first, expected)
+    assert not second.any()
+
+
+@pytest.mark.parametrize(
+    "region", [UntrustedOptions(panel=1), UntrustedOptions(pixel=(50, 0)), UntrustedOptions(polygon=(1, 2, 3, 4))]
+)
+def test_regions_off_the_detector_are_errors(region):
+    with pytest.raises(OptionError, match="untrusted"):
+        search_masks(tiny_experiment(size=SIZE), SpotfinderOptions(filter=FilterOptions(untrusted=(region,))))
+
+
+def hot(z, panel, shape):
+    image = spotty(z, panel, shape)
+    image[30, 40:43] = 99
+    image[10, 5] = 99 * (z != 3)
+    return image
+
+
+def test_hot_pixels_are_told_and_masked_on_request(tmp_path):
+    from xtal.files import read_mask
+
+    assert "4 hot pixels" in run(Frames(hot)).lines[2]
+    experiment = tiny_experiment(size=SIZE)
+    options = SpotfinderOptions(write_hot_mask=True, hot_mask_prefix="warm")
+    context = Context([experiment], [Frames(hot)], options, directory=tmp_path, experiments="hot.expt")
+    used = []
+    context.use_mask = lambda path, experiments: used.append(path)
+    step.run(context)
+    (mask,) = read_mask(tmp_path / "warm_0.h5", [(SIZE[1], SIZE[0])])
+    np.testing.assert_array_equal(np.argwhere(~mask), [[10, 5], [30, 40], [30, 41], [30, 42]])
+    assert used == [tmp_path / "warm_0.h5"]
+    assert (tmp_path / "hot.expt").is_file()
+    assert "hot pixel" not in run(Frames(hot, z1=9), tiny_experiment(9, SIZE)).lines[2]
+
+
+def test_trusted_limit_background_statistics_and_plot(tmp_path):
+    experiment = tiny_experiment(size=SIZE)
+    more = {"maximum_trusted_value": 50.0, "per_image_statistics": True, "plot": "spots.png"}
+    context = Context([experiment], [], SpotfinderOptions(compute_mean_background=True), directory=tmp_path, **more)
+    limits = []
+    context.frames = lambda e: limits.append(e.detector[0].trusted_range) or Frames(spotty)
+    context.table = lambda *table: context.tables.append(table)
+    context.write_reflections = lambda table: setattr(context, "found", table)
+    step.run(context)
+    assert limits[0][1] == 50.0
+    assert experiment.detector[0].trusted_range[1] != 50.0
+    assert (tmp_path / "spots.png").read_bytes()[1:4] == b"PNG"
+    _, columns, rows = context.tables[0]
+    assert columns[1] == "#spots"
+    assert sum(int(r[1]) for r in rows) == len(context.found)
+    assert any(line.startswith("Mean background: 9.") or "10.0" in line for line in context.said)
+
+
+def test_spots_on_a_slope_are_dropped_on_request():
+    def slope(z, panel, shape):
+        image = spotty(z, panel, shape)
+        image[:, 30:] += (np.arange(30) * 0.3).astype(np.int32)
+        image[:, 40:50] = 12 * np.arange(1, 11) % 20
+        return image
+
+    steep = BackgroundGradientOptions(filter=True, gradient_cutoff=0.5)
+    everything = run(Frames(slope)).table["xyzobs.px.value"]
+    flat = run(Frames(slope), filter=FilterOptions(background_gradient=steep)).table["xyzobs.px.value"]
+    assert (flat[:, 0] < 25).sum() > 0.6 * (everything[:, 0] < 25).sum()
+    assert (flat[:, 0] > 36).sum() < 0.6 * (everything[:, 0] > 36).sum()
+
+
+def test_crowded_places_are_dropped_on_request():
+    rng = np.random.default_rng(1)
+    xy = np.concatenate([rng.uniform(0, 1000, (4000, 2)), rng.uniform(505, 515, (400, 2))])
+    keep = filters.density_filter(xy)
+    assert keep[:4000].mean() > 0.9
+    assert not keep[4000:].any()
+    assert filters.density_filter(xy[:1]).all()
+
+
+def test_blank_images_advise_to_look_at_the_beam():
+    with pytest.raises(AlgorithmFailed) as caught:
+        run(Frames(lambda z, p, shape: np.zeros(shape)))
+    assert "shutter" in caught.value.advice
+
+
+def test_causes_of_many():
+    rng = np.random.default_rng(2)
+    experiment = tiny_experiment(size=(400, 400))
+    d = d_of_panel(experiment.detector[0], experiment.beam)
+    ring = np.argwhere(np.abs(d**-2 - 3.4406**-2) < 0.0008)[:, ::-1] + 0.5
+    on_ring = np.c_[ring[rng.integers(0, len(ring), 300)], np.zeros(300)]
+    noisy = advice.Background(0.1, 12.0, 4.0)
+    sentences = " ".join(advice.causes_of_many(experiment, on_ring, np.zeros(300), noisy, 7))
+    for wanted in ("threshold.gain=4", "ice_rings.filter", "7 pixels are strong"):
+        assert wanted in sentences
+    assert "beam centre" not in sentences
+    corner = rng.uniform(0, 100, (300, 3))
+    assert "beam centre is 200, 200" in " ".join(advice.causes_of_many(experiment, corner, np.zeros(300), None, 0))
+
+
+def test_background_of_an_image():
+    rng = np.random.default_rng(2)
+    image, mask = 4 * rng.poisson(3, (400, 401)), np.ones((400, 401), bool)
+    mask[:, :100] = False
+    found = advice.background_of(image, mask)
+    assert abs(found.masked - 100 / 401) < 1e-9
+    assert abs(found.level - 12) < 0.3
+    assert abs(found.dispersion - 4) < 0.3
+    assert "threshold.gain=" in advice.gain_advice(found)
+    assert not advice.gain_advice(advice.background_of(image // 4, mask))
+    assert advice.background_of(image, mask & False).dispersion is None
+
+
+def test_causes_of_few():
+    experiment = tiny_experiment(size=(400, 400))
+    mask = np.zeros((400, 400), bool)
+    mask[:150] = True
+    background = advice.background_of(np.full((400, 400), 900), mask)
+    sentences = " ".join(advice.causes_of_few(experiment, np.empty((0, 3)), np.empty(0), background))
+    for wanted in ("62 % of the pixels are masked", "background is high (900 ADU)", "sigma_strong"):
+        assert wanted in sentences
 
 
 def test_histogram():

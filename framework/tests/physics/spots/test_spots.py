@@ -10,8 +10,16 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from xtal.physics.resolution import d_of_panel
-from xtal.physics.spots import StrongPixels, find_spots, ice_rings, resolution_mask
-from xtal.table import Flag
+from xtal.physics.spots import (
+    SpotStream,
+    StrongPixels,
+    circle_mask,
+    find_spots,
+    ice_rings,
+    polygon_mask,
+    resolution_mask,
+)
+from xtal.table import Flag, ReflectionTable
 from xtal.testing import tiny_experiment
 
 
@@ -36,6 +44,50 @@ def test_labels_are_connected_components(seed, fraction, link):
     assert len(spots) == n
     # scipy numbers components in the order of their first voxel, as we do
     np.testing.assert_array_equal(spots.labels + 1, labels[strong])
+
+
+@given(seed=st.integers(0, 2**31), size=st.integers(1, 7), link=st.booleans(), fraction=st.floats(0.0, 0.5))
+@settings(max_examples=25, deadline=None)
+def test_a_stream_gives_the_same_spots_however_it_is_cut(seed, size, link, fraction):
+    image, strong = volume(seed, fraction=fraction)
+    strong[3] &= seed % 2 == 0  # spots end between frames 2 and 4
+    expected = find_spots(pixels(image, strong), link_frames=link).table(0, 0, 5)
+    stream, tables, order = SpotStream(link_frames=link), [], []
+    blocks = [pixels(image[a : a + size], strong[a : a + size]) for a in range(0, len(image), size)]
+    for batch in filter(None, [*map(stream.add, blocks), stream.finish()]):
+        tables.append(batch.spots.table(0, 0, 5))
+        order.append(batch.order)
+    order = np.concatenate(order)
+    found = ReflectionTable.concatenate(tables).select(np.lexsort((order[:, 1], order[:, 0])))
+    assert len(found) == len(expected)
+    for name in expected:
+        if name == "shoebox":
+            np.testing.assert_array_equal(found[name].data, expected[name].data)
+        else:
+            np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 8, 9, 64, 77])
+def test_strong_pixels_are_gathered_in_order(size):
+    rng = np.random.default_rng(size)
+    strong, image = rng.random((1, size)) < 0.3, rng.integers(0, 900, (1, size)).astype(np.uint16)
+    got = StrongPixels.of_frame(image, strong)
+    np.testing.assert_array_equal(got.index, np.flatnonzero(strong))
+    np.testing.assert_array_equal(got.value, image[strong])
+
+
+def test_shapes():
+    circle = circle_mask((30, 40), 12, 9, 5)
+    assert circle[9, 12]
+    assert not circle[9, 17]
+    assert circle[9, 16]
+    square = polygon_mask((30, 40), [(10, 5), (20, 5), (20, 9), (10, 9)])
+    expected = np.zeros((30, 40), bool)
+    expected[5:9, 10:20] = True
+    np.testing.assert_array_equal(square, expected)
+    y, x = np.mgrid[:30, :40] + 0.5
+    triangle = polygon_mask((30, 40), [(0, 0), (40, 0), (0, 30)])
+    np.testing.assert_array_equal(triangle, x / 40 + y / 30 < 1)
 
 
 def test_sums_centroids_and_boxes():
@@ -110,13 +162,6 @@ def test_frames_may_be_empty():
     image, strong = volume(9)
     strong[[0, 3, 6]] = False
     assert len(find_spots(pixels(image, strong), link_frames=True)) == ndimage.label(strong)[1]
-
-
-def test_hot_pixels():
-    image, strong = volume(2, fraction=0.3)
-    strong[:, 4, 7] = True
-    expected = np.flatnonzero(strong.all(axis=0))
-    np.testing.assert_array_equal(pixels(image, strong).strong_on_every_frame(), expected)
 
 
 def test_ice_rings_are_those_of_hexagonal_ice():

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
 from typing import Any
 
+import attrs
 import numpy as np
-from attrs import define
+from attrs import define, field
 
-from xtal.errors import AlgorithmFailed, OptionError
-from xtal.models import Experiment
-from xtal.physics.resolution import d_at
-from xtal.physics.spots import Spots, StrongPixels, find_spots
+from xtal.errors import AlgorithmFailed
+from xtal.models import Detector, Experiment, ExperimentList
+from xtal.physics.spots import Spots, SpotStream
 from xtal.run import Context
 from xtal.table import ReflectionTable
-from xtal_steps_spots.histogram import histogram
+from xtal_steps_spots import advice, report
+from xtal_steps_spots.filters import density_filter, gradient_filter
+from xtal_steps_spots.frames import excluded_frames, frame_ranges
+from xtal_steps_spots.hot import HotPixels
 from xtal_steps_spots.masks import search_masks
-from xtal_steps_spots.options import FilterOptions, SpotfinderOptions
+from xtal_steps_spots.options import FilterOptions, FindSpotsOptions, SpotfinderOptions
 from xtal_steps_spots.search import Search
-
-FEW = 20
-"""Fewer spots than this are worth a warning: indexing is unlikely to succeed."""
 
 
 @define
@@ -33,35 +33,55 @@ class Counts:
     small: int = 0
     large: int = 0
     off_centre: int = 0
+    steep: int = 0
+    crowded: int = 0
+    hot: int = 0
+    bad: list[int] = field(factory=list)
+
+
+@define
+class Found:
+    """Of one experiment: its spots, what one of its images holds between them, and its hot pixels."""
+
+    number: int
+    experiment: Experiment
+    table: ReflectionTable
+    background: advice.Background | None
+    hot: HotPixels
 
 
 def run(context: Context) -> None:
     """Find strong spots on the images of all experiments."""
-    options: SpotfinderOptions = context.options.spotfinder
-    counts, tables = Counts(), []
-    if options.lookup.mask is not None:
-        context.use_mask(options.lookup.mask)
+    options: FindSpotsOptions = context.options
+    counts, found = Counts(), []
+    if options.spotfinder.lookup.mask is not None:
+        context.use_mask(options.spotfinder.lookup.mask)
     done: dict[Any, int] = {}
     for number, experiment in enumerate(context.experiments):
         if (images := images_key(experiment)) in done:
             context.warn(f"Experiment {number} has the images of experiment {done[images]} and is not searched again.")
             continue
         done[images] = number
-        found = search_experiment(context, number, experiment, counts)
+        found.append(search_experiment(context, number, experiment, counts))
         if len(context.experiments) > 1:
-            context.print(f"Experiment {number}: {len(found)} spots")
-        tables.append(found)
+            context.print(f"Experiment {number}: {len(found[-1].table)} spots")
+    tables = [f.table for f in found]
     table = tables[0] if len(tables) == 1 else ReflectionTable.concatenate(tables)
     table.identifiers = {i: e.identifier for i, e in enumerate(context.experiments) if e.identifier}
     if len(table) == 0:
         raise AlgorithmFailed(
             f"No spot was found on {counts.images} images: {counts.pixels} strong pixels, "
             f"{counts.groups} groups of them, none of which passed the filters.",
-            advice=advice_for_none(counts, options),
+            advice=advice_for_none(counts, found),
         )
-    context.print(histogram(table["xyzobs.px.value"][:, 2]))
+    report.print_spots(context, table)
     context.write_reflections(table)
-    summarise(context, table, counts)
+    write_hot_pixels(context, found)
+    if options.plot:
+        with context.writing("plot", options.plot) as path:
+            report.plot(table, context.experiments, path)
+    report.summarise(context, table, counts)
+    advise(context, found)
 
 
 def images_key(experiment: Experiment) -> Any:
@@ -73,123 +93,184 @@ def images_key(experiment: Experiment) -> Any:
     return images.template, tuple(images.paths), tuple(images.indices or ()), scan
 
 
-def search_experiment(context: Context, number: int, experiment: Experiment, counts: Counts) -> ReflectionTable:
+def search_experiment(context: Context, number: int, experiment: Experiment, counts: Counts) -> Found:
     """Spots of one experiment.
 
     Raises
     ------
     DataError
-        If an image cannot be read.
+        If an image cannot be read and bad images are not to be passed over.
     AlgorithmFailed
         If an image has too many strong pixels.
     """
     options: SpotfinderOptions = context.options.spotfinder
+    experiment = with_trusted_limit(experiment, context.options.maximum_trusted_value)
     masks = search_masks(experiment, options)
     threshold = context.plugin(options.threshold)
-    link = not (experiment.is_still or options.force_2d)
     reader = context.frames(experiment)
+    hot = HotPixels(reader.shapes)
     tables = []
     try:
-        ranges = frame_ranges(reader.z0, reader.z1, options.scan_range)
-        search = Search(experiment, reader, threshold, masks, options.filter.max_strong_pixel_fraction)
-        with context.progress(sum(last - first for first, last in ranges), "frames") as progress:
-            for first, last in ranges:
-                parts = []
-                for n_frames, pixels in search.run(first, last, context.executor):
-                    parts.append(pixels)
-                    progress.advance(n_frames)
-                counts.images += last - first
-                for panel, of_panel in enumerate(zip(*parts, strict=True)):
-                    spots = filtered(find_spots(joined(of_panel), link_frames=link), experiment, options.filter, counts)
-                    tables.append(spots.table(panel, number, first, shoeboxes=options.shoeboxes))
+        search = Search(
+            experiment,
+            reader,
+            threshold,
+            masks,
+            options.filter.max_strong_pixel_fraction,
+            excluded=excluded_frames(number, len(context.experiments), reader.z0, reader.z1, options),
+            skip_bad=options.skip_bad_images,
+            measure_background=options.compute_mean_background,
+        )
+        for first, last in frame_ranges(reader.z0, reader.z1, options.scan_range):
+            tables += spots_of_range(context, number, search, (first, last), hot, counts)
+        report.bad_images(context, search.bad)
+        report.mean_background(context, search.background)
+        counts.bad += sorted(search.bad)
+        table = tables[0] if len(tables) == 1 else ReflectionTable.concatenate(tables)
+        table = filter_table(table, reader, options.filter, counts)
+        background = search.sample_background()
     finally:
         reader.close()
-    return tables[0] if len(tables) == 1 else ReflectionTable.concatenate(tables)
+    counts.hot += sum(map(len, hot.found(options.hot_fraction)))
+    return Found(number, experiment, table, background, hot)
 
 
-def joined(parts: tuple[StrongPixels, ...]) -> StrongPixels:
-    """The frames of all blocks."""
-    return StrongPixels.concatenate(parts)
+def with_trusted_limit(experiment: Experiment, limit: float | None) -> Experiment:
+    """The experiment, or one whose panels trust values up to ``limit``."""
+    if limit is None:
+        return experiment
+    panels = copy.deepcopy(experiment.detector.panels)
+    for panel in panels:
+        panel.trusted_range = (panel.trusted_range[0], limit)
+    return attrs.evolve(experiment, detector=Detector(panels))
 
 
-def frame_ranges(first: int, last: int, scan_range: tuple[tuple[int, int], ...]) -> list[tuple[int, int]]:
-    """Runs of frames to search, of those from first to last (array indices, half open).
+def spots_of_range(
+    context: Context, number: int, search: Search, frames: tuple[int, int], hot: HotPixels, counts: Counts
+) -> list[ReflectionTable]:
+    """Tables of the spots of each panel on a run of frames, in the order of their first pixels."""
+    options: SpotfinderOptions = context.options.spotfinder
+    experiment, (first, last) = search.experiment, frames
+    link = not (experiment.is_still or options.force_2d)
+    n_panels = len(search.reader.shapes)
+    streams = [SpotStream(link_frames=link) for _ in range(n_panels)]
+    parts: list[list[tuple[ReflectionTable, Any]]] = [[] for _ in range(n_panels)]
 
-    Raises
-    ------
-    OptionError
-        If no image lies in the ranges asked for.
-    """
-    if not scan_range:
-        return [(first, last)]
-    wanted = np.zeros(last - first + 2, bool)
-    for a, b in scan_range:
-        wanted[1:-1][max(a - 1 - first, 0) : max(b - first, 0)] = True
-    edges = np.flatnonzero(np.diff(wanted.astype(np.int8)))
-    if len(edges) == 0:
-        raise OptionError(f"scan_range holds no image: those of the scan are {first + 1} to {last}.")
-    return [(first + int(a), first + int(b)) for a, b in edges.reshape(-1, 2)]
+    def keep(panel: int, batch: Any) -> None:
+        if batch is not None and len(batch.spots):
+            good = passed(batch.spots, experiment, options.filter, counts)
+            table = batch.spots.select(good).table(panel, number, first, shoeboxes=options.shoeboxes)
+            parts[panel].append((table, batch.order[good]))
+
+    with context.progress(last - first, "frames") as progress:
+        for n_frames, pixels in search.run(first, last, context.executor):
+            hot.add(pixels, n_frames)
+            counts.pixels += sum(map(len, pixels))
+            for panel, stream in enumerate(streams):
+                keep(panel, stream.add(pixels[panel]))
+            progress.advance(n_frames)
+    for panel, stream in enumerate(streams):
+        keep(panel, stream.finish())
+    counts.images += last - first
+    return [in_order(p) for p in parts if p] or [empty_table(search, options)]
 
 
-def filtered(spots: Spots, experiment: Experiment, options: FilterOptions, counts: Counts) -> Spots:
-    """Spots of a sensible size whose highest pixel is near the centroid."""
+def in_order(parts: list[tuple[ReflectionTable, Any]]) -> ReflectionTable:
+    """One table, sorted by the order of its parts' rows."""
+    order = np.concatenate([o for _, o in parts])
+    table = ReflectionTable.concatenate([t for t, _ in parts])
+    rows = np.lexsort((order[:, 1], order[:, 0]))
+    return table if np.array_equal(rows, np.arange(len(rows))) else table.select(rows)
+
+
+def empty_table(search: Search, options: SpotfinderOptions) -> ReflectionTable:
+    """A table of no spots."""
+    stream = SpotStream(link_frames=False)
+    return stream.add(search.nothing(0)).spots.table(0, 0, 0, shoeboxes=options.shoeboxes)
+
+
+def passed(spots: Spots, experiment: Experiment, options: FilterOptions, counts: Counts) -> Any:
+    """(n,) whether spots have a sensible size and their highest pixel near the centroid."""
     pixel_array = experiment.detector[0].type in ("SENSOR_PAD", "")
     smallest = options.min_spot_size or (3 if pixel_array else 6)
     small, large = spots.count < smallest, spots.count > options.max_spot_size
-    counts.pixels += len(spots.pixels)
     counts.groups += len(spots)
     counts.small += int(small.sum())
     counts.large += int(large.sum())
-    spots = spots.select(~(small | large))
-    near = spots.peak_distance() <= options.max_separation
-    counts.off_centre += int((~near).sum())
-    return spots.select(near)
+    sized, near = ~(small | large), spots.peak_distance() <= options.max_separation
+    counts.off_centre += int((sized & ~near).sum())
+    return sized & near
 
 
-def summarise(context: Context, table: ReflectionTable, counts: Counts) -> None:
-    """Three lines, and a warning where spots are few."""
-    n, images = len(table), counts.images
-    context.summary(
-        f"{many(n, 'spot')} on {many(images, 'image')} ({n / images:.1f} per image), {limit_of(context, table)}",
-        f"kept of {counts.groups} groups of strong pixels: {counts.small} were too small, {counts.large} too large, "
-        f"{counts.off_centre} had the highest pixel off the centre",
-        f"threshold {context.options.spotfinder.threshold.name}: {counts.pixels} strong pixels",
-    )
-    if n < FEW:
-        context.warn(
-            f"Only {many(n, 'spot')} found: indexing is unlikely to succeed. "
-            "Check mask, gain and beam on the images, or lower threshold.sigma_strong= or min_spot_size=."
-        )
+def filtered(spots: Spots, experiment: Experiment, options: FilterOptions, counts: Counts) -> Spots:
+    """The spots that pass (`passed`)."""
+    return spots.select(passed(spots, experiment, options, counts))
 
 
-def many(n: int, noun: str) -> str:
-    """The number with its noun."""
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+def filter_table(table: ReflectionTable, reader: Any, options: FilterOptions, counts: Counts) -> ReflectionTable:
+    """The filters that look at all spots of an experiment."""
+    if options.background_gradient.filter and len(table):
+        o = options.background_gradient
+        keep = gradient_filter(table, reader, o.background_size, o.gradient_cutoff)
+        counts.steep += int((~keep).sum())
+        table = table.select(keep)
+    if options.spot_density.filter and len(table):
+        keep = density_filter(table["xyzobs.px.value"][:, :2])
+        counts.crowded += int((~keep).sum())
+        table = table.select(keep)
+    return table
 
 
-def limit_of(context: Context, table: ReflectionTable) -> str:
-    """Resolution (finer than all but one in a hundred spots) in words."""
-    d: list[Any] = []
-    for panel, xy, number in panels_of(table):
-        experiment = context.experiments[number]
-        d.append(d_at(experiment.detector[panel], experiment.beam, xy))
-    return f"99 % of them coarser than {np.quantile(np.concatenate(d), 0.01):.2f} Å"
+def write_hot_pixels(context: Context, found: list[Found]) -> None:
+    """Masks of hot pixels, and the experiments with them, where the options ask for them."""
+    options: FindSpotsOptions = context.options
+    s = options.spotfinder
+    experiments = context.experiments
+    if s.write_hot_mask:
+        from xtal.files import write_mask
+
+        experiments = copy.deepcopy(experiments)
+        for f in found:
+            name = f"{s.hot_mask_prefix}_{f.number}.h5"
+            reader = context.frames(f.experiment)
+            masks = [a & b for a, b in zip(f.hot.masks(s.hot_fraction), reader.static_mask(), strict=True)]
+            reader.close()
+            with context.writing(f"hot_mask_{f.number}", name) as path:
+                write_mask(path, masks)
+            context.use_mask(context.directory / name, ExperimentList([experiments[f.number]]))
+    if options.experiments:
+        from xtal.files import write_experiments
+
+        with context.writing("experiments", options.experiments) as path:
+            write_experiments(experiments, path)
 
 
-def panels_of(table: ReflectionTable) -> Iterator[tuple[int, Any, int]]:
-    """(panel, (n, 2) positions, experiment) of the spots."""
-    panel, number, xyz = table["panel"].astype(np.int64), table["id"], table["xyzobs.px.value"]
-    for i, p in np.unique(np.stack([number, panel]), axis=1).T:
-        yield int(p), xyz[(panel == p) & (number == i), :2], int(i)
+def advise(context: Context, found: list[Found]) -> None:
+    """Warn where spots are absurdly many or few, and say why that may be."""
+    fraction = context.options.spotfinder.hot_fraction
+    for f in found:
+        if not len(f.table):
+            continue
+        xyz, panel, n = f.table["xyzobs.px.value"], f.table["panel"], len(f.table)
+        images = max(f.hot.images, 1)
+        name = f"Experiment {f.number}: " if len(context.experiments) > 1 else ""
+        if advice.too_many(n, images, f.experiment):
+            n_hot = sum(map(len, f.hot.found(fraction)))
+            causes = advice.causes_of_many(f.experiment, xyz, panel, f.background, n_hot)
+            context.warn(f"{name}{n / images:.0f} spots per image are more than crystals give. " + " ".join(causes))
+        elif advice.too_few(n, images):
+            causes = advice.causes_of_few(f.experiment, xyz, panel, f.background)
+            context.warn(
+                f"{name}Only {report.many(n, 'spot')} found: indexing is unlikely to succeed. " + " ".join(causes)
+            )
 
 
-def advice_for_none(counts: Counts, options: SpotfinderOptions) -> str:
+def advice_for_none(counts: Counts, found: list[Found]) -> str:
     """What to try where nothing was found."""
+    f = found[0]
     if counts.groups == 0:
-        return (
-            "Check that the images are not blank, the trusted range and the mask; "
-            "or lower threshold.sigma_strong= and threshold.sigma_background=."
-        )
+        causes = advice.causes_of_few(f.experiment, np.empty((0, 3)), np.empty(0), f.background)
+        return "Check the trusted range and the mask; or lower threshold.sigma_background=. " + " ".join(causes)
     if counts.small > counts.groups // 2:
         return "Lower min_spot_size=, or threshold.sigma_strong=."
     return "Check the images, or change max_spot_size= and max_separation=."

@@ -6,10 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xtal.errors import OptionError
-from xtal.models import Experiment, Panel
+from xtal.models import Detector, Experiment, Panel
 from xtal.physics.resolution import highest_resolution
-from xtal.physics.spots import ice_rings, resolution_mask
-from xtal_steps_spots.options import FilterOptions, SpotfinderOptions
+from xtal.physics.spots import circle_mask, ice_rings, polygon_mask, resolution_mask
+from xtal_steps_spots.mask_options import MaskOptions, UntrustedOptions
+from xtal_steps_spots.options import SpotfinderOptions
 
 Mask = NDArray[np.bool_]
 
@@ -22,36 +23,46 @@ def search_masks(experiment: Experiment, options: SpotfinderOptions) -> list[Mas
     OptionError
         If the limits leave nothing, or contradict one another.
     """
-    check_limits(options)
     f = options.filter
-    by_resolution = f.d_min is not None or f.d_max is not None or f.resolution_range or f.ice_rings.filter
-    if not (by_resolution or f.border or options.region_of_interest):
-        return None
-    excluded = excluded_ranges(experiment, f)
-    masks = []
-    for panel in experiment.detector:
-        mask = window_mask(panel, f.border, options.region_of_interest)
-        if by_resolution:
-            mask &= resolution_mask(panel, experiment.beam, d_min=f.d_min, d_max=f.d_max, excluded=excluded)
-        masks.append(mask)
-    if not any(mask.any() for mask in masks):
+    if f.min_spot_size is not None and f.min_spot_size > f.max_spot_size:
+        raise OptionError(f"min_spot_size={f.min_spot_size} is larger than max_spot_size={f.max_spot_size}.")
+    masks = drawn_masks(experiment, f)
+    if options.region_of_interest:
+        regions = [inside(panel, 0, options.region_of_interest) for panel in experiment.detector]
+        masks = regions if masks is None else [a & b for a, b in zip(masks, regions, strict=True)]
+    if masks is not None and not any(mask.any() for mask in masks):
         raise OptionError(
             "No pixel of the detector lies within the limits of the search.",
-            advice="Change d_min, d_max, resolution_range, border or region_of_interest.",
+            advice="Change d_min, d_max, resolution_range, border, untrusted or region_of_interest.",
         )
     return masks
 
 
-def check_limits(options: SpotfinderOptions) -> None:
-    """Whether the options agree with one another."""
-    f = options.filter
-    if f.d_min is not None and f.d_max is not None and f.d_min >= f.d_max:
-        raise OptionError(f"d_min={f.d_min:g} must be smaller than d_max={f.d_max:g}.")
-    if f.min_spot_size is not None and f.min_spot_size > f.max_spot_size:
-        raise OptionError(f"min_spot_size={f.min_spot_size} is larger than max_spot_size={f.max_spot_size}.")
+def drawn_masks(experiment: Experiment, options: MaskOptions) -> list[Mask] | None:
+    """Masks by shapes and resolution, per panel (slow, fast), True is good; None if nothing is to be masked.
+
+    Raises
+    ------
+    OptionError
+        If the limits contradict one another, or a shape is not on the detector.
+    """
+    o = options
+    if o.d_min is not None and o.d_max is not None and o.d_min >= o.d_max:
+        raise OptionError(f"d_min={o.d_min:g} must be smaller than d_max={o.d_max:g}.")
+    by_resolution = o.d_min is not None or o.d_max is not None or o.resolution_range or o.ice_rings.filter
+    if not (by_resolution or o.border or o.untrusted):
+        return None
+    masks = [inside(panel, o.border, None) for panel in experiment.detector]
+    for region in o.untrusted:
+        mask_region(masks, region, experiment.detector)
+    if by_resolution:
+        excluded = excluded_ranges(experiment, o)
+        for mask, panel in zip(masks, experiment.detector, strict=True):
+            mask &= resolution_mask(panel, experiment.beam, d_min=o.d_min, d_max=o.d_max, excluded=excluded)
+    return masks
 
 
-def excluded_ranges(experiment: Experiment, options: FilterOptions) -> list[tuple[float, float]]:
+def excluded_ranges(experiment: Experiment, options: MaskOptions) -> list[tuple[float, float]]:
     """(fine, coarse) ranges of resolution (angstrom) to mask: those given, and powder rings."""
     ranges = [(min(pair), max(pair)) for pair in options.resolution_range]
     ice = options.ice_rings
@@ -63,7 +74,7 @@ def excluded_ranges(experiment: Experiment, options: FilterOptions) -> list[tupl
     return ranges
 
 
-def window_mask(panel: Panel, border: int, region: tuple[int, ...] | None) -> Mask:
+def inside(panel: Panel, border: int, region: tuple[int, ...] | None) -> Mask:
     """(slow, fast) True inside of the border and of the region x0, x1, y0, y1."""
     fast, slow = panel.image_size
     x0, x1, y0, y1 = region or (0, fast, 0, slow)
@@ -71,3 +82,35 @@ def window_mask(panel: Panel, border: int, region: tuple[int, ...] | None) -> Ma
     mask = np.zeros((slow, fast), bool)
     mask[max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)] = True
     return mask
+
+
+def mask_region(masks: list[Mask], region: UntrustedOptions, detector: Detector) -> None:
+    """Clear a region of the masks of the panels.
+
+    Raises
+    ------
+    OptionError
+        If there is no such panel or pixel, or a polygon has no three corners.
+    """
+    number = region.panel or 0
+    if number >= len(detector):
+        raise OptionError(f"untrusted.panel={number}: the detector has {len(detector)} panels, counted from 0.")
+    mask = masks[number]
+    slow, fast = mask.shape
+    if region.circle is region.rectangle is region.polygon is region.pixel is None:
+        mask[:] = False
+    if region.circle is not None:
+        mask &= ~circle_mask((slow, fast), *region.circle)
+    if region.rectangle is not None:
+        x0, x1, y0, y1 = np.clip(region.rectangle, 0, [fast, fast, slow, slow])
+        mask[y0:y1, x0:x1] = False
+    if region.polygon is not None:
+        values = region.polygon
+        if len(values) < 6 or len(values) % 2:
+            raise OptionError("untrusted.polygon needs x and y of three or more corners: x1,y1,x2,y2,x3,y3,...")
+        mask &= ~polygon_mask((slow, fast), list(zip(values[::2], values[1::2], strict=True)))
+    if region.pixel is not None:
+        y, x = region.pixel
+        if not (0 <= y < slow and 0 <= x < fast):
+            raise OptionError(f"untrusted.pixel={y},{x} (y, x) is not on a panel of {slow} rows of {fast} pixels.")
+        mask[y, x] = False

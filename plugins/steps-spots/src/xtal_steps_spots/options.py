@@ -5,23 +5,29 @@ from __future__ import annotations
 from attrs import frozen
 
 from xtal.options import Choice, option, plugin_choice, scope
+from xtal_steps_spots.mask_options import MaskOptions
 
 
 @frozen
-class IceRingOptions:
-    """Powder rings that are masked."""
+class BackgroundGradientOptions:
+    """Spots on a steep background."""
 
-    filter: bool = option(False, help="Mask powder rings, by default those of hexagonal ice")
-    unit_cell: tuple[float, ...] = option(
-        (4.498, 4.498, 7.338, 90.0, 90.0, 120.0), help="Cell of the powder", unit="Å, deg", size=6, level=1
+    filter: bool = option(False, help="Drop spots on a steep background; reads the images once more", level=1)
+    background_size: int = option(
+        2, help="How far outside of the spot the background is taken", unit="px", ge=0, level=1
     )
-    space_group: str = option("194", help="Space group of the powder", level=1)
-    width: float = option(0.002, help="Width of a ring in 1/d²", unit="1/Å²", gt=0, level=1)
-    d_min: float | None = option(None, help="Finest ring (None: the detector's limit)", unit="Å", gt=0, level=1)
+    gradient_cutoff: float = option(4.0, help="Steepest background", unit="ADU/px", gt=0, level=1)
 
 
 @frozen
-class FilterOptions:
+class SpotDensityOptions:
+    """Crowded places."""
+
+    filter: bool = option(False, help="Drop spots in places that are far more crowded than the rest", level=1)
+
+
+@frozen
+class FilterOptions(MaskOptions):
     """Which pixels are searched and which spots are kept."""
 
     min_spot_size: int | None = option(
@@ -34,13 +40,8 @@ class FilterOptions:
     max_strong_pixel_fraction: float = option(
         0.25, help="Stop when more of an image's pixels than this are strong (1: never)", gt=0, level=1
     )
-    d_min: float | None = option(None, help="High-resolution limit of the search", unit="Å", gt=0)
-    d_max: float | None = option(None, help="Low-resolution limit of the search", unit="Å", gt=0)
-    resolution_range: tuple[tuple[float, float], ...] = option(
-        (), help="Mask this range of resolution; may be repeated", unit="Å", multiple=True, size=2, level=1
-    )
-    border: int = option(0, help="Mask this many pixels at the edges of every panel", unit="px", ge=0, level=1)
-    ice_rings: IceRingOptions = scope(IceRingOptions)
+    background_gradient: BackgroundGradientOptions = scope(BackgroundGradientOptions)
+    spot_density: SpotDensityOptions = scope(SpotDensityOptions)
 
 
 @frozen
@@ -62,10 +63,25 @@ class SpotfinderOptions:
     scan_range: tuple[tuple[int, int], ...] = option(
         (), help="First and last image to search (all); may be repeated", multiple=True, size=2
     )
+    exclude_images: tuple[str, ...] = option(
+        (), help="Images to pass over, experiment:first:last or first:last; may be repeated", multiple=True, level=1
+    )
+    exclude_images_multiple: int | None = option(
+        None, help="Pass over the images whose number is a multiple of this", ge=2, level=1
+    )
+    skip_bad_images: bool = option(
+        False, help="Name images that are missing, damaged or masked throughout, and go on without them", level=1
+    )
     region_of_interest: tuple[int, ...] | None = option(
         None, help="x0,x1,y0,y1: search only these pixels of every panel", unit="px", size=4, level=1
     )
     force_2d: bool = option(False, help="Do not join spots over successive images of a scan", level=1)
+    compute_mean_background: bool = option(False, help="Tell the mean of what is not strong", level=1)
+    write_hot_mask: bool = option(False, help="Write a mask of pixels that are strong on almost every image", level=1)
+    hot_mask_prefix: str = option("hot_mask", help="Its name: PREFIX_0.h5 for experiment 0 and so on", level=1)
+    hot_fraction: float = option(
+        0.9, help="A pixel is hot that is strong on this part of the images, 10 of them at least", gt=0, le=1, level=1
+    )
     shoeboxes: bool = option(True, help="Keep the pixels of spots in the table", level=1)
 
 
@@ -74,3 +90,11 @@ class FindSpotsOptions:
     """All options of the step."""
 
     spotfinder: SpotfinderOptions = scope(SpotfinderOptions)
+    maximum_trusted_value: float | None = option(
+        None, help="Mask pixels above this, in place of the limit that was imported", unit="ADU", level=1
+    )
+    per_image_statistics: bool = option(False, help="Print spots and intensity of each image", level=1)
+    plot: str | None = option(None, help="Draw spots per image into this PNG file")
+    experiments: str | None = option(
+        None, help="Write the experiments, with the mask of hot pixels, to this file", level=1
+    )

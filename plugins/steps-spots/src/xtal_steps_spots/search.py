@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import Any
 
 import numpy as np
 from attrs import define, frozen
 from numpy.typing import NDArray
 
-from xtal.errors import AlgorithmFailed
+from xtal.errors import AlgorithmFailed, DataError
 from xtal.models import Experiment
 from xtal.physics.spots import StrongPixels
+from xtal_steps_spots.advice import Background, background_of, gain_advice
 
 Mask = NDArray[np.bool_]
 
 FRAMES_PER_BLOCK = 16
 """Frames of a block at most; what is found does not depend on it."""
+
+SKIP = "To go on without such images, give skip_bad_images=True."
 
 
 @define
@@ -71,15 +74,36 @@ class Search:
         Where to search, per panel, or None for everywhere.
     max_fraction
         Largest fraction of strong pixels of an image; 1 for no limit.
+    excluded
+        Frames (array indices) that are passed over.
+    skip_bad
+        Pass over images that are missing, damaged or masked throughout, too.
+
+    Attributes
+    ----------
+    bad : frames that were passed over because of what they are, and why
+    background : by frame, number and sum of the good pixels that are not strong, where ``measure_background``
     """
 
     def __init__(
-        self, experiment: Experiment, reader: Any, threshold: Any, masks: list[Mask] | None, max_fraction: float
+        self,
+        experiment: Experiment,
+        reader: Any,
+        threshold: Any,
+        masks: list[Mask] | None,
+        max_fraction: float,
+        *,
+        excluded: Set[int] = frozenset(),
+        skip_bad: bool = False,
+        measure_background: bool = False,
     ) -> None:
         self.experiment, self.reader, self.threshold, self.masks = experiment, reader, threshold, masks
         n_pixels = sum(slow * fast for slow, fast in reader.shapes)
         self.most = math.ceil(max_fraction * n_pixels) if max_fraction < 1 else n_pixels
         self.corrections = [Correction.of_panel(p, np.dtype(reader.dtype)) for p in experiment.detector]
+        self.excluded, self.skip_bad, self.measure_background = excluded, skip_bad, measure_background
+        self.bad: dict[int, str] = {}
+        self.background: dict[int, tuple[int, float]] = {}
         self._idle: deque[Workspace] = deque()
 
     def blocks(self, first: int, last: int, n_workers: int) -> list[range]:
@@ -89,9 +113,22 @@ class Search:
 
     def run(self, first: int, last: int, executor: Any) -> Iterator[tuple[int, list[StrongPixels]]]:
         """Blocks in order: number of frames, and their strong pixels per panel."""
+        self._learn(first, last)
         blocks = self.blocks(first, last, executor.n_workers)
         for block, pixels in zip(blocks, executor.map(self.block, blocks), strict=True):
             yield len(block), pixels
+
+    def _learn(self, first: int, last: int) -> None:
+        """Show the first image to a threshold that wants to see it."""
+        learn = getattr(self.threshold, "learn", None)
+        if learn is None:
+            return
+        for z in range(first, last):
+            if z not in self.excluded:
+                work = self._workspace()
+                if self._load(z, work):
+                    learn(work.corrected[0])
+                    return
 
     def block(self, frames: range) -> list[StrongPixels]:
         """Strong pixels of a block of frames, per panel. May be called from several threads."""
@@ -104,27 +141,80 @@ class Search:
         return [StrongPixels.concatenate(parts) for parts in zip(*found, strict=True)]
 
     def _frame(self, z: int, work: Workspace) -> list[StrongPixels]:
-        self.reader.read(z, out=work.images)
-        self.reader.mask(z, work.images, out=work.masks)
-        found = []
-        for k, mask in enumerate(work.masks):
-            if self.masks is not None:
-                mask &= self.masks[k]
-            correction = self.corrections[k]
-            if correction is not None:
-                correction.apply(work.images[k], work.corrected[k])
-            work.kernels[k](work.corrected[k], mask, work.strong[k], z)
-            found.append(StrongPixels.of_frame(work.corrected[k], work.strong[k]))
-        self._check(z, sum(map(len, found)))
+        """Strong pixels of a frame, per panel; none of one that is passed over."""
+        if z in self.excluded or not self._load(z, work):
+            return [StrongPixels.empty(1, fast) for _, fast in self.reader.shapes]
+        found, background = [], np.zeros(2)
+        for image, mask, strong, kernel in zip(work.corrected, work.masks, work.strong, work.kernels, strict=True):
+            kernel(image, mask, strong, z)
+            found.append(StrongPixels.of_frame(image, strong))
+            if self.measure_background:
+                rest = mask & ~strong
+                background += [np.count_nonzero(rest), image.sum(where=rest, dtype=np.float64)]
+        if self.measure_background:
+            self.background[z] = int(background[0]), float(background[1])
+        self._check(z, sum(map(len, found)), work)
         return found
 
-    def _check(self, z: int, n_strong: int) -> None:
+    def _load(self, z: int, work: Workspace) -> bool:
+        """Read a frame, its mask and its counts; False if it is bad and to be passed over.
+
+        Raises
+        ------
+        DataError
+            If it is bad and bad images are not to be passed over.
+        """
+        try:
+            self.reader.read(z, out=work.images)
+            self.reader.mask(z, work.images, out=work.masks)
+            for k, mask in enumerate(work.masks):
+                if self.masks is not None:
+                    mask &= self.masks[k]
+                correction = self.corrections[k]
+                if correction is not None:
+                    correction.apply(work.images[k], work.corrected[k])
+            if not any(mask.any() for mask in work.masks):
+                raise DataError(f"Image {z + 1} holds no good pixel: all are masked or out of the trusted range.")
+        except DataError as error:
+            if not self.skip_bad:
+                advice = (error.advice + " " if error.advice else "") + SKIP
+                raise DataError(error.message, advice=advice) from error
+            self.bad[z] = error.message
+            return False
+        return True
+
+    def _check(self, z: int, n_strong: int, work: Workspace) -> None:
         if n_strong > self.most:
+            k = int(np.argmax([np.count_nonzero(strong) for strong in work.strong]))
+            gain = gain_advice(background_of(work.corrected[k], work.masks[k]))
             raise AlgorithmFailed(
                 f"On image {z + 1} there are {n_strong} strong pixels, more than the {self.most} allowed.",
-                advice="Set threshold.gain= or raise threshold.sigma_strong= for a noisy detector, mask bad pixels, "
-                "or raise max_strong_pixel_fraction=.",
+                advice=f"{gain} Set threshold.gain= or raise threshold.sigma_strong= for a noisy detector, "
+                "mask bad pixels, or raise max_strong_pixel_fraction=.".strip(),
             )
+
+    def nothing(self, n_frames: int) -> StrongPixels:
+        """Frames of the first panel without strong pixels."""
+        return StrongPixels.empty(n_frames, self.reader.shapes[0][1])
+
+    def sample_background(self) -> Background | None:
+        """What the largest panel of an image in the middle holds between its spots; None if it cannot be read."""
+        work = self._workspace()
+        k = int(np.argmax([mask.size for mask in work.masks]))
+        first, last = self.reader.z0, self.reader.z1
+        usable = [z for z in range(first, last) if z not in self.excluded and z not in self.bad]
+        if not usable:
+            return None
+        middle = usable[len(usable) // 2]
+        try:
+            self.reader.read(middle, out=work.images)
+        except DataError:
+            return None
+        self.reader.mask(middle, work.images, out=work.masks)
+        correction = self.corrections[k]
+        if correction is not None:
+            correction.apply(work.images[k], work.corrected[k])
+        return background_of(work.corrected[k], work.masks[k])
 
     def _workspace(self) -> Workspace:
         shapes = self.reader.shapes

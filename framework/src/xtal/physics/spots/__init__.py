@@ -4,6 +4,17 @@ from __future__ import annotations
 
 from xtal.physics.spots.masks import ice_rings, resolution_mask
 from xtal.physics.spots.pixels import StrongPixels
+from xtal.physics.spots.shapes import circle_mask, polygon_mask
 from xtal.physics.spots.spots import Spots, find_spots
+from xtal.physics.spots.stream import SpotStream
 
-__all__ = ["Spots", "StrongPixels", "find_spots", "ice_rings", "resolution_mask"]
+__all__ = [
+    "SpotStream",
+    "Spots",
+    "StrongPixels",
+    "circle_mask",
+    "find_spots",
+    "ice_rings",
+    "polygon_mask",
+    "resolution_mask",
+]

@@ -8,6 +8,28 @@ from xtal.jit import jit
 
 
 @jit
+def gather(words, strong, image, index, value):
+    """Indices and values of strong pixels of a frame.
+
+    Parameters
+    ----------
+    words : (k,) uint64, the first 8 k bytes of ``strong``
+    strong : (n,) bool
+    image : (n,) any real dtype
+    index : (m,) int32, m the number of strong pixels; filled
+    value : (m,) float32; filled
+    """
+    k = 0
+    for w in range(len(words) + 1):
+        if w < len(words) and not words[w]:
+            continue
+        for i in range(8 * w, min(8 * w + 8, len(strong))):
+            if strong[i]:
+                index[k], value[k] = i, image[i]
+                k += 1
+
+
+@jit
 def root(parent, i):
     """First pixel of the tree that holds pixel i; halves the path on the way."""
     while parent[i] != i:
@@ -72,56 +94,57 @@ def label(index, starts, width, link, labels):
 
 
 @jit
-def measure(index, value, starts, width, labels, count, bbox, sums, peak):
+def measure(index, value, starts, width, first, labels, count, bbox, sums, peak):
     """Size, box, moments and peak of each spot.
 
     Parameters
     ----------
     index, starts, width, labels : as for `label`
     value : (n,) float32
+    first : number of the first frame
     count : (m,) int32, zeros; filled with pixels
-    bbox : (m, 6) int32; filled with x0, x1, y0, y1, f0, f1 (frames from 0), half open
+    bbox : (m, 6) int32; filled with x0, x1, y0, y1, f0, f1, half open
     sums : (m, 8) float64, zeros; filled with sum v, sum v v, sum v c of the three coordinates
         (pixel centres, x, y, frame), sum v (c - mean)**2 of the three
     peak : (m, 4) float64, zeros; filled with the highest value and its x, y, frame
     """
     for f in range(len(starts) - 1):
         for i in range(starts[f], starts[f + 1]):
-            k, v = labels[i], np.float64(value[i])
+            k, v, z = labels[i], np.float64(value[i]), first + f
             x, y = index[i] % width, index[i] // width
             box = bbox[k]
             if count[k] == 0:
-                box[0], box[2], box[4] = x, y, f
+                box[0], box[2], box[4] = x, y, z
                 box[1], box[3] = x + 1, y + 1
             count[k] += 1
             box[0], box[1] = min(box[0], x), max(box[1], x + 1)
             box[2], box[3] = min(box[2], y), max(box[3], y + 1)
-            box[5] = f + 1
+            box[5] = z + 1
             s = sums[k]
             s[0] += v
             s[1] += v * v
             s[2] += v * (x + 0.5)
             s[3] += v * (y + 0.5)
-            s[4] += v * (f + 0.5)
+            s[4] += v * (z + 0.5)
             if count[k] == 1 or v > peak[k, 0]:
-                peak[k, 0], peak[k, 1], peak[k, 2], peak[k, 3] = v, x + 0.5, y + 0.5, f + 0.5
+                peak[k, 0], peak[k, 1], peak[k, 2], peak[k, 3] = v, x + 0.5, y + 0.5, z + 0.5
     for f in range(len(starts) - 1):
         for i in range(starts[f], starts[f + 1]):
             s, v = sums[labels[i]], np.float64(value[i])
             s[5] += v * (index[i] % width + 0.5 - s[2] / s[0]) ** 2
             s[6] += v * (index[i] // width + 0.5 - s[3] / s[0]) ** 2
-            s[7] += v * (f + 0.5 - s[4] / s[0]) ** 2
+            s[7] += v * (first + f + 0.5 - s[4] / s[0]) ** 2
 
 
 @jit
-def fill_boxes(index, value, starts, width, labels, rows, bbox, offsets, code, data, mask):
+def fill_boxes(index, value, starts, width, first, labels, rows, bbox, offsets, code, data, mask):
     """Put strong pixels into the boxes of their spots.
 
     Parameters
     ----------
-    index, value, starts, width, labels : as for `measure`
+    index, value, starts, width, first, labels : as for `measure`
     rows : (m,) int64, row of each spot, -1 where it is dropped
-    bbox : (n_rows, 6) int32, frames from 0
+    bbox : (n_rows, 6) int32
     offsets : (n_rows + 1,) int64, where each box starts
     code : mask of strong pixels
     data, mask : packed voxels [frame][y][x], filled
@@ -133,5 +156,5 @@ def fill_boxes(index, value, starts, width, labels, rows, bbox, offsets, code, d
                 continue
             x0, x1, y0, y1, f0, _ = bbox[row]
             x, y = index[i] % width, index[i] // width
-            at = offsets[row] + ((f - f0) * (y1 - y0) + y - y0) * (x1 - x0) + x - x0
+            at = offsets[row] + ((first + f - f0) * (y1 - y0) + y - y0) * (x1 - x0) + x - x0
             data[at], mask[at] = value[i], code

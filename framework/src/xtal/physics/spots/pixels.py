@@ -9,6 +9,8 @@ import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 
+from xtal.physics.spots.kernels import gather
+
 
 @frozen
 class StrongPixels:
@@ -20,12 +22,14 @@ class StrongPixels:
     value : (n,) float32
     starts : (n_frames + 1,) int64, frame f holds pixels starts[f] to starts[f + 1]
     width : pixels of a row of the panel
+    first : number of frame 0, by which frames of spots are counted
     """
 
     index: NDArray[np.int32]
     value: NDArray[np.float32]
     starts: NDArray[np.int64]
     width: int
+    first: int = 0
 
     def __len__(self) -> int:
         return len(self.index)
@@ -33,10 +37,17 @@ class StrongPixels:
     @classmethod
     def of_frame(cls, image: NDArray[Any], strong: NDArray[np.bool_]) -> StrongPixels:
         """Pixels of one frame, (slow, fast), where ``strong``."""
-        index = np.flatnonzero(strong)
-        value = image.reshape(-1)[index].astype(np.float32)
-        starts = np.array([0, len(index)], dtype=np.int64)
-        return cls(index.astype(np.int32), value, starts, image.shape[1])
+        flat = strong.reshape(-1)
+        n = int(np.count_nonzero(flat))
+        index, value = np.empty(n, np.int32), np.empty(n, np.float32)
+        if n:
+            gather(flat[: len(flat) // 8 * 8].view(np.uint64), flat, image.reshape(-1), index, value)
+        return cls(index, value, np.array([0, n], dtype=np.int64), image.shape[1])
+
+    @classmethod
+    def empty(cls, n_frames: int, width: int) -> StrongPixels:
+        """Frames without any strong pixel."""
+        return cls(np.empty(0, np.int32), np.empty(0, np.float32), np.zeros(n_frames + 1, np.int64), width)
 
     @classmethod
     def concatenate(cls, parts: Sequence[StrongPixels]) -> StrongPixels:
@@ -44,10 +55,13 @@ class StrongPixels:
         per_frame = np.concatenate([np.diff(p.starts) for p in parts])
         starts = np.concatenate([[0], np.cumsum(per_frame)]).astype(np.int64)
         index = np.concatenate([p.index for p in parts])
-        return cls(index, np.concatenate([p.value for p in parts]), starts, parts[0].width)
+        return cls(index, np.concatenate([p.value for p in parts]), starts, parts[0].width, parts[0].first)
 
-    def strong_on_every_frame(self) -> NDArray[np.int32]:
-        """Indices of hot pixels."""
-        n_frames = len(self.starts) - 1
-        index, n = np.unique(self.index, return_counts=True)
-        return np.asarray(index[n == n_frames], dtype=np.int32)
+    def select(self, keep: NDArray[np.bool_], first: int) -> StrongPixels:
+        """The pixels where ``keep``, of all but the ``first`` first frames."""
+        n = np.concatenate([[0], np.cumsum(keep)])[self.starts].astype(np.int64)
+        chosen = keep.copy()
+        chosen[: self.starts[first]] = False
+        return StrongPixels(
+            self.index[chosen], self.value[chosen], n[first:] - n[first], self.width, self.first + first
+        )

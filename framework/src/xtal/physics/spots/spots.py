@@ -18,7 +18,7 @@ PIXEL_VARIANCE = 1.0 / 12.0
 
 @frozen
 class Spots:
-    """Connected strong pixels of one panel; coordinates are x, y (px), frame (from 0), pixel centres at +0.5.
+    """Connected strong pixels of one panel; coordinates are x, y (px), frame, pixel centres at +0.5.
 
     Attributes
     ----------
@@ -56,6 +56,15 @@ class Spots:
             self.total_squares[keep], self.centroid[keep], self.spread[keep], self.peak_value[keep], self.peak[keep],
         )  # fmt: skip
 
+    def first_pixels(self) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """(n,) frame and (n,) index of the first pixel of each spot: what they are ordered by."""
+        at = np.empty(len(self), np.int64)
+        rows = self.rows[self.labels]
+        kept = np.flatnonzero(rows >= 0)[::-1]
+        at[rows[kept]] = kept
+        frame = np.searchsorted(self.pixels.starts, at, side="right") - 1
+        return frame + self.pixels.first, self.pixels.index[at]
+
     def peak_distance(self) -> F:
         """(n,) distance of the highest pixel from the centroid, in pixels and frames."""
         return np.asarray(np.sqrt(((self.peak - self.centroid) ** 2).sum(axis=1)))
@@ -78,7 +87,7 @@ class Spots:
         boxes = Shoeboxes.allocate(np.full(len(self), panel, np.uint32), bbox)
         p, code = self.pixels, np.int32(MaskBit.VALID | MaskBit.FOREGROUND)
         fill_boxes(
-            p.index, p.value, p.starts, p.width, self.labels, self.rows, self.bbox,
+            p.index, p.value, p.starts, p.width, p.first, self.labels, self.rows, self.bbox,
             boxes.offsets, code, boxes.data, boxes.mask,
         )  # fmt: skip
         return boxes
@@ -132,7 +141,7 @@ def find_spots(pixels: StrongPixels, *, link_frames: bool) -> Spots:
     n = label(p.index, p.starts, p.width, link_frames, labels)
     count, bbox = np.zeros(n, np.int32), np.zeros((n, 6), np.int32)
     sums, peak = np.zeros((n, 8)), np.zeros((n, 4))
-    measure(p.index, p.value, p.starts, p.width, labels, count, bbox, sums, peak)
+    measure(p.index, p.value, p.starts, p.width, p.first, labels, count, bbox, sums, peak)
     total = sums[:, 0].copy()
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = sums[:, 2:5] / total[:, None]

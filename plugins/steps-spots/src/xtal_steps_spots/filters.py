@@ -1,0 +1,101 @@
+"""Filters that look at all spots of an experiment: steep background and crowded places."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xtal.table import ReflectionTable
+
+Keep = NDArray[np.bool_]
+
+CELLS = 50
+"""Cells of the detector in each direction, to find crowded places."""
+SLOTS = 30
+"""Most bins of the histogram of spots per cell."""
+FLAT = 0.002
+"""Slope of its cumulative curve, part of the whole per spot, below which it is flat."""
+
+
+def gradient_filter(table: ReflectionTable, reader: Any, size: int, cutoff: float) -> Keep:
+    """Spots whose background is flat enough.
+
+    The box of a spot grows by ``size + 1`` pixels; a plane is fitted to what its outermost ring of good
+    pixels holds, summed over the frames of the spot (as DIALS 3.12 does).
+
+    Parameters
+    ----------
+    table
+        Spots of one experiment.
+    reader
+        Of its images.
+    size
+        Pixels.
+    cutoff
+        Steepest slope along x or y, ADU / px.
+    """
+    panel, bbox = np.asarray(table["panel"], np.int64), np.asarray(table["bbox"], np.int64)
+    grown = [_grown(b, reader.shapes[p], size + 1) for p, b in zip(panel, bbox, strict=True)]
+    sums = [np.zeros((y1 - y0, x1 - x0)) for x0, x1, y0, y1 in grown]
+    good = [np.ones(s.shape, bool) for s in sums]
+    images, masks = reader.allocate(), reader.allocate_masks()
+    order = np.argsort(bbox[:, 4], kind="stable")
+    begin, open_ = 0, list[int]()
+    for z in range(int(bbox[:, 4].min()), int(bbox[:, 5].max())):
+        open_ = [k for k in open_ if bbox[k, 5] > z]
+        while begin < len(order) and bbox[order[begin], 4] <= z:
+            open_.append(int(order[begin]))
+            begin += 1
+        if not open_:
+            continue
+        reader.read(z, out=images)
+        reader.mask(z, images, out=masks)
+        for k in open_:
+            x0, x1, y0, y1 = grown[k]
+            sums[k] += images[panel[k]][y0:y1, x0:x1]
+            good[k] &= masks[panel[k]][y0:y1, x0:x1]
+    slopes = np.array([_slopes(s, g) for s, g in zip(sums, good, strict=True)])
+    return np.asarray((np.abs(slopes) <= cutoff).all(axis=1))
+
+
+def _grown(box: NDArray[np.int64], shape: tuple[int, int], by: int) -> tuple[int, int, int, int]:
+    """x0, x1, y0, y1 of a box that grew, clipped to its panel."""
+    x0, x1, y0, y1 = map(int, box[:4])
+    return max(x0 - by, 0), min(x1 + by, shape[1]), max(y0 - by, 0), min(y1 + by, shape[0])
+
+
+def _slopes(values: NDArray[np.float64], good: Keep) -> tuple[float, float]:
+    """Slopes along x and y of the plane through the good pixels of the outermost ring; 0 where there are too few."""
+    ring = good.copy()
+    ring[1:-1, 1:-1] = False
+    y, x = np.nonzero(ring)
+    if len(x) < 3:
+        return 0.0, 0.0
+    design = np.stack([np.ones(len(x)), x, y], axis=1)
+    _, a, b = np.linalg.lstsq(design, values[ring], rcond=None)[0]
+    return float(a), float(b)
+
+
+def density_filter(xy: NDArray[np.float64]) -> Keep:
+    """Spots outside of crowded places.
+
+    Spots are counted in 50 x 50 cells. Where the cumulative histogram of these counts turns flat lies the limit:
+    cells above it are far more crowded than the rest (as DIALS 3.12 has it, which though takes every spot
+    where the first bin alone is filled).
+
+    Parameters
+    ----------
+    xy : (n, 2) px
+    """
+    counts, x_edges, y_edges = np.histogram2d(xy[:, 0], xy[:, 1], bins=CELLS)
+    histogram, edges = np.histogram(counts, bins=max(min(int(counts.max()), SLOTS), 1))
+    gradient = np.diff(np.cumsum(histogram) / counts.size) / (edges[1] - edges[0])
+    flat = np.flatnonzero((gradient[1:] < FLAT) & (gradient[:-1] < FLAT))
+    if len(flat) == 0:
+        return np.ones(len(xy), bool)
+    limit = edges[max(flat[0], 1)]
+    column = np.clip(np.searchsorted(x_edges, xy[:, 0], side="right") - 1, 0, CELLS - 1)
+    row = np.clip(np.searchsorted(y_edges, xy[:, 1], side="right") - 1, 0, CELLS - 1)
+    return np.asarray(counts[column, row] <= limit)

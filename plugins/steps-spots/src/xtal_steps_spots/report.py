@@ -1,0 +1,119 @@
+"""What find_spots tells: tables, a histogram, a plot, the summary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xtal.models import ExperimentList
+from xtal.physics.resolution import d_at
+from xtal.physics.spots.statistics import statistics_per_image
+from xtal.run import Context
+from xtal.table import ReflectionTable
+from xtal_steps_spots.histogram import histogram
+
+LISTED = 5
+"""Bad images that are named one by one."""
+
+
+def print_spots(context: Context, table: ReflectionTable) -> None:
+    """Spots against images, as a picture and, on request, as a table."""
+    if context.options.per_image_statistics:
+        per_image(context, table)
+    context.print(histogram(table["xyzobs.px.value"][:, 2]))
+
+
+def per_image(context: Context, table: ReflectionTable) -> None:
+    """A row for each image of each experiment."""
+    d = np.empty(len(table))
+    for panel, rows, number in panels_of(table):
+        experiment = context.experiments[number]
+        d[rows] = d_at(experiment.detector[panel], experiment.beam, table["xyzobs.px.value"][rows, :2])
+    columns = (d, table["intensity.sum.value"], table["intensity.sum.variance"])
+    rows_out = []
+    for number, experiment in enumerate(context.experiments):
+        mine = table["id"] == number
+        first, last = experiment.scan.array_range if experiment.scan else (0, 1)
+        z = table["xyzobs.px.value"][mine, 2]
+        found = statistics_per_image(z, first, last, [c[mine] for c in columns], resolution=False)
+        rows_out += [
+            [str(n), str(s.n_spots_total), str(s.n_spots_no_ice), f"{s.total_intensity:.0f}"]
+            for n, s in zip(range(first + 1, last + 1), found, strict=True)
+        ]
+    context.table("Spots per image", ["image", "#spots", "#spots_no_ice", "total_intensity"], rows_out)
+
+
+def plot(table: ReflectionTable, experiments: ExperimentList, path: Path) -> None:
+    """Spots per image of each experiment, as PNG."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    axes = figure.subplots()
+    for number, experiment in enumerate(experiments):
+        first, last = experiment.scan.array_range if experiment.scan else (0, 1)
+        z = np.floor(table["xyzobs.px.value"][table["id"] == number, 2]).astype(np.int64) - first
+        counts = np.bincount(np.clip(z, 0, last - first - 1), minlength=last - first)
+        axes.plot(np.arange(first + 1, last + 1), counts, ".-", linewidth=0.5, label=f"experiment {number}")
+    axes.set(xlabel="image", ylabel="spots", ylim=(0, None))
+    if len(experiments) > 1:
+        axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0))
+    figure.savefig(path, format="png", dpi=120)
+
+
+def bad_images(context: Context, bad: dict[int, str]) -> None:
+    """A warning that names images that were passed over."""
+    if bad:
+        named = "; ".join(f"image {z + 1}: {bad[z]}" for z in sorted(bad)[:LISTED])
+        more = f"; and {len(bad) - LISTED} more" if len(bad) > LISTED else ""
+        context.warn(f"{many(len(bad), 'image')} passed over: {named}{more}")
+
+
+def mean_background(context: Context, background: dict[int, tuple[int, float]]) -> None:
+    """A line with the mean of the pixels that are not strong."""
+    if background:
+        pixels, total = np.sum(list(background.values()), axis=0)
+        context.print(f"Mean background: {total / max(pixels, 1):.3f} ADU per pixel")
+
+
+def summarise(context: Context, table: ReflectionTable, counts: Any) -> None:
+    """Three lines."""
+    n, images = len(table), counts.images
+    dropped = [
+        (counts.small, "were too small"),
+        (counts.large, "too large"),
+        (counts.off_centre, "had the highest pixel off the centre"),
+        (counts.steep, "lay on a steep background"),
+        (counts.crowded, "in crowded places"),
+    ]
+    parts = [f"{k} {why}" for i, (k, why) in enumerate(dropped) if k or i < 3]
+    name = context.options.spotfinder.threshold.name
+    hot = f", {many(counts.hot, 'hot pixel')}" if counts.hot else ""
+    context.summary(
+        f"{many(n, 'spot')} on {many(images, 'image')} ({n / images:.1f} per image), {limit_of(context, table)}",
+        f"kept of {counts.groups} groups of strong pixels: {', '.join(parts)}",
+        f"threshold {name}: {counts.pixels} strong pixels{hot}",
+    )
+
+
+def many(n: int, noun: str) -> str:
+    """The number with its noun."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def limit_of(context: Context, table: ReflectionTable) -> str:
+    """Resolution (finer than all but one in a hundred spots) in words."""
+    d: list[Any] = []
+    for panel, rows, number in panels_of(table):
+        experiment = context.experiments[number]
+        d.append(d_at(experiment.detector[panel], experiment.beam, table["xyzobs.px.value"][rows, :2]))
+    return f"99 % of them coarser than {np.quantile(np.concatenate(d), 0.01):.2f} Å"
+
+
+def panels_of(table: ReflectionTable) -> Iterator[tuple[int, Sequence[bool], int]]:
+    """(panel, (n,) bool rows, experiment) of the spots."""
+    panel, number = table["panel"].astype(np.int64), table["id"]
+    for i, p in np.unique(np.stack([number, panel]), axis=1).T:
+        yield int(p), (panel == p) & (number == i), int(i)
