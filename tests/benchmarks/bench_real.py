@@ -6,7 +6,10 @@
    CC1/2 and completeness of both sides to the same resolution. DIALS masks nothing of the detector's cross,
    xtal masks it: how many of DIALS's indexed spots lie on the cross is printed beside, and what DIALS indexes when
    it is given the mask with our imported.expt.
+   DIALS keeps reflections in the halo of the direct beam, which dominate its overall CC1/2; so both sides are also
+   scaled without them.
 2. run2_1_00148 (one X-ray frame): spots indexed.
+3. L-cysteine (four wedges of 1.5 degrees): spots indexed jointly, reflections integrated.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from xtal.files import read_reflections
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 XTAL = str(Path(sys.executable).parent / "xtal")
 AXIS = "geometry.goniometer.axis=-0.6204,-0.7843,0"
+HALO = 17.9  # angstrom: reflections of lower resolution lie in the halo of the direct beam
 CROSS = (255, 261)  # pixels of the Timepix quad's cross, fast and slow, half open
 
 
@@ -69,6 +73,9 @@ def lysozyme(work: Path, d_min: float) -> None:
             XTAL, "run", "scale", "../symmetrized.expt", "../symmetrized.refl", f"d_min={d_min}", folder=ours / "cut"
         )
         print(f"           {statistics(scaled)}")
+        without = f"d_max={HALO}"
+        files = ("../symmetrized.expt", "../symmetrized.refl", f"d_min={d_min}", without)
+        print(f"           below {HALO} Å: {statistics(run(XTAL, 'run', 'scale', *files, folder=ours / 'halo'))}")
         run("dials.import", *images, AXIS, folder=theirs)
         run("dials.find_spots", "imported.expt", "nproc=1", folder=theirs)
         fix = ["detector.fix=distance"] if group else []
@@ -84,6 +91,8 @@ def lysozyme(work: Path, d_min: float) -> None:
             run("dials.integrate", "refined.expt", "refined.refl", "nproc=1", folder=theirs)
             text = run("dials.scale", "integrated.expt", "integrated.refl", f"d_min={d_min}", folder=theirs)
             print(f"           {statistics(text)}")
+            files = ("../integrated.expt", "../integrated.refl", f"d_min={d_min}", without)
+            print(f"           below {HALO} Å: {statistics(run('dials.scale', *files, folder=theirs / 'halo'))}")
 
 
 def single_frame(work: Path) -> None:
@@ -103,6 +112,23 @@ def single_frame(work: Path) -> None:
         print(f"    {name}: {(np.asarray(table['id']) >= 0).sum()} of {len(table)} spots, cell edges {lengths}")
 
 
+def l_cysteine(work: Path) -> None:
+    images = sorted(map(str, (DATA / "real_l_cysteine").glob("*.cbf.bz2")))
+    ours, theirs = work / "xtal_l_cysteine", work / "dials_l_cysteine"
+    run(XTAL, "process", *images, "space_group=P212121", "resume=False", folder=ours)
+    run("dials.import", *images, folder=theirs)
+    run("dials.find_spots", "imported.expt", "nproc=1", folder=theirs)
+    run("dials.index", "imported.expt", "strong.refl", "space_group=P212121", "joint=True", folder=theirs)
+    run("dials.refine", "indexed.expt", "indexed.refl", folder=theirs)
+    print("  integrate of DIALS with its defaults:")
+    run("dials.integrate", "refined.expt", "refined.refl", "nproc=1", folder=theirs)
+    for name, folder in (("xtal ", ours), ("DIALS", theirs)):
+        there = (folder / "integrated.refl").exists()
+        n = len(read_reflections(folder / "integrated.refl")) if there else 0
+        merged = (folder / "merged.mtz").exists()
+        print(f"    {name}: {indexed(folder)}; {n} reflections integrated; merged.mtz {'written' if merged else 'not'}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("bench_real"))
@@ -114,6 +140,8 @@ def main() -> None:
     lysozyme(arguments.work.resolve(), arguments.d_min)
     print("== run2_1_00148, one frame")
     single_frame(arguments.work.resolve())
+    print("== L-cysteine, four wedges, indexed jointly")
+    l_cysteine(arguments.work.resolve())
 
 
 if __name__ == "__main__":

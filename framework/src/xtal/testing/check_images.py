@@ -124,7 +124,7 @@ def spotty_image(seed: int = 0, dtype: str = "int32") -> tuple[NDArray[Any], NDA
     """Poisson background of 2 counts with bright spots of 3 x 3 pixels; image, mask and centres (slow, fast)."""
     rng = np.random.default_rng(seed)
     image = rng.poisson(2.0, (100, 120))
-    centres = [(20, 30), (50, 60), (80, 95)]
+    centres = [(20, 30), (56, 72), (80, 95)]
     for slow, fast in centres:
         image[slow - 1 : slow + 2, fast - 1 : fast + 2] += rng.poisson(60.0, (3, 3))
     mask = np.ones(image.shape, dtype=bool)
