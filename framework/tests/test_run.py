@@ -152,6 +152,14 @@ def test_wrong_inputs(run: Call, tmp_path: Path) -> None:
         run("copy", "a.expt", "a.refl", "d_mni=3")
 
 
+def test_a_tilde_that_names_nobody_is_a_name_like_others(run: Call, tmp_path: Path) -> None:
+    data_set(tmp_path, "a")
+    run("copy", "a.refl", "a.expt", "output.notes=~(some | words)")
+    assert (tmp_path / "~(some | words)").is_file()
+    with pytest.raises(DataError, match="does not exist"):
+        run("copy", "~nobody/none.expt")
+
+
 def test_roles_go_by_content_not_by_name(run: Call, tmp_path: Path) -> None:
     data_set(tmp_path, "a")
     (tmp_path / "a.expt").rename(tmp_path / "first")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -59,7 +60,7 @@ class Context:
         self.inputs = inputs
         self.images = inputs.get("images", [])
         self.reporter = reporter
-        self.directory = Path(outputs.directory).expanduser()
+        self.directory = Path(os.path.expanduser(outputs.directory))
         self.outputs: dict[str, Path] = {}
         self.summary_lines: list[str] = []
         self.changed, self.site = changed, dict(site)
@@ -131,7 +132,7 @@ class Context:
         """
         from xtal.files import read_mask
 
-        path = Path(name).expanduser().absolute()
+        path = Path(os.path.expanduser(name)).absolute()
         counts: dict[int, tuple[int, int]] = {}
         for e in self.experiments if experiments is None else experiments:
             if id(e.detector) not in counts:
@@ -214,7 +215,7 @@ class Context:
         KeyError
             If the step's descriptor does not list the role (a defect of the step).
         """
-        return self.directory / Path(self._output_name(role)).expanduser()
+        return self.directory / Path(os.path.expanduser(self._output_name(role)))
 
     def _output_name(self, role: str) -> str:
         if not hasattr(self._output_options, role):

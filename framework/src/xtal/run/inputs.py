@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,7 +83,7 @@ def is_pattern(name: str) -> bool:
 
 
 def _existing(name: str) -> Path:
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))
     if not path.exists():
         raise DataError(f"The file {name} does not exist.", advice="Check its name; settings are given as name=value.")
     return path

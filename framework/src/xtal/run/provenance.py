@@ -97,10 +97,10 @@ def files_of_options(options: Mapping[str, str]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for name, value in telling(options).items():
         if name.rpartition(".")[2] in IMAGE_OPTIONS:
-            paths = expanded([Path(text).expanduser() for text in value.split(",")])
+            paths = expanded([Path(os.path.expanduser(text)) for text in value.split(",")])
             found.append({"role": name, "file": value, "n": len(paths), "digest": images_digest(paths)})
             continue
-        path = Path(value).expanduser()
+        path = Path(os.path.expanduser(value))
         try:
             if path.is_file():
                 found.append({"role": name, "file": path.name, "digest": digest(path)})

@@ -67,7 +67,7 @@ class Prepared:
 
     @property
     def directory(self) -> Path:
-        return Path(self.output_options.directory).expanduser()
+        return Path(os.path.expanduser(self.output_options.directory))
 
 
 def prepare(plugins: Plugins, name: str, assignments: Sequence[Assignment], files: Sequence[str]) -> Prepared:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import gemmi
@@ -81,7 +82,7 @@ def _reference(options: ReferenceOptions, group: gemmi.SpaceGroup) -> tuple[Inde
 
 
 def _existing(path: str) -> Path:
-    found = Path(path).expanduser()
+    found = Path(os.path.expanduser(path))
     if not found.is_file():
         raise DataError(f"The reference {path} does not exist.", advice="Check its name.")
     return found

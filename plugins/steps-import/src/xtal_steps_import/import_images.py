@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -332,7 +333,7 @@ def _set_lookups(context: Context, experiments: ExperimentList, options: Lookup)
         text = getattr(options, name)
         if text is None:
             continue
-        path = Path(text).expanduser().absolute()
+        path = Path(os.path.expanduser(text)).absolute()
         if not path.is_file():
             raise DataError(f"The file {text} of lookup.{name} does not exist.", advice="Check its name.")
         for e in experiments:

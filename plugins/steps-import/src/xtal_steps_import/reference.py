@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -28,7 +29,7 @@ def apply_reference(experiments: ExperimentList, options: ImportInput) -> list[s
         If the reference is not unique, or its detector is not the images'.
     """
     path = Path(options.reference_geometry or "")
-    reference = read_experiments(path.expanduser())
+    reference = read_experiments(Path(os.path.expanduser(path)))
     tolerance = options.tolerance
     taken = []
     if options.use_beam_reference:

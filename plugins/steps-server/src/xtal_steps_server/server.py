@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 import socket
 from pathlib import Path
@@ -166,7 +167,7 @@ def roots_of(options: ServerOptions) -> list[Path]:
     OptionError
         If one is no folder.
     """
-    roots = [Path(root).expanduser().resolve() for root in options.root]
+    roots = [Path(os.path.expanduser(root)).resolve() for root in options.root]
     for root in roots:
         if not root.is_dir():
             raise OptionError(f"root={root} is no folder.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -284,7 +285,7 @@ def compare_files(mtz: Path, truth: Path, n_shells: int = 10) -> Comparison:
 def run(context: Any) -> None:
     """Compare and print a table by shells."""
     options = context.options
-    mtz, truth = Path(options.mtz).expanduser(), Path(options.truth).expanduser()
+    mtz, truth = Path(os.path.expanduser(options.mtz)), Path(os.path.expanduser(options.truth))
     result = compare_files(mtz, truth, options.shells)
     titles = ["d range", "number", "complete %", "R %", "CC", "CCanom", "I/sigma", "pull width"]
     rows = [_cells(s) for s in [*result.shells, result.overall]]
