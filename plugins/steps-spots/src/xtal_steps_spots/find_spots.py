@@ -18,6 +18,7 @@ from xtal_steps_spots import advice, report
 from xtal_steps_spots.filters import density_filter, gradient_filter
 from xtal_steps_spots.frames import excluded_frames, frame_ranges
 from xtal_steps_spots.hot import HotPixels
+from xtal_steps_spots.imagesets import images_key
 from xtal_steps_spots.masks import search_masks
 from xtal_steps_spots.options import FilterOptions, FindSpotsOptions, SpotfinderOptions
 from xtal_steps_spots.search import Search
@@ -82,15 +83,6 @@ def run(context: Context) -> None:
             report.plot(table, context.experiments, path)
     report.summarise(context, table, counts)
     advise(context, found)
-
-
-def images_key(experiment: Experiment) -> Any:
-    """What tells the images of experiments apart."""
-    scan = experiment.scan.image_range if experiment.scan else None
-    images = experiment.images
-    if images is None:
-        return id(experiment)
-    return images.template, tuple(images.paths), tuple(images.indices or ()), scan
 
 
 def search_experiment(context: Context, number: int, experiment: Experiment, counts: Counts) -> Found:

@@ -40,8 +40,7 @@ class HotPixels:
         """Per panel: flat indices of pixels that are strong on this part of the images; none of few images."""
         if self.images < FEWEST:
             return [np.empty(0, np.int64) for _ in self._counts]
-        least = max(min(math.ceil(fraction * self.images), np.iinfo(np.uint16).max), 1)
-        return [np.flatnonzero(counts >= least) for counts in self._counts]
+        return [hot_at(counts, fraction, self.images) for counts in self._counts]
 
     def masks(self, fraction: float) -> list[NDArray[np.bool_]]:
         """Per panel (slow, fast): True where a pixel is not hot."""
@@ -51,3 +50,8 @@ class HotPixels:
             mask.reshape(-1)[at] = False
             out.append(mask)
         return out
+
+
+def hot_at(counts: NDArray[np.integer], fraction: float, n_images: int) -> NDArray[np.int64]:
+    """Flat indices of pixels that are strong on this part of the images (as many as uint16 counts at most)."""
+    return np.flatnonzero(counts >= max(min(math.ceil(fraction * n_images), np.iinfo(np.uint16).max), 1))

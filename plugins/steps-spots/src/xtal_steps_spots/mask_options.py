@@ -44,6 +44,9 @@ class MaskOptions:
     resolution_range: tuple[tuple[float, float], ...] = option(
         (), help="Mask this range of resolution; may be repeated", unit="Å", multiple=True, size=2, level=1
     )
+    disable_parallax_correction: bool = option(
+        False, help="Take no account of the depth of absorption where a limit of resolution lies", level=1
+    )
     border: int = option(0, help="Mask this many pixels at the edges of every panel", unit="px", ge=0, level=1)
     untrusted: tuple[UntrustedOptions, ...] = scopes(UntrustedOptions, help="Regions to mask", level=1)
     ice_rings: IceRingOptions = scope(IceRingOptions)

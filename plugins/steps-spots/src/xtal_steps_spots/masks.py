@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import attrs
 import numpy as np
 from numpy.typing import NDArray
 
@@ -46,20 +49,37 @@ def drawn_masks(experiment: Experiment, options: MaskOptions) -> list[Mask] | No
     OptionError
         If the limits contradict one another, or a shape is not on the detector.
     """
+    masks: list[Mask] | None = None
+    for _, part in drawn_parts(experiment, options):
+        masks = part if masks is None else [a & b for a, b in zip(masks, part, strict=True)]
+    return masks
+
+
+def drawn_parts(experiment: Experiment, options: MaskOptions) -> Iterator[tuple[str, list[Mask]]]:
+    """What is masked and by which option, one after another (see `drawn_masks`)."""
     o = options
     if o.d_min is not None and o.d_max is not None and o.d_min >= o.d_max:
         raise OptionError(f"d_min={o.d_min:g} must be smaller than d_max={o.d_max:g}.")
-    by_resolution = o.d_min is not None or o.d_max is not None or o.resolution_range or o.ice_rings.filter
-    if not (by_resolution or o.border or o.untrusted):
-        return None
-    masks = [inside(panel, o.border, None) for panel in experiment.detector]
-    for region in o.untrusted:
-        mask_region(masks, region, experiment.detector)
-    if by_resolution:
+    if o.border:
+        yield "border", [inside(panel, o.border, None) for panel in experiment.detector]
+    if o.untrusted:
+        masks = [inside(panel, 0, None) for panel in experiment.detector]
+        for region in o.untrusted:
+            mask_region(masks, region, experiment.detector)
+        yield "untrusted", masks
+    limits = [n for n in ("d_min", "d_max", "resolution_range") if getattr(o, n)] + ["ice_rings"] * o.ice_rings.filter
+    if limits:
         excluded = excluded_ranges(experiment, o)
-        for mask, panel in zip(masks, experiment.detector, strict=True):
-            mask &= resolution_mask(panel, experiment.beam, d_min=o.d_min, d_max=o.d_max, excluded=excluded)
-    return masks
+        panels = experiment.detector.panels
+        if o.disable_parallax_correction:
+            panels = [attrs.evolve(panel, parallax=False) for panel in panels]
+        yield (
+            ", ".join(limits),
+            [
+                resolution_mask(panel, experiment.beam, d_min=o.d_min, d_max=o.d_max, excluded=excluded)
+                for panel in panels
+            ],
+        )
 
 
 def excluded_ranges(experiment: Experiment, options: MaskOptions) -> list[tuple[float, float]]:

@@ -1,0 +1,17 @@
+"""Options of estimate_gain, named as in DIALS."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from xtal.options import option
+
+
+@frozen
+class GainOptions:
+    """All options of the step."""
+
+    kernel_size: tuple[int, ...] = option(
+        (10, 10), help="Half size of the window along slow and fast", unit="px", size=2, ge=1
+    )
+    max_images: int = option(1, help="Images to look at; several are averaged", ge=1)

@@ -1,0 +1,80 @@
+"""Hot pixels, gain and blank images against what was put in, and against obvious computations."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from xtal.errors import AlgorithmFailed
+from xtal.physics.spots.local import local_statistics
+from xtal.table import MaskBit, Shoeboxes
+from xtal_steps_spots.detect_blanks import Blanks, by_counts
+from xtal_steps_spots.estimate_gain import dispersions, robust_median
+from xtal_steps_spots.find_hot_pixels import images_strong
+from xtal_steps_spots.generate_mask import coarse, numbered
+from xtal_steps_spots.hot import hot_at
+
+
+def test_local_statistics_agree_with_a_slow_loop() -> None:
+    random = np.random.default_rng(3)
+    image, mask = random.normal(1e6, 3.0, (9, 11)), random.random((9, 11)) > 0.3
+    count, mean, variance = local_statistics(image, mask, (1, 2))
+    for j in range(9):
+        for i in range(11):
+            window = np.s_[max(j - 1, 0) : j + 2, max(i - 2, 0) : i + 3]
+            values = image[window][mask[window]]
+            assert count[j, i] == len(values)
+            assert mean[j, i] == pytest.approx(values.mean() if len(values) else 0.0, abs=1e-8)
+            assert variance[j, i] == pytest.approx(values.var(ddof=1) if len(values) > 1 else 0.0, abs=1e-6)
+
+
+@pytest.mark.parametrize(("gain", "pedestal"), [(1.0, 0.0), (2.5, 0.0), (0.6, 100.0)])
+def test_the_gain_that_was_put_in_is_found(gain: float, pedestal: float) -> None:
+    image = np.random.default_rng(5).poisson(20, (200, 150)) * gain + pedestal
+    mask = np.ones(image.shape, bool)
+    image[::17, ::13] = 5000.0  # spots
+    mask[80:110] = False
+    found, _ = robust_median(dispersions([image], [mask], [pedestal], (2, 2)), "it")
+    assert found == pytest.approx(gain, rel=0.05)
+
+
+def test_no_scatter_is_an_error() -> None:
+    with pytest.raises(AlgorithmFailed, match="vary too little"):
+        robust_median(np.ones(100), "image 1")
+
+
+def test_strong_pixels_of_boxes_are_counted() -> None:
+    boxes = Shoeboxes.allocate(np.zeros(2, np.uint32), np.array([[2, 4, 1, 3, 0, 12], [2, 3, 1, 2, 14, 20]], np.int32))
+    boxes.box(0)[1][:, 0, 1] = MaskBit.VALID | MaskBit.FOREGROUND
+    boxes.box(0)[1][3, 1, 0] = MaskBit.VALID | MaskBit.FOREGROUND
+    boxes.box(1)[1][:] = MaskBit.VALID
+    counts = images_strong({"shoebox": boxes}, (5, 6)).reshape(5, 6)  # type: ignore[arg-type]
+    assert counts[1, 3] == 12
+    assert counts[2, 2] == 1
+    assert counts.sum() == 13
+    assert hot_at(counts.ravel(), 0.9, 13).tolist() == [1 * 6 + 3]
+
+
+@pytest.mark.parametrize(
+    ("blank", "regions"),
+    [([1, 0, 0, 1], [(0, 3), (7, 10)]), ([0, 1, 1, 0], [(2, 8)]), ([0, 0, 0, 0], []), ([1, 1, 1, 1], [(0, 10)])],
+)
+def test_runs_of_blanks_are_told_whole(blank: list[int], regions: list[tuple[int, int]]) -> None:
+    blanks = Blanks(np.linspace(0, 10, 5), np.zeros(4), np.array(blank, bool), "")
+    assert blanks.regions() == regions
+
+
+def test_counts_at_the_limit_are_blank() -> None:
+    z = np.repeat([0.5, 1.5, 2.5], [10, 1, 2])
+    found = by_counts(z, np.arange(4.0), 0.1)
+    assert found is not None
+    assert found.blank.tolist() == [False, True, False]
+    assert by_counts(z[:0], np.arange(4.0), 0.1) is None
+
+
+def test_names_are_numbered_and_pictures_keep_single_pixels() -> None:
+    assert numbered("pixels.mask", 1) == ["pixels.mask"]
+    assert numbered("pixels.mask", 10)[0::9] == ["pixels_01.mask", "pixels_10.mask"]
+    mask = np.ones((2500, 1300), bool)
+    mask[1234, 567] = False
+    assert (~coarse(mask)).sum() == 1
