@@ -141,13 +141,20 @@ def test_blank_images_are_those_of_dials(tmp_path: Path) -> None:
     assert (tmp_path / "blanks.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_hot_pixels_are_those_of_dials(tmp_path: Path) -> None:
+def test_hot_pixels_are_those_that_are_strong_where_dials_masks_the_corner_of_their_box(tmp_path: Path) -> None:
     source = shared_dir() / "data/processed_dials/quartz_processed"
     words = (source / "imported.expt", source / "strong.refl")
     run(tmp_path, "dials.find_hot_pixels", *words, "output.mask=theirs.pickle")
     run(tmp_path, XTAL, "run", "find_hot_pixels", *words)
     (e,) = read_experiments(source / "imported.expt")
     shapes = [p.image_size[::-1] for p in e.detector]
-    theirs, ours = (read_mask(tmp_path / n, shapes) for n in ("theirs.pickle", "hot_pixels.pickle"))
-    assert not theirs[0].all()
-    assert np.array_equal(theirs[0], ours[0])
+    theirs, ours = (np.argwhere(~read_mask(tmp_path / n, shapes)[0]) for n in ("theirs.pickle", "hot_pixels.pickle"))
+    boxes = read_reflections(source / "strong.refl")["shoebox"]
+    deep = int(np.argmax(boxes.bbox[:, 5] - boxes.bbox[:, 4]))
+    x0, _, y0, _, _, n_images = boxes.bbox[deep]
+    strong = (boxes.box(deep)[1] & 4 > 0).sum(axis=0)
+    assert theirs.tolist() == [[y0, x0]]
+    assert strong[0, 0] == 1
+    (y, x) = ours[0] - [y0, x0]
+    assert len(ours) == 1
+    assert strong[y, x] == n_images == 100

@@ -100,7 +100,7 @@ def analyses(table: ReflectionTable, scan: Scan, options: BlanksOptions) -> dict
 def bin_edges(scan: Scan, phi_step: float) -> Array:
     """(n + 1,) array indices: equal bins of about ``phi_step`` degrees, each at least an image wide."""
     first, last = scan.array_range
-    per_bin = max(math.ceil(phi_step / abs(scan.oscillation[1]) - 1e-9), 1)
+    per_bin = max(math.ceil(phi_step / abs(scan.oscillation_deg[1]) - 1e-9), 1)
     return np.linspace(first, last, max(round((last - first) / per_bin), 1) + 1)
 
 
