@@ -1,0 +1,132 @@
+"""Pictures and sums against obvious computations."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from pathlib import Path
+
+import attrs
+import fabio.compression
+import numpy as np
+import pytest
+
+from xtal.errors import DataError
+from xtal.models import Detector
+from xtal.testing import tiny_experiment
+from xtal_steps_images.cbf import _with_loops, read_cbf, summed
+from xtal_steps_images.colours import binned, colours, grey_levels
+from xtal_steps_images.merge_cbf import write_sum
+from xtal_steps_images.mosaic import Mosaic, _turned
+from xtal_steps_images.rings import places
+
+
+def cbf(pixels: np.ndarray, trailer: bytes = b"\0\0\r\n--end") -> bytes:
+    data = bytes(fabio.compression.compByteOffset(pixels.astype(np.int64).ravel()))
+    lines = [
+        "###CBF: VERSION 1.5", "# Exposure_time 0.25 s", "# Count_cutoff 1000 counts", "# Start_angle 3.0 deg.",
+        'conversions="x-CBF_BYTE_OFFSET"', f"X-Binary-Size: {len(data)}", "Content-MD5: old",
+        f"X-Binary-Size-Fastest-Dimension: {pixels.shape[1]}",
+        f"X-Binary-Size-Second-Dimension: {pixels.shape[0]}", "", "",
+    ]  # fmt: skip
+    return "\r\n".join(lines).encode() + b"\x0c\x1a\x04\xd5" + data + trailer
+
+
+def test_images_add_up_and_masked_pixels_stay_masked(tmp_path: Path) -> None:
+    a, b = np.array([[1, -1, 2**31 - 2], [4, 5, 70000]]), np.array([[10, 7, 9], [-2, 0, 70000]])
+    for name, pixels in (("a", a), ("b", b)):
+        (tmp_path / f"{name}.cbf").write_bytes(cbf(pixels))
+    write_sum([tmp_path / "a.cbf", tmp_path / "b.cbf"], tmp_path / "sum.cbf")
+    found = read_cbf(tmp_path / "sum.cbf")
+    assert found.pixels.tolist() == [[11, -1, 2**31 - 1], [-2, 5, 140000]]
+    assert "# Exposure_time 0.500000 s" in found.text
+    assert "# Count_cutoff 2000 counts" in found.text
+    assert "# Start_angle 3.0 deg." in found.text
+    assert found.trailer == b"\0\0\r\n--end"
+    data = bytes(fabio.compression.compByteOffset(found.pixels.ravel().astype(np.int64)))
+    assert base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode() in found.text
+
+
+def test_an_image_is_not_written_over(tmp_path: Path) -> None:
+    content = cbf(np.ones((2, 2)))
+    (tmp_path / "a.cbf").write_bytes(content)
+    with pytest.raises(DataError, match="one of the images"):
+        write_sum([tmp_path / "a.cbf"], tmp_path / "a.cbf")
+    assert (tmp_path / "a.cbf").read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda c: b"P6 picture", "no CBF file"),
+        (lambda c: c[:-30], "damaged"),
+        (lambda c: c.replace(b"Fastest-Dimension: 20", b"Fastest-Dimension: 2000000000"), "damaged"),
+        (lambda c: c.replace(b"X-Binary-Size-Second-Dimension", b"Other"), "does not say"),
+    ],
+)
+def test_damaged_images_are_named(tmp_path: Path, spoil: object, words: str) -> None:
+    path = tmp_path / "a.cbf"
+    path.write_bytes(spoil(cbf(np.arange(400).reshape(20, 20))))  # type: ignore[operator]
+    with pytest.raises(DataError, match=words) as caught:
+        read_cbf(path)
+    assert "a.cbf" in str(caught.value)
+
+
+def test_loops_of_full_imgcif_add_up() -> None:
+    rows = [
+        "loop_", "_diffrn_scan_axis.scan_id", "_diffrn_scan_axis.axis_id", "_diffrn_scan_axis.angle_increment",
+        "SCAN1 'GONIO omega' 0.1", "SCAN1 DET 0.0", "", "loop_", "_other.value", "0.1", "_diffrn_scan_frame.x 0.1",
+    ]  # fmt: skip
+    found = _with_loops("\r\n".join(rows), 3).split("\r\n")
+    assert found[4] == "SCAN1 'GONIO omega' 0.300000"
+    assert found[5] == "SCAN1 DET 0.000000"
+    assert found[6:] == rows[6:]
+
+
+def test_a_sum_of_one_is_the_image() -> None:
+    image = np.arange(12).reshape(3, 4)
+    first = type("Cbf", (), {})
+    first.text, first.trailer = cbf(image).split(b"\x0c\x1a\x04\xd5")[0].decode(), b""  # type: ignore[attr-defined]
+    assert b"# Count_cutoff 1000" in summed(first, image.astype(np.int32), 1)  # type: ignore[arg-type]
+
+
+def test_the_brightest_tenth_is_dark() -> None:
+    values = np.arange(100.0).reshape(10, 10)
+    grey = grey_levels(values, values, 100)
+    assert grey.ravel()[90] == int(256 * 0.6)
+    assert grey[0, 0] == 255
+    rgb = colours(grey, "greyscale", values > 98, values < 1)
+    assert rgb[0, 0].tolist() == [254, 1, 1]
+    assert rgb[-1, -1].tolist() == [254, 254, 1]
+    assert binned(values, 4).tolist() == [[33, 37], [73, 77]]
+
+
+def test_panels_lie_side_by_side() -> None:
+    experiment = tiny_experiment(size=(6, 4))
+    first = experiment.detector[0]
+    shift = first.fast_axis * first.pixel_size[0] * 8
+    other = attrs.evolve(first, origin=first.origin + shift)
+    mosaic = Mosaic(Detector([first, other]), experiment.beam, "lab")
+    canvas = mosaic.place([np.full((4, 6), 1), np.full((4, 6), 2)], 0)
+    assert canvas.shape == (4, 14)
+    assert canvas[0].tolist() == [1] * 6 + [0] * 2 + [2] * 6
+
+
+@pytest.mark.parametrize(
+    ("turn", "expected"),
+    [
+        ([[1, 0], [0, 1]], [[1, 2, 3], [4, 5, 6]]),
+        ([[-1, 0], [0, -1]], [[6, 5, 4], [3, 2, 1]]),
+        ([[0, 1], [1, 0]], [[1, 4], [2, 5], [3, 6]]),
+        ([[0, -1], [1, 0]], [[4, 1], [5, 2], [6, 3]]),
+    ],
+)
+def test_panels_are_turned(turn: list[list[int]], expected: list[list[int]]) -> None:
+    assert _turned(np.array([[1, 2, 3], [4, 5, 6]]), np.array(turn)).tolist() == expected
+
+
+def test_rings_pass_between_neighbours() -> None:
+    x = np.arange(9.0)
+    ((d, xy),) = places(np.tile(x, (3, 1)), [4.5**-0.5])
+    assert d == 4.5**-0.5
+    assert xy.tolist() == [[5, 0], [5, 1], [5, 2]]
