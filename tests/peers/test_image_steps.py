@@ -58,8 +58,8 @@ def test_pictures_are_those_of_dials(folder: Path, words: tuple[str, ...]) -> No
     assert theirs.shape == ours.shape
     assert len(np.unique(theirs)) > 1
     same = np.abs(theirs - ours).max(axis=2) <= 1
-    if "show_mask=True" in words:  # DIALS 3.12 draws only -2 as masked, not the gaps of Pilatus images, which are -1
-        gaps = fabio.open(sorted(simulated("sim_small").glob("*.cbf"))[1]).data == -1
+    if "show_mask=True" in words:  # DIALS 3.12 draws gaps and dead pixels of Pilatus images as values
+        gaps = fabio.open(sorted(simulated("sim_small").glob("*.cbf"))[1]).data < 0
         assert gaps.sum() > 1000
         assert (ours[gaps] == [254, 1, 1]).all()
         same |= gaps
