@@ -136,9 +136,8 @@ def main() -> None:
             words.append(f"output.reflections={threshold}.refl")
             other = measure("DIALS", ["dials.find_spots", *words], theirs, megapixels, n_images)
             print(f"    truth: {score(data, theirs / f'{threshold}.refl')}")
-            print(
-                f"    {other / mine:.1f} times less CPU time; {matched(*(f / f'{threshold}.refl' for f in (ours, theirs)))}"
-            )
+            tables = [folder / f"{threshold}.refl" for folder in (ours, theirs)]
+            print(f"    {other / mine:.1f} times less CPU time; {matched(*tables)}")
 
 
 if __name__ == "__main__":
