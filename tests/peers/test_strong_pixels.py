@@ -89,7 +89,8 @@ def by_definition(image: np.ndarray, mask: np.ndarray, o: DispersionExtendedOpti
     signal = minimum_filter(dispersed.astype(np.uint8), 2 * reach + 1, mode="constant", cval=1) > 0
     count, mean, _ = local_statistics(image.astype(float), used & ~signal, (ky + 2, kx + 2))
     mean = np.where(count >= 2, mean, 0.0)
-    above = image >= mean + o.sigma_strong * np.sqrt(np.abs(mean)) - 1e-9
+    limit = mean + o.sigma_strong * np.sqrt(np.maximum(mean, 0))
+    above = (image >= limit - 1e-9) & (mean > -1e-9)  # nothing is strong over a background below 0
     return np.asarray(signal & mask & above & (image > o.global_threshold))
 
 
