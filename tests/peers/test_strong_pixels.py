@@ -88,9 +88,10 @@ def by_definition(image: np.ndarray, mask: np.ndarray, o: DispersionExtendedOpti
     reach = min(ky, kx) - 1
     signal = minimum_filter(dispersed.astype(np.uint8), 2 * reach + 1, mode="constant", cval=1) > 0
     count, mean, _ = local_statistics(image.astype(float), used & ~signal, (ky + 2, kx + 2))
+    known = mean > -1e-9  # nothing is strong over a background below 0, of a single pixel even
     mean = np.where(count >= 2, mean, 0.0)
     limit = mean + o.sigma_strong * np.sqrt(np.maximum(mean, 0))
-    above = (image >= limit - 1e-9) & (mean > -1e-9)  # nothing is strong over a background below 0
+    above = (image >= limit - 1e-9) & known
     return np.asarray(signal & mask & above & (image > o.global_threshold))
 
 

@@ -112,8 +112,8 @@ def above_background(image, mask, tiles, half_slow, half_fast, n_sigma, gain, th
                 previous = i
                 v = np.float64(image[j, i])
                 mean = total / n if n >= 2.0 else 0.0
-                reached = mean >= 0.0 and v >= mean + n_sigma * np.sqrt(gain * mean)
-                strong[j, i] = reached and v > threshold and mask[j, i]
+                reached = v >= mean + n_sigma * np.sqrt(gain * mean)
+                strong[j, i] = reached and v > threshold and mask[j, i] and total >= 0.0
     for j in range(ny):
         for tile in range(tiles.shape[1]):
             if tiles[j, tile] & SIGNAL:
