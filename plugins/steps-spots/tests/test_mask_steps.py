@@ -48,7 +48,7 @@ def test_strong_pixels_of_boxes_are_counted() -> None:
     boxes.box(0)[1][:, 0, 1] = MaskBit.VALID | MaskBit.FOREGROUND
     boxes.box(0)[1][3, 1, 0] = MaskBit.VALID | MaskBit.FOREGROUND
     boxes.box(1)[1][:] = MaskBit.VALID
-    counts = images_strong({"shoebox": boxes}, (5, 6)).reshape(5, 6)  # type: ignore[arg-type]
+    counts = images_strong(boxes, (5, 6)).reshape(5, 6)
     assert counts[1, 3] == 12
     assert counts[2, 2] == 1
     assert counts.sum() == 13

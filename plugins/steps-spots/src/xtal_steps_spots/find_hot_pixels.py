@@ -9,7 +9,7 @@ from xtal.errors import DataError
 from xtal.files import write_mask
 from xtal.models import ExperimentList
 from xtal.run import Context
-from xtal.table import MaskBit, ReflectionTable
+from xtal.table import MaskBit, ReflectionTable, Shoeboxes
 from xtal_steps_spots.generate_mask import numbered
 from xtal_steps_spots.hot import FEWEST, hot_at
 from xtal_steps_spots.imagesets import imagesets
@@ -52,7 +52,7 @@ def hot_masks(context: Context, members: ExperimentList, table: ReflectionTable)
     masks, listed = [], []
     for number, panel in enumerate(experiment.detector):
         shape = (panel.image_size[1], panel.image_size[0])
-        counts = images_strong(table.select(rows & (table["panel"] == number)), shape)
+        counts = images_strong(table.select(rows & (table["panel"] == number))["shoebox"], shape)
         at = hot_at(counts, context.options.hot_fraction, n_images)
         mask = np.ones(shape, bool)
         mask.reshape(-1)[at] = False
@@ -64,10 +64,9 @@ def hot_masks(context: Context, members: ExperimentList, table: ReflectionTable)
     return masks
 
 
-def images_strong(table: ReflectionTable, shape: tuple[int, int]) -> NDArray[np.int64]:
-    """(slow * fast,) on how many images each pixel of a panel is strong, from the shoeboxes of its spots."""
+def images_strong(boxes: Shoeboxes, shape: tuple[int, int]) -> NDArray[np.int64]:
+    """(slow * fast,) on how many images each pixel of a panel is strong, from the boxes of its spots."""
     counts = np.zeros(shape[0] * shape[1], np.int64)
-    boxes = table["shoebox"]
     for k in range(len(boxes)):
         _, mask, _ = boxes.box(k)
         _, y, x = np.nonzero(mask & MaskBit.FOREGROUND)
