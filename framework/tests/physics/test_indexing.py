@@ -14,9 +14,11 @@ from xtal.physics.indexing import (
     estimate_max_cell,
     fit_setting,
     fit_with_shift,
+    log_evidence,
     offset_classes,
     same_lattice,
     score_lattice,
+    share_on_plane,
     shift_derivatives,
     shift_for_offset,
     shifted,
@@ -89,6 +91,20 @@ def test_score_agrees_with_a_slow_sum() -> None:
     assert score.fraction == pytest.approx(inside / len(rlp))
     assert score.rmsd == pytest.approx(np.sqrt(np.mean(distances)))
     assert score.sigma == pytest.approx(3e-4, rel=0.3)
+
+
+def test_evidence_is_for_the_lattice_that_made_the_points_and_against_one_fitted_to_noise() -> None:
+    a_matrix, hkl, rlp = points((40, 55, 70, 80, 95, 100), 4.0, n=25)
+    assert log_evidence(a_matrix, rlp) > 50
+    rng = np.random.default_rng(4)
+    for n in (12, 40, 200):
+        noise = rng.uniform(-0.2, 0.2, (n, 3))
+        vectors = np.concatenate([np.linalg.inv(a_matrix), rng.uniform(-60, 60, (25, 3))])
+        best = best_lattices(vectors, noise)[0]
+        assert log_evidence(best.A, noise) < 0
+    assert log_evidence(a_matrix, rlp, known=2 / 3) > log_evidence(a_matrix, rlp)
+    assert share_on_plane(hkl) < 0.5
+    assert share_on_plane(hkl * [1, 0, 1]) == 1.0
 
 
 def test_fit_takes_a_setting_that_is_off_to_the_right_one() -> None:

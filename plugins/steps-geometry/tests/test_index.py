@@ -153,6 +153,21 @@ def test_too_few_spots_and_noise_say_why(tmp_path: Path, run_step: Callable[...,
     save(tmp_path, [truth], spots.select(np.arange(6)))
     with pytest.raises(AlgorithmFailed, match="6 spots"):
         run_step("index", tmp_path / "imported.expt", tmp_path / "strong.refl")
+    rng = np.random.default_rng(5)
+    for n in (15, 40, 300):
+        noise = spots.select(np.arange(n))
+        noise["xyzobs.px.value"][:] = rng.uniform((0, 0, 0), (1000, 1000, 90), (n, 3))
+        save(tmp_path, [truth], noise)
+        with pytest.raises(AlgorithmFailed, match="No lattice was found"):
+            run_step("index", tmp_path / "imported.expt", tmp_path / "strong.refl")
+
+
+def test_spots_of_one_plane_do_not_tell_three_axes(tmp_path: Path, run_step: Callable[..., Any]) -> None:
+    truth = experiment((60, 70, 80, 90, 90, 90), "P 1")
+    spots, hkl = spots_of(truth)
+    save(tmp_path, [truth], spots.select(np.flatnonzero(hkl[:, 0] == 0)))
+    with pytest.raises(AlgorithmFailed, match="one plane of the reciprocal lattice"):
+        run_step("index", tmp_path / "imported.expt", tmp_path / "strong.refl")
 
 
 def test_columns_of_spots_without_index(tmp_path: Path, run_step: Callable[..., Any]) -> None:

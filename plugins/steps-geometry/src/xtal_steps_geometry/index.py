@@ -25,6 +25,7 @@ from xtal.physics.lattice import describe_cell
 from xtal.physics.refinement import RefinementSettings
 from xtal.run import Context
 from xtal.table import Flag, ReflectionTable
+from xtal_steps_geometry.index_checks import demand_lattices
 from xtal_steps_geometry.index_cycles import (
     State,
     assign,
@@ -120,6 +121,7 @@ def index_group(context: Context, experiments: ExperimentList, spots: Reflection
     macrocycles(state, settings, cycles, tolerance)
     if options.known_symmetry.space_group is None:
         settle_origin(context, state, found, settings)
+    demand_lattices(state, options)
     more_lattices(context, state, search, settings)
     report_lattices(context, state)
     return state
@@ -181,7 +183,7 @@ def settle_origin(context: Context, state: State, found: Found, settings: Refine
     map_spots(state.table, state.images)
     rlp = np.asarray(state.table["rlp"])
     trial = LatticeTrial(a_matrix, score_lattice(a_matrix, rlp))
-    best = compare_cells([trial], rlp[evenly(len(rlp), 6000)], options.min_cell_volume)[0]
+    best = compare_cells([trial], rlp[evenly(len(rlp), 6000)], options.min_cell_volume, options.min_cell)[0]
     state.crystals = [tidy_crystal(Crystal(best.A), rlp)]
     context.print(
         f"All indices had a common remainder, so the origin was off: it was moved by {move.tolist()} and the detector "
@@ -220,6 +222,7 @@ def more_lattices(context: Context, state: State, search: Search, settings: Refi
         take(state, found)
         try:
             macrocycles(state, settings, options.refinement_protocol.n_macro_cycles, tolerance)
+            demand_lattices(state, options)
         except AlgorithmFailed as error:
             context.warn(f"A further lattice was left out: {error.message}")
             state.crystals, state.images, state.table = before.crystals, before.images, before.table

@@ -132,7 +132,7 @@ def macrocycles(state: State, settings: RefinementSettings, n_cycles: int, toler
     Raises
     ------
     AlgorithmFailed
-        If the last refinement fails, the cell's volume runs away or the spots lie on no lattice.
+        If the last refinement fails or the cell's volume runs away.
     """
     length = np.linalg.norm(np.asarray(state.table["rlp"]), axis=1)
     volumes = [c.cell.volume for c in state.crystals]
@@ -145,7 +145,6 @@ def macrocycles(state: State, settings: RefinementSettings, n_cycles: int, toler
         refine_once(state, settings if last else quick(settings), last)
     assign(state, tolerance, None)
     finish(state)
-    demand_more_than_chance(state.table, tolerance)
     for before, crystal in zip(volumes, state.crystals, strict=True):
         change = crystal.cell.volume / before - 1.0
         if abs(change) > 0.5:
@@ -153,24 +152,6 @@ def macrocycles(state: State, settings: RefinementSettings, n_cycles: int, toler
                 f"The cell's volume changed by {100 * change:.0f} % in refinement.",
                 advice="Refine less: refinement.parameterisation.detector.fix=all, or give space_group=.",
             )
-
-
-def demand_more_than_chance(table: ReflectionTable, tolerance: float) -> None:
-    """Refuse lattices that reach hardly more spots than lie near the points of any lattice.
-
-    Spots at random fall within ``tolerance`` of a point with the probability of a sphere of that radius.
-
-    Raises
-    ------
-    AlgorithmFailed
-    """
-    n, indexed = len(table), int((np.asarray(table["id"]) >= 0).sum())
-    chance = 4.0 / 3.0 * np.pi * tolerance**3
-    if indexed < n * chance + 5.0 * np.sqrt(n * chance * (1.0 - chance)):
-        raise AlgorithmFailed(
-            f"No lattice was found: the best one reaches {indexed} of {n} spots, {100 * chance:.0f} % would by chance.",
-            advice="Check beam centre, distance and rotation axis, or give unit_cell= and space_group=.",
-        )
 
 
 def quick(settings: RefinementSettings) -> RefinementSettings:

@@ -76,6 +76,7 @@ class IndexingOptions:
     multiple_lattice_search: MultipleLatticeOptions = scope(MultipleLatticeOptions)
     max_cell: float | Literal["auto"] = option("auto", help="Longest cell edge to search for", unit="Å", gt=0)
     min_cell_volume: float = option(25.0, help="Smallest volume of the primitive cell", unit="Å^3", level=1, gt=0)
+    min_cell: float = option(3.0, help="Shortest edge of the primitive cell", unit="Å", level=1, gt=0)
     d_min: float | None = option(None, help="Finest resolution of the lattice search", unit="Å", level=1, gt=0)
     joint_indexing: bool | Literal["auto"] = option(
         "auto", help="One crystal for all scans; auto: yes for scans, no for stills", level=1

@@ -134,7 +134,7 @@ class Search:
         vectors = self.method.candidates(rlp, experiments, max_cell, d_min)
         found = [reduce_setting(a) for a in vectors.orientations]
         trials = [LatticeTrial(a, score_lattice(a, rlp)) for a in found]
-        trials += best_lattices(vectors.vectors, rlp, self.options.min_cell_volume)
+        trials += best_lattices(vectors.vectors, rlp, self.options.min_cell_volume, self.options.min_cell)
         return sorted(trials, key=lambda t: -t.score.log_likelihood)
 
     def beam_search(

@@ -4,7 +4,7 @@ from xtal.physics.indexing.assign import Assignment, assign_indices
 from xtal.physics.indexing.geometry import fit_with_shift, shift_derivatives, shifted
 from xtal.physics.indexing.max_cell import estimate_max_cell
 from xtal.physics.indexing.origin import OffsetClass, offset_classes, shift_for_offset
-from xtal.physics.indexing.score import Score, fit_setting, score_lattice
+from xtal.physics.indexing.score import Score, fit_setting, log_evidence, score_lattice, share_on_plane
 from xtal.physics.indexing.search import (
     LatticeTrial,
     best_lattices,
@@ -27,10 +27,12 @@ __all__ = [
     "evenly",
     "fit_setting",
     "fit_with_shift",
+    "log_evidence",
     "offset_classes",
     "reduce_setting",
     "same_lattice",
     "score_lattice",
+    "share_on_plane",
     "shift_derivatives",
     "shift_for_offset",
     "shifted",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
@@ -71,6 +73,36 @@ def score_lattice(a_matrix: F, rlp: F, tolerance: float = 0.3) -> Score:
     inside = np.einsum("ni,ni->n", delta, delta) < tolerance**2
     rmsd = float(np.sqrt(e2[inside].mean())) if inside.any() else float("nan")
     return Score(float(value[0]), float(inside.mean()), rmsd, float(sigma[0]))
+
+
+def log_evidence(a_matrix: F, rlp: F, known: float = 0.0) -> float:
+    """Log odds (natural) that spots lie on this lattice rather than anywhere.
+
+    The log likelihood of the spots less what the freedom of nine matrix elements gives to any lattice fitted to spots
+    at random: the log ratio of the volume they may be in, reciprocal vectors within the resolution of the spots, to
+    the volume that the spots leave them (Occam factor; MacKay 1992, Neural Computation 4, 415).
+
+    Parameters
+    ----------
+    a_matrix : (3, 3) setting matrix
+    rlp : (n, 3) 1/angstrom
+    known : share of the nine elements that was known before
+    """
+    score = score_lattice(a_matrix, rlp)
+    hkl, delta = deviations(a_matrix, rlp)
+    e = delta @ a_matrix.T
+    hkl = hkl[np.einsum("ni,ni->n", e, e) < 9 * score.sigma**2]
+    radius = float(np.linalg.norm(rlp, axis=1).max())
+    information = hkl.T @ hkl / score.sigma**2 + np.eye(3) / radius**2
+    left = 3 * (1.5 * np.log(2 * np.pi) - 0.5 * np.linalg.slogdet(information)[1])
+    before = 3 * np.log(4 / 3 * np.pi * radius**3)
+    return float(len(rlp) * score.log_likelihood - (1 - known) * (before - left))
+
+
+def share_on_plane(hkl: NDArray[np.int32]) -> float:
+    """Largest share of indices (n, 3) that lie on one of the widest planes of the reciprocal lattice."""
+    layers = [hkl @ np.array(v) for v in product((-1, 0, 1), repeat=3) if any(v)]
+    return float(max(np.unique(layer, return_counts=True)[1].max() for layer in layers) / len(hkl))
 
 
 def fit_setting(a_matrix: F, rlp: F, cycles: int = 4, tolerance: float = 0.25) -> F:

@@ -94,7 +94,9 @@ def score_triples(vectors: F, rlp: F, min_volume: float) -> tuple[NDArray[np.int
     return triples[order], scores[order]
 
 
-def best_lattices(vectors: F, rlp: F, min_volume: float = 25.0, keep: int = 10) -> list[LatticeTrial]:
+def best_lattices(
+    vectors: F, rlp: F, min_volume: float = 25.0, min_edge: float = 3.0, keep: int = 10
+) -> list[LatticeTrial]:
     """Distinct lattices spanned by candidate vectors, best first.
 
     Vectors are polished on the spots, triples ranked by `Score.log_likelihood`, the best fitted to the spots, and
@@ -104,7 +106,7 @@ def best_lattices(vectors: F, rlp: F, min_volume: float = 25.0, keep: int = 10) 
     ----------
     vectors : (m, 3) angstrom, best first
     rlp : (n, 3) 1/angstrom
-    min_volume : cubic angstrom
+    min_volume, min_edge : cubic angstrom, angstrom, of the primitive cell
     """
     fit_rlp = rlp[evenly(len(rlp), MAX_FIT_SPOTS)]
     vectors = distinct(polish(vectors, fit_rlp))[:N_VECTORS]
@@ -114,13 +116,13 @@ def best_lattices(vectors: F, rlp: F, min_volume: float = 25.0, keep: int = 10) 
         a_matrix = reduce_setting(np.linalg.inv(vectors[triple]))
         if not any(same_lattice(t.A, a_matrix, 0.15) for t in found):
             a_matrix = reduce_setting(fit_setting(a_matrix, fit_rlp))
-            if not any(same_lattice(t.A, a_matrix) for t in found):
+            if large_enough(a_matrix, min_volume, min_edge) and not any(same_lattice(t.A, a_matrix) for t in found):
                 found.append(LatticeTrial(a_matrix, score_lattice(a_matrix, fit_rlp)))
         if len(found) >= keep:
             break
     found.sort(key=lambda t: -t.score.log_likelihood)
     if found:
-        found = compare_cells(found, fit_rlp, min_volume)
+        found = compare_cells(found, fit_rlp, min_volume, min_edge)
     return found
 
 
@@ -144,7 +146,15 @@ def sublattices(n: int) -> list[F]:
     return out
 
 
-def compare_cells(found: list[LatticeTrial], rlp: F, min_volume: float) -> list[LatticeTrial]:
+def large_enough(a_matrix: F, min_volume: float, min_edge: float) -> bool:
+    """Whether the cell of a lattice is one that atoms fit in: without spots off one plane any layer spacing does."""
+    shortest = min(cell_of(reduce_setting(a_matrix)).parameters[:3])
+    return bool(1 / abs(np.linalg.det(a_matrix)) >= min_volume and shortest >= min_edge)
+
+
+def compare_cells(
+    found: list[LatticeTrial], rlp: F, min_volume: float = 25.0, min_edge: float = 3.0
+) -> list[LatticeTrial]:
     """Test sub- and supercells of the winner explicitly; those better than it go to the front."""
     best = found[0]
     for _ in range(4):
@@ -152,7 +162,8 @@ def compare_cells(found: list[LatticeTrial], rlp: F, min_volume: float) -> list[
         for n in (2, 3):
             for m in sublattices(n):
                 trials += [(best.A @ np.linalg.inv(m).T, f"x {n}"), (best.A @ m, f"/ {n}")]
-        scored = [(score_lattice(a, rlp), a, origin) for a, origin in trials if 1 / abs(np.linalg.det(a)) >= min_volume]
+        fit = [(a, origin) for a, origin in trials if large_enough(a, min_volume, min_edge)]
+        scored = [(score_lattice(a, rlp), a, origin) for a, origin in fit]
         _, a_matrix, origin = max(scored, key=lambda s: s[0].log_likelihood)
         fitted = reduce_setting(fit_setting(reduce_setting(a_matrix), rlp))
         trial = LatticeTrial(fitted, score_lattice(fitted, rlp), origin)
