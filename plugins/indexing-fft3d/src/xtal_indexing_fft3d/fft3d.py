@@ -18,6 +18,9 @@ F = NDArray[np.float64]
 OVERSAMPLING = 2.5
 """Half the edge of the real-space map in units of the longest cell edge."""
 
+ORIGIN = 1.5
+"""Radius of the peak at the origin and its ripples, in units of the finest resolution."""
+
 MIN_GRID = 64
 PEAKS_KEPT = 4000
 
@@ -51,7 +54,7 @@ class Fft3d:
         sites, heights = find_peaks(power, self.options.sigma_cutoff * sigma)
         vectors = sites * (d_min / 2)
         size = np.linalg.norm(vectors, axis=1)
-        keep = (size >= self.options.min_cell) & (size <= 2 * max_cell)
+        keep = (size >= ORIGIN * d_min) & (size <= 2 * max_cell)
         vectors, heights = vectors[keep], heights[keep]
         order = np.lexsort((np.round(size[keep], 3), -np.round(heights / sigma, 3)))[: self.options.max_vectors]
         if len(order) < 3:

@@ -12,6 +12,5 @@ class Fft3dOptions:
     """What the user may set."""
 
     n_points: int = option(256, help="Largest grid, points per edge; smaller where fewer do", ge=64, le=512)
-    min_cell: float = option(3.0, help="Shortest lattice vector", unit="Å", gt=0)
     sigma_cutoff: float = option(6.0, help="Peaks lower than this many rms of the map are left out", level=1, gt=0)
     max_vectors: int = option(60, help="Most lattice vectors that are given back", level=1, ge=3)

@@ -109,6 +109,7 @@ def best_lattices(
     min_volume, min_edge : cubic angstrom, angstrom, of the primitive cell
     """
     fit_rlp = rlp[evenly(len(rlp), MAX_FIT_SPOTS)]
+    vectors = vectors[np.linalg.norm(vectors, axis=1) >= min_edge]
     vectors = distinct(polish(vectors, fit_rlp))[:N_VECTORS]
     triples, _ = score_triples(vectors, rlp[evenly(len(rlp), MAX_TRIPLE_SPOTS)], min_volume)
     found: list[LatticeTrial] = []
