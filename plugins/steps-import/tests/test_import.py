@@ -128,7 +128,7 @@ def test_two_beam_centres_are_one_too_many(imported: Any, scan: Path) -> None:
 
 def test_missing_numbers_are_asked_for_and_can_be_given(imported: Any, tmp_path: Path) -> None:
     path = smv(tmp_path / "a_0001.img", 0.0, WAVELENGTH=None, DISTANCE=None, BEAM_CENTER_X=None)
-    with pytest.raises(DataError, match=r"wavelength and distance and beam centre.*geometry.detector.distance="):
+    with pytest.raises(DataError, match=r"wavelength, no distance, no beam centre.*geometry.detector.distance="):
         imported(path)
     (e,) = imported(path, "geometry.beam.wavelength=0.0251", "distance=500", "fast_slow_beam_centre=30,20")
     np.testing.assert_allclose(e.detector[0].origin, (-3.0, 2.0, -500.0))

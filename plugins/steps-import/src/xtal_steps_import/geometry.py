@@ -259,9 +259,9 @@ def check_complete(path: str, beam: Beam, detector: Detector) -> None:
     """
     missing = lacking(beam, detector)
     if missing:
-        what = " and ".join(name for name, _ in missing)
+        what = ", no ".join(name for name, _ in missing)
         options = " ".join(option for _, option in missing)
-        raise DataError(f"The header of {path} has no {what}.", advice=f"Give {options} or leave the image out.")
+        raise DataError(f"The header of {path} has no {what}.", advice=f"Give {options}, or leave the image out.")
 
 
 def _vector(v: np.ndarray) -> str:
