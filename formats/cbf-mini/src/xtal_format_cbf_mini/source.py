@@ -114,8 +114,8 @@ class CbfMiniImage:
 
     def _check_size(self) -> None:
         """A plain file that is shorter than its header says is found before its pixels are needed."""
-        packed = self.path.suffix in (".gz", ".bz2")
-        if not packed and self.path.stat().st_size < self._binary.start + self._binary.size:
+        packed, needed = self.path.suffix in (".gz", ".bz2"), self._binary.start + self._binary.size
+        if not packed and self.path.stat().st_size < needed:
             raise DataError(f"The image {self.path} is truncated: pixels are missing.", advice="Copy it again.")
 
     def _panel(self, header: Header, beam: Beam) -> Panel:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xtal.errors import DataError
+from xtal.files.raw import fill
 from xtal.models import Beam, Detector, Goniometer, Scan
 from xtal_format_nxmx import dectris, geometry
 from xtal_format_nxmx.frames import Frames, Part, parts_of
@@ -104,7 +105,7 @@ class NXmxImages:
         whole = np.empty(self._frames.shape, self.dtype)
         self._frames.read(frame, whole)
         for panel, part in zip(out, self._models[4], strict=True):
-            panel[...] = whole[part]
+            fill(panel, whole[part], self.path)
 
     def masks(self) -> Sequence[NDArray[np.bool_]] | None:
         """The detector's own pixel mask, per module."""

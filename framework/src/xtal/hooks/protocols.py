@@ -61,10 +61,14 @@ class ImageSource(Protocol):
     def read(self, frame: int, out: Sequence[NDArray[Any]]) -> None:
         """Fill ``out`` (one array per panel, of `shapes` and `dtype`) with raw values of frame (0-based).
 
+        The arrays fit the first file of a scan: where this file differs in size, that is an error, and where it may
+        differ in type, `xtal.files.raw.fill` copies.
+
         Raises
         ------
         DataError
-            If the file is truncated or its data are missing; names the file and frame.
+            If the file is truncated, its data are missing, the arrays do not fit, or it is a container that has no
+            such frame; names the file and frame.
         """
 
     def masks(self) -> Sequence[NDArray[np.bool_]] | None:
@@ -147,7 +151,12 @@ class IndexingMethod(Protocol):
         ----------
         rlp : (n, 3) 1/angstrom, reciprocal-lattice points at zero rotation
         max_cell : angstrom, longest cell edge to consider
-        d_min : angstrom, resolution of the search
+        d_min : angstrom, resolution of the search; 0 sets no limit
+
+        Raises
+        ------
+        AlgorithmFailed
+            If the points show no lattice; so does an answer without vectors.
         """
 
 
@@ -160,7 +169,8 @@ class ProfileEstimate:
 
     Attributes
     ----------
-    profile : JSON object that is stored as ``experiment.profile``
+    profile : JSON object that is stored as ``experiment.profile``, with the model's name as ``__id__``; of values whose
+        names begin with ``sigma`` the step takes the mean where an experiment has too few spots of its own
     n_spots : spots that it rests on
     notes : sentences for the user, for instance on what had to be relaxed
     """
@@ -204,10 +214,16 @@ class ProfileModel(Protocol):
 
     def bbox(self, experiment: Experiment, table: ReflectionTable, margin: float) -> NDArray[np.int32]:
         """(n, 6) boxes x0, x1, y0, y1, z0, z1. In x and y they reach ``margin`` times as far as the foreground
-        and may leave the panel; in z they are cut at the ends of the scan."""
+        and may leave the panel; in z they are cut at the ends of the scan.
+
+        Raises
+        ------
+        AlgorithmFailed
+            If ``experiment.profile`` is of another model.
+        """
 
     def partiality(self, experiment: Experiment, table: ReflectionTable) -> F:
-        """(n,) fraction of each reflection inside its bbox."""
+        """(n,) fraction of each reflection in the frames of its bbox in the table, which need not be its own."""
 
     def footprint(self, experiment: Experiment, table: ReflectionTable) -> NDArray[np.uint8]:
         """Foreground (1) of one layer [y][x] of each bbox, packed one after another; all layers are alike."""
@@ -229,14 +245,15 @@ class ProfileReferences(Protocol):
     n_blocks: int
 
     def block_of(self, z: F) -> NDArray[np.int64]:
-        """(n,) block of reflections predicted at array index z; does not decrease with z."""
+        """(n,) block of reflections predicted at array index z, which may lie beyond the scan's ends; does not
+        decrease with z."""
 
     def learn(self, block: int, table: ReflectionTable, boxes: Shoeboxes) -> NDArray[np.bool_]:
         """Learn from the reflections of a block; returns which of them were used."""
 
     def fit(self, block: int, table: ReflectionTable, boxes: Shoeboxes, floor: float) -> ProfileFit:
-        """Fit the reflections of a block (the same that were given to `learn`); those fail of which less than
-        ``floor`` of the profile is on usable voxels."""
+        """Fit the reflections of a block (the same that were given to `learn`, none perhaps) on their usable voxels,
+        those with VALID and FOREGROUND; those fail of which less than ``floor`` of the profile is on them."""
 
 
 class BackgroundModel(Protocol):
@@ -257,7 +274,7 @@ class BackgroundResult:
     Attributes
     ----------
     ok : whether the fit succeeded
-    variance : of the background per voxel, common to the box
+    variance : of the background per voxel, common to the box; finite, also where the fit failed
     dispersion : index of dispersion (variance over mean) of the voxels used
     """
 
@@ -274,21 +291,24 @@ class ScalingModel(Protocol):
 
     n_parameters: int
     names: Sequence[str]
+    """Of each parameter: the correction, then what tells it from others ("scale 3")."""
 
     def prepare(self, experiment: Experiment, table: ReflectionTable) -> None:
-        """Set up components for the observations (columns s1, xyzobs.px.value or xyzcal.px, d, id)."""
+        """Set up components for the observations (columns s1, xyzobs.px.value or xyzcal.px, d), which may be none."""
 
     def initial(self) -> F:
-        """(p,) starting parameters."""
+        """(p,) starting parameters, which give scales of 1."""
 
     def scales_and_jacobian(self, parameters: F, rows: NDArray[np.int64]) -> tuple[F, Any]:
-        """(n,) inverse scale factors g of the given rows, and d g / d parameters as a scipy CSR matrix (n, p)."""
+        """(n,) inverse scale factors g of the given rows, positive wherever the search steps, and d g / d parameters
+        as a scipy CSR matrix (n, p) whose columns ascend in each row."""
 
     def restraints(self, parameters: F) -> tuple[F, Any]:
         """Weighted residuals (r,) and their CSR derivative (r, p)."""
 
     def to_json(self, parameters: F, esds: F) -> dict[str, Any]:
-        """What is stored as ``experiment.scaling_model`` (DIALS's layout where it has one)."""
+        """What is stored as ``experiment.scaling_model`` (DIALS's layout where it has one), with the model's name as
+        ``__id__`` and an object ``configuration_parameters``, to which the step adds."""
 
 
 # --- export -------------------------------------------------------------------
@@ -298,20 +318,27 @@ class ExportFormat(Protocol):
     """Writes reflections for another program."""
 
     def export(self, experiments: ExperimentList, table: ReflectionTable, path: Path) -> None:
-        """Write the file (the runner gives a temporary path and renames it)."""
+        """Write one file at ``path``, whatever its name (the runner gives a temporary path and renames it).
+
+        Raises
+        ------
+        DataError
+            If the table has no rows or not the columns that the format needs.
+        """
 
 
 # --- running ------------------------------------------------------------------
 
 
 class BlockExecutor(Protocol):
-    """Runs independent blocks of work."""
+    """Runs independent blocks of work, in this process: what a block leaves in the caller's memory is seen."""
 
     n_workers: int
 
     def map(self, function: Callable[[T], R], blocks: Iterable[T]) -> Iterator[R]:
         """Results in the order of the blocks, as they complete; at most 2 * n_workers blocks are in flight,
-        so that memory does not grow. An exception of a block is raised here; closing the iterator cancels."""
+        so that memory does not grow. An exception of a block is raised here, as it is and at its turn, with a note
+        that names the block; then, and when the iterator is closed, what waits is cancelled."""
 
 
 class StepFunction(Protocol):

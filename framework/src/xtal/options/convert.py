@@ -134,7 +134,7 @@ def _list(text: str, kind: Any, spec: Spec, path: str) -> tuple[Any, ...]:
     args = get_args(kind) or (str, ...)
     element = args[0]
     if spec.choices:
-        parts = [p for p in text.replace("+", " ").split() if p]
+        parts = split_list(text.replace("+", " "))
         starred = [p for p in parts if p.startswith("*")]
         return tuple(_choice(p, spec.choices, path) for p in starred or parts)
     parts = split_list(text)

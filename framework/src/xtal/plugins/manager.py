@@ -7,6 +7,7 @@ first import that fails. Here one that fails is listed with its cause and harms 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import copy
 from functools import cache, cached_property
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -16,7 +17,7 @@ import pluggy
 from attrs import frozen
 
 from xtal.errors import PluginError, XtalError
-from xtal.hooks import API_VERSIONS, KINDS, Descriptor
+from xtal.hooks import API_VERSIONS, KINDS, Descriptor, Step
 from xtal.hooks.specs import Hooks
 from xtal.options.convert import did_you_mean
 from xtal.plugins.policy import Policy, load_policy
@@ -213,6 +214,14 @@ class Plugins:
             raise
         except Exception as error:
             raise PluginError(f"The {kind} {name!r} cannot be constructed: {_cause(error)}.") from error
+
+    def with_step(self, step: Step) -> Plugins:
+        """These plugins and a step that need not be installed, for a run of it."""
+        found = copy(self)
+        found._by_kind = self._by_kind | {
+            "step": self._by_kind["step"] | {step.name: [Installed("step", step, "not installed", "")]}
+        }
+        return found
 
     # --- versions, lock ---------------------------------------------------------
 

@@ -141,7 +141,11 @@ class FrameReader:
         if self._container is not None:
             self._container.read(self.frame(z), arrays)
         else:
-            self._format.open(self.path(z)).read(0, arrays)
+            source = self._format.open(self.path(z))
+            try:
+                source.read(0, arrays)
+            finally:
+                source.close()
         return arrays
 
     @cached_property

@@ -1,24 +1,167 @@
-"""What every plugin must satisfy, whatever its kind."""
+"""The conformance kit: small named checks of what the core assumes of each kind of plugin.
+
+A check is a function of a `Case` (one plugin, and what its checks share), registered by `expects` with what it
+expects. Where a plugin falls short, check and plugin make one sentence: "The threshold brightest should mark no
+masked pixel, but it marks 400."
+"""
 
 from __future__ import annotations
 
-import inspect
-import re
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from typing import Any, ClassVar
 
-import attrs
+from attrs import frozen
 
-from xtal.hooks import API_VERSIONS, KINDS, Descriptor
-from xtal.options import entries, help_rows, parse
+from xtal.hooks import KINDS, Descriptor
 from xtal.plugins import default_plugins
 from xtal.plugins.manager import resolve
 
-Found = tuple[Descriptor, Callable[..., Any]]
+EVERY = ""
+"""The kind of checks that hold for every kind of plugin."""
 
 
-def describe(kind: str, plugin: str | Descriptor) -> Found:
-    """Descriptor and a function that constructs the plugin (with options given by name), common checks done.
+class Case:
+    """One plugin under test. A kind's own class prepares what its checks share.
+
+    Parameters
+    ----------
+    descriptor
+        Of the plugin, which need not be installed.
+    data
+        What the caller gave besides.
+
+    Attributes
+    ----------
+    kind : of the plugins that a class is for
+    protocol : what they must have
+    threaded : whether the core uses one of them in several threads at once
+    """
+
+    kind: ClassVar[str]
+    protocol: ClassVar[type]
+    threaded: ClassVar[bool] = False
+
+    def __init__(self, descriptor: Descriptor, **data: Any) -> None:
+        self.descriptor, self.data = descriptor, data
+
+    @property
+    def label(self) -> str:
+        return f"{self.kind} {self.descriptor.name!r}"
+
+    @property
+    def factory(self) -> Callable[..., Any]:
+        """What the descriptor names."""
+        factory: Callable[..., Any] = resolve(self.descriptor.factory, self.label)
+        return factory
+
+    @property
+    def options(self) -> type | None:
+        """The class of its options, if it has any."""
+        return resolve(self.descriptor.options, self.label) if self.descriptor.options else None
+
+    def construct(self, **settings: Any) -> Any:
+        """A new one with these options, the others at their defaults."""
+        return self.factory() if self.options is None else self.factory(self.options(**settings))
+
+    @cached_property
+    def plugin(self) -> Any:
+        """One with its default options, which the checks share."""
+        return self.construct()
+
+    @property
+    def usable(self) -> bool:
+        """Whether there is what `exercise` needs."""
+        return True
+
+    def given(self) -> dict[str, Any]:
+        """New arguments of `exercise`: arrays, tables, boxes and models by name."""
+        raise NotImplementedError
+
+    def exercise(self, given: dict[str, Any]) -> list[Any]:
+        """Let the plugin do its work, and collect what it answers as arrays or plain values."""
+        raise NotImplementedError
+
+
+Function = Callable[[Any], None]
+
+
+@frozen
+class Check:
+    """One assumption of the core.
+
+    Attributes
+    ----------
+    kind : of the plugins that it is for, or `EVERY`
+    name : of the function
+    expected : what a plugin should do, as it stands after "should"
+    """
+
+    kind: str
+    name: str
+    expected: str
+    function: Function
+
+    def __call__(self, case: Case) -> str:
+        """What the plugin did instead; "" where it did as expected."""
+        try:
+            self.function(case)
+        except Broken as broken:
+            return str(broken)
+        except Exception as error:  # whatever a plugin raises where it should not is its failure
+            return f"it raised {type(error).__name__}: {error}"
+        return ""
+
+
+class Broken(Exception):
+    """An expectation that a plugin did not fulfil; the text says what it did."""
+
+
+def ensure(kept: Any, did: str) -> None:
+    """Raise `Broken` with what the plugin did unless an expectation is kept."""
+    if not kept:
+        raise Broken(did)
+
+
+_CHECKS: list[Check] = []
+
+
+def expects(kind: str, expected: str) -> Callable[[Function], Function]:
+    """Register a check of a kind; the order of declaration is the order of checking."""
+
+    def register(function: Function) -> Function:
+        _CHECKS.append(Check(kind, function.__name__, expected, function))
+        return function
+
+    return register
+
+
+def _cases() -> dict[str, type[Case]]:
+    """Kind to what its checks are given; importing them registers the checks."""
+    from xtal.testing.kinds import CASES
+
+    return CASES
+
+
+def checks_of(kind: str) -> list[Check]:
+    """All checks that a plugin of a kind is held to, those of every kind first."""
+    _cases()
+    return [c for c in _CHECKS if c.kind == EVERY] + [c for c in _CHECKS if c.kind == kind]
+
+
+@frozen
+class Failure:
+    """A check that a plugin fails, and the sentence that says so."""
+
+    check: Check
+    told: str
+
+    def __str__(self) -> str:
+        return self.told
+
+
+def failures(kind: str, plugin: str | Descriptor, **data: Any) -> Iterator[Failure]:
+    """The checks of its kind that a plugin fails, one after another; of several with one cause the first.
 
     Parameters
     ----------
@@ -26,57 +169,28 @@ def describe(kind: str, plugin: str | Descriptor) -> Found:
         Of the plugin.
     plugin
         Name of an installed plugin, or a descriptor that need not be installed.
+    data
+        What the checks of some kinds need: see `xtal.testing.kinds`.
     """
     descriptor = default_plugins().find(kind, plugin) if isinstance(plugin, str) else plugin
-    check_descriptor(kind, descriptor)
-    factory = resolve(descriptor.factory, f"{kind} {descriptor.name!r}")
-    options = resolve(descriptor.options, f"{kind} {descriptor.name!r}") if descriptor.options else None
-
-    def construct(**settings: Any) -> Any:
-        return factory() if options is None else factory(options(**settings))
-
-    return descriptor, construct
+    case, causes = _cases()[kind](descriptor, **data), set()
+    for one in checks_of(kind):
+        did = one(case)
+        if did and did not in causes:
+            causes.add(did)
+            yield Failure(one, f"The {kind} {descriptor.name} should {one.expected}, but {did}.")
 
 
-def check_descriptor(kind: str, descriptor: Descriptor) -> None:
-    """Name, summary, version and options of a descriptor."""
-    assert isinstance(descriptor, KINDS[kind]), f"{descriptor!r} is no {KINDS[kind].__name__}"
-    assert re.fullmatch(r"[a-z][a-z0-9_]*", descriptor.name), f"name {descriptor.name!r}: lower case with underscores"
-    summary = descriptor.summary
-    assert summary and "\n" not in summary and len(summary) <= 100, f"{descriptor.name}: summary of one line"
-    assert not summary.endswith("."), f"{descriptor.name}: the summary ends without a full stop"
-    assert 1 <= descriptor.api <= API_VERSIONS[kind], f"{descriptor.name}: version of the hooks"
-    assert callable(resolve(descriptor.factory, descriptor.name)), f"{descriptor.name}: the factory cannot be called"
-    if descriptor.options:
-        check_options(resolve(descriptor.options, descriptor.name))
+def check(kind: str, plugin: str | Descriptor, **data: Any) -> None:
+    """Hold a plugin to the contract of its kind; see `failures`.
 
-
-def check_options(cls: type) -> None:
-    """An options class: defaults for all, help for all, types that can be typed on a command line."""
-    assert attrs.has(cls), f"{cls.__name__} is no attrs class"
-    plugins = default_plugins()
-    assert parse(cls, [], plugins) is not None
-    for entry in entries(cls, plugins):
-        assert entry.spec.help, f"{cls.__name__}.{entry.path} has no help"
-        if not entry.is_choice:
-            assert not entry.spec.complaint(entry.default), f"{cls.__name__}.{entry.path}: its default is out of range"
-    assert all(row.path for row in help_rows([cls], plugins, 9))
-
-
-def check_methods(plugin: Any, protocol: type) -> None:
-    """A plugin has the methods of its protocol, with their parameters in order."""
-    for name, wanted in vars(protocol).items():
-        if name.startswith("_") or not inspect.isfunction(wanted):
-            continue
-        have = getattr(plugin, name, None)
-        assert callable(have), f"{type(plugin).__name__} has no method {name}"
-        asked = [p for p in inspect.signature(wanted).parameters if p != "self"]
-        given = [
-            p.name
-            for p in inspect.signature(have).parameters.values()
-            if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-        ]
-        assert given[: len(asked)] == asked, f"{type(plugin).__name__}.{name}{given} should take {asked}"
+    Raises
+    ------
+    AssertionError
+        If it fails: one line for each check that it fails, saying what was expected and what the plugin did.
+    """
+    failed = [failure.told for failure in failures(kind, plugin, **data)]
+    assert not failed, "\n".join(failed)
 
 
 def checks() -> dict[str, Callable[..., None]]:
@@ -84,8 +198,3 @@ def checks() -> dict[str, Callable[..., None]]:
     from xtal.testing import kinds
 
     return {kind: getattr(kinds, f"check_{kind}") for kind in KINDS}
-
-
-def check(kind: str, plugin: str | Descriptor, **data: Any) -> None:
-    """Check a plugin against the contract of its kind; an AssertionError says what is wrong."""
-    checks()[kind](plugin, **data)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from xtal.models import Experiment
+    from xtal.table import ReflectionTable
 
 
 def _skip(why: str) -> None:
@@ -78,3 +79,46 @@ def tiny_experiment(n_images: int = 10, size: tuple[int, int] = (120, 100)) -> E
         crystal=crystal,
         identifier="tiny",
     )
+
+
+def observations(experiment: Experiment, n: int = 400, seed: int = 2) -> ReflectionTable:
+    """Integrated observations of a tiny experiment, all over the detector and the scan."""
+    import numpy as np
+
+    from xtal.table import Flag, ReflectionTable
+
+    rng = np.random.default_rng(seed)
+    panel, scan = experiment.detector[0], experiment.scan
+    assert scan is not None and experiment.crystal is not None
+    xyz = np.column_stack([rng.uniform(5, s - 5, n) for s in panel.image_size] + [rng.uniform(0, scan.n_images, n)])
+    s1 = panel.s1(xyz[:, :2], experiment.beam.wavelength)
+    phi = scan.phi(xyz[:, 2])
+    intensity = rng.exponential(500.0, n)
+    bbox = np.column_stack([np.floor(xyz[:, k]) + o for k in range(3) for o in (-2, 3)]).astype(np.int32)
+    table = ReflectionTable(identifiers={0: experiment.identifier}, n_rows=n)
+    table["miller_index"] = rng.integers(1, 8, (n, 3)).astype(np.int32)
+    table["id"] = np.zeros(n, dtype=np.int32)
+    table["panel"] = np.zeros(n, dtype=np.uint64)
+    table["s1"] = s1
+    table["xyzobs.px.value"] = table["xyzcal.px"] = xyz
+    mm = panel.px_to_mm(xyz[:, :2])
+    table["xyzobs.mm.value"] = table["xyzcal.mm"] = np.column_stack([mm, phi])
+    table["d"] = 1 / np.linalg.norm(s1 - experiment.beam.s0, axis=1)
+    table["bbox"] = bbox
+    table["entering"] = np.zeros(n, dtype=bool)
+    table["partiality"] = np.ones(n)
+    table["lp"] = table["qe"] = np.ones(n)
+    for kind in ("sum", "prf"):
+        table[f"intensity.{kind}.value"] = intensity
+        table[f"intensity.{kind}.variance"] = intensity + 20.0
+    table["intensity.scale.value"] = intensity
+    table["intensity.scale.variance"] = intensity + 20.0
+    table["inverse_scale_factor"] = np.ones(n)
+    table["inverse_scale_factor_variance"] = np.full(n, 1e-4)
+    table["background.mean"] = np.full(n, 2.0)
+    table["background.sum.value"], table["background.sum.variance"] = np.full(n, 50.0), np.full(n, 60.0)
+    table["num_pixels.foreground"] = np.full(n, 25, dtype=np.int32)
+    table["zeta"] = np.full(n, 0.8)
+    flags = Flag.PREDICTED | Flag.OBSERVED | Flag.INDEXED | Flag.INTEGRATED | Flag.SCALED
+    table["flags"] = np.full(n, int(flags), dtype=np.uint64)
+    return table

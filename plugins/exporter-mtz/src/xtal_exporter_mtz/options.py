@@ -15,7 +15,7 @@ class MtzOptions:
     intensity: str = option(
         "auto",
         help="Which intensities of unmerged data (auto: scaled ones, else profile-fitted and summed)",
-        choices=("scale", "profile", "sum", "profile+sum"),
+        choices=("auto", "scale", "profile", "sum", "profile+sum"),
     )
     d_min: float | None = option(None, help="High-resolution limit", unit="Å", gt=0)
     partiality_threshold: float = option(0.4, help="Least recorded fraction of a reflection", ge=0, le=1, level=1)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from xtal.errors import DataError
 from xtal.files import notes
-from xtal.files.raw import read_head, read_whole
+from xtal.files.raw import fill, read_head, read_whole
 from xtal.models import Beam, Detector, Goniometer, Scan
 from xtal.physics.detectors import beam_of, flat_panel
 from xtal_format_template.options import TemplateOptions
@@ -85,13 +85,13 @@ class TemplateImage:
         return beam, Detector([panel]), Goniometer(axis), scan
 
     def read(self, frame: int, out: Sequence[NDArray[Any]]) -> None:
-        """Copy the pixels."""
+        """Copy the pixels, if the array is of their size."""
         (shape,) = self.shapes
         content = read_whole(self.path)
         expected = HEADER + shape[0] * shape[1] * self.dtype.itemsize
         if len(content) != expected:
             raise DataError(f"Frame {frame + 1} of {self.path}: {len(content)} bytes where {expected} are expected.")
-        out[0][:] = np.frombuffer(content, self.dtype, offset=HEADER).reshape(shape)
+        fill(out[0], np.frombuffer(content, self.dtype, offset=HEADER).reshape(shape), self.path)
 
     def masks(self) -> Sequence[NDArray[np.bool_]] | None:
         """None: the trusted range says all."""

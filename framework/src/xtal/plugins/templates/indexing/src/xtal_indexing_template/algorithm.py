@@ -28,7 +28,9 @@ class TemplateIndexing:
 
     def candidates(self, rlp: F, experiments: ExperimentList, max_cell: float, d_min: float) -> BasisVectors:
         """The periods that explain most points, best first; none where there are too few points."""
-        points = rlp[np.linalg.norm(rlp, axis=1) <= 1 / d_min]
+        d_star = np.linalg.norm(rlp, axis=1)
+        d_min = max(d_min, 1 / d_star.max(initial=1e-3))  # d_min=0 sets no limit
+        points = rlp[d_star <= 1 / d_min]
         if len(points) < 10:
             return BasisVectors(np.empty((0, 3)), np.empty(0))
         starts = self._strongest(points, max_cell, d_min)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erf
@@ -30,6 +28,16 @@ def widths(counts: F, bbox: NDArray[np.int32], centre: F) -> tuple[float, float]
     return float((counts * (x * x + y * y)).sum() / total / 2), float((counts * z * z).sum() / total)
 
 
+def sizes(experiment: Experiment) -> tuple[float, float]:
+    """The widths of an experiment, on the detector (pixels) and along the scan (images)."""
+    profile = experiment.profile or {}
+    if profile.get("__id__") != "template":
+        raise AlgorithmFailed(
+            "The experiment has no profile of the model template.", advice="Integrate with create_profile_model=True."
+        )
+    return float(profile["sigma_px"]), float(profile["sigma_z"])
+
+
 class TemplateProfile:
     """One width on the detector and one along the scan (`xtal.hooks.protocols.ProfileModel`)."""
 
@@ -54,9 +62,9 @@ class TemplateProfile:
 
     def bbox(self, experiment: Experiment, table: ReflectionTable, margin: float) -> NDArray[np.int32]:
         """(n, 6) boxes, cut at the ends of the scan."""
-        profile, xyz = experiment.profile, table["xyzcal.px"]
-        assert profile is not None and experiment.scan is not None
-        half = self.options.n_sigma * np.array([profile["sigma_px"] * margin] * 2 + [profile["sigma_z"]])
+        (on_detector, along_scan), xyz = sizes(experiment), table["xyzcal.px"]
+        assert experiment.scan is not None
+        half = self.options.n_sigma * np.array([on_detector * margin] * 2 + [along_scan])
         low, high = np.floor(xyz - half), np.ceil(xyz + half)
         first, last = experiment.scan.array_range
         low[:, 2], high[:, 2] = np.clip(low[:, 2], first, last - 1), np.clip(high[:, 2], first + 1, last)
@@ -64,15 +72,13 @@ class TemplateProfile:
 
     def partiality(self, experiment: Experiment, table: ReflectionTable) -> F:
         """(n,) part of the Gaussian along the scan between the ends of the box."""
-        assert experiment.profile is not None
         z, bbox = table["xyzcal.px"][:, 2], table["bbox"]
-        scale = np.sqrt(2.0) * experiment.profile["sigma_z"]
+        scale = np.sqrt(2.0) * sizes(experiment)[1]
         return np.asarray(0.5 * (erf((bbox[:, 5] - z) / scale) - erf((bbox[:, 4] - z) / scale)))
 
     def footprint(self, experiment: Experiment, table: ReflectionTable) -> NDArray[np.uint8]:
         """A disk about each reflection."""
-        assert experiment.profile is not None
-        radius = self.options.n_sigma * experiment.profile["sigma_px"]
+        radius = self.options.n_sigma * sizes(experiment)[0]
         layers = [np.empty(0, dtype=np.uint8)]
         for bbox, centre in zip(table["bbox"], table["xyzcal.px"], strict=True):
             _, y, x = distances(bbox, centre)
@@ -81,8 +87,7 @@ class TemplateProfile:
 
     def references(self, experiment: Experiment) -> TemplateReferences:
         """The widths, to be learned once more from integrated spots."""
-        assert experiment.profile is not None
-        return TemplateReferences(experiment.profile)
+        return TemplateReferences(sizes(experiment))
 
 
 class TemplateReferences:
@@ -90,8 +95,8 @@ class TemplateReferences:
 
     n_blocks = 1
 
-    def __init__(self, profile: dict[str, Any]) -> None:
-        self.sigma = (float(profile["sigma_px"]), float(profile["sigma_z"]))
+    def __init__(self, sigma: tuple[float, float]) -> None:
+        self.sigma = sigma
 
     def block_of(self, z: F) -> NDArray[np.int64]:
         """(n,) zeros: there is one block."""
