@@ -12,7 +12,7 @@ from xtal.hooks.protocols import BlockExecutor
 from xtal.options import entries
 from xtal.testing.conformance import Broken, Case, ensure, expects
 
-PATIENCE = 5.0
+PATIENCE = 2.0
 """Seconds that workers may take to come together."""
 
 

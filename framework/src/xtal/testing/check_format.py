@@ -191,11 +191,11 @@ def wavelength(case: FormatCase) -> None:
     ensure(value > 0 or np.isnan(value), f"it is {value:g}")
 
 
-@expects("give panels with axes at right angles")
+@expects("give panels with unit axes at right angles")
 def axes(case: FormatCase) -> None:
     for number, panel in enumerate(case.models[1]):
-        cosine = float(panel.fast_axis @ panel.slow_axis)
-        ensure(abs(cosine) < 1e-6, f"those of panel {number} have a cosine of {cosine:.3g}")
+        pair = np.array([panel.fast_axis, panel.slow_axis])
+        ensure(np.allclose(pair @ pair.T, np.eye(2), atol=1e-6), f"those of panel {number} are {pair.tolist()}")
 
 
 @expects("give a trusted range that holds values")

@@ -46,19 +46,20 @@ class Case:
         self.descriptor, self.data = descriptor, data
 
     @property
-    def label(self) -> str:
-        return f"{self.kind} {self.descriptor.name!r}"
+    def name(self) -> str:
+        """Kind and name."""
+        return f"{self.kind} {self.descriptor.name}"
 
     @property
     def factory(self) -> Callable[..., Any]:
         """What the descriptor names."""
-        factory: Callable[..., Any] = resolve(self.descriptor.factory, self.label)
+        factory: Callable[..., Any] = resolve(self.descriptor.factory, self.name)
         return factory
 
     @property
     def options(self) -> type | None:
         """The class of its options, if it has any."""
-        return resolve(self.descriptor.options, self.label) if self.descriptor.options else None
+        return resolve(self.descriptor.options, self.name) if self.descriptor.options else None
 
     def construct(self, **settings: Any) -> Any:
         """A new one with these options, the others at their defaults."""
@@ -102,15 +103,35 @@ class Check:
     expected: str
     function: Function
 
-    def __call__(self, case: Case) -> str:
-        """What the plugin did instead; "" where it did as expected."""
+    def __call__(self, case: Case) -> Failure | None:
+        """The failure of a plugin; None where it does as expected."""
         try:
             self.function(case)
         except Broken as broken:
-            return str(broken)
+            return Failure(self, case.name, str(broken), broken)
         except Exception as error:  # whatever a plugin raises where it should not is its failure
-            return f"it raised {type(error).__name__}: {error}"
-        return ""
+            return Failure(self, case.name, f"it raised {type(error).__name__}: {error}", error)
+        return None
+
+
+@frozen
+class Failure:
+    """A check that a plugin fails; as text the sentence that says so.
+
+    Attributes
+    ----------
+    plugin : its kind and name
+    did : what it did in place of what was expected
+    error : the exception that told it
+    """
+
+    check: Check
+    plugin: str
+    did: str
+    error: Exception
+
+    def __str__(self) -> str:
+        return f"The {self.plugin} should {self.check.expected}, but {self.did}".rstrip(".") + "."
 
 
 class Broken(Exception):
@@ -136,28 +157,18 @@ def expects(kind: str, expected: str) -> Callable[[Function], Function]:
     return register
 
 
-def _cases() -> dict[str, type[Case]]:
-    """Kind to what its checks are given; importing them registers the checks."""
+def case_of(kind: str, descriptor: Descriptor, **data: Any) -> Case:
+    """A plugin under test, as the checks of its kind are given it."""
     from xtal.testing.kinds import CASES
 
-    return CASES
+    return CASES[kind](descriptor, **data)
 
 
 def checks_of(kind: str) -> list[Check]:
     """All checks that a plugin of a kind is held to, those of every kind first."""
-    _cases()
-    return [c for c in _CHECKS if c.kind == EVERY] + [c for c in _CHECKS if c.kind == kind]
+    from xtal.testing.kinds import CASES  # importing them registers the checks
 
-
-@frozen
-class Failure:
-    """A check that a plugin fails, and the sentence that says so."""
-
-    check: Check
-    told: str
-
-    def __str__(self) -> str:
-        return self.told
+    return [c for wanted in (EVERY, CASES[kind].kind) for c in _CHECKS if c.kind == wanted]
 
 
 def failures(kind: str, plugin: str | Descriptor, **data: Any) -> Iterator[Failure]:
@@ -173,12 +184,12 @@ def failures(kind: str, plugin: str | Descriptor, **data: Any) -> Iterator[Failu
         What the checks of some kinds need: see `xtal.testing.kinds`.
     """
     descriptor = default_plugins().find(kind, plugin) if isinstance(plugin, str) else plugin
-    case, causes = _cases()[kind](descriptor, **data), set()
+    case, causes = case_of(kind, descriptor, **data), set()
     for one in checks_of(kind):
-        did = one(case)
-        if did and did not in causes:
-            causes.add(did)
-            yield Failure(one, f"The {kind} {descriptor.name} should {one.expected}, but {did}.")
+        failure = one(case)
+        if failure is not None and failure.did not in causes:
+            causes.add(failure.did)
+            yield failure
 
 
 def check(kind: str, plugin: str | Descriptor, **data: Any) -> None:
@@ -189,8 +200,9 @@ def check(kind: str, plugin: str | Descriptor, **data: Any) -> None:
     AssertionError
         If it fails: one line for each check that it fails, saying what was expected and what the plugin did.
     """
-    failed = [failure.told for failure in failures(kind, plugin, **data)]
-    assert not failed, "\n".join(failed)
+    failed = list(failures(kind, plugin, **data))
+    if failed:
+        raise AssertionError("\n".join(map(str, failed))) from failed[0].error
 
 
 def checks() -> dict[str, Callable[..., None]]:

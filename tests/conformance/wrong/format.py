@@ -1,0 +1,213 @@
+"""Wrong formats, all made of that of miniCBF."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from attrs import evolve
+
+from xtal.errors import DataError
+from xtal.files import notes
+from xtal.models import Detector, Goniometer, Scan
+from xtal_format_cbf_mini.source import CbfMini, CbfMiniImage
+
+RIGHT = "cbf_mini"
+
+
+def source(**members: Any) -> type:
+    """Right but for what is put in place of members of its source."""
+    image = type("WrongImage", (CbfMiniImage,), members)
+    return type("Wrong", (CbfMini,), {"open": lambda self, path: image(Path(path))})
+
+
+def models(spoil: Callable[..., Any]) -> type:
+    """Right until ``spoil(beam, detector, goniometer, scan)`` changes the models."""
+    return source(models=lambda self: spoil(*CbfMiniImage.models(self)))
+
+
+def panel(**changes: Any) -> type:
+    """One whose panels differ."""
+    return models(lambda b, detector, g, s: (b, Detector([evolve(p, **changes) for p in detector]), g, s))
+
+
+def telling(wanted: Callable[[Any], bool]) -> type:
+    """One that says only some of what it reads."""
+
+    def silenced(self: Any) -> Any:
+        with notes.listening() as heard:
+            found = CbfMiniImage.models(self)
+        for note in filter(wanted, heard):
+            (notes.read if note.kind == "read" else notes.assumed)(note.what, note.value, note.where)
+        return found
+
+    return source(models=silenced)
+
+
+class ClaimsAll(CbfMini):
+    def sniff(self, head: bytes, path: Path) -> int:
+        return 1
+
+
+class Stumbles(CbfMini):
+    def sniff(self, head: bytes, path: Path) -> int:
+        return 5 * (head.index(b"###CBF") == 0)
+
+
+class BelowZero(CbfMini):
+    def sniff(self, head: bytes, path: Path) -> int:
+        return super().sniff(head, path) or -1
+
+
+class OverSure(CbfMini):
+    def sniff(self, head: bytes, path: Path) -> int:
+        return 3 * super().sniff(head, path)
+
+
+class Kept(CbfMiniImage):
+    """Has one set of models for all openings."""
+
+    known: Any = None
+
+    def models(self) -> Any:
+        Kept.known = Kept.known or super().models()
+        return Kept.known
+
+
+class LeavesCorner(CbfMiniImage):
+    def read(self, frame: int, out: Any) -> None:
+        corner = out[0][0, 0]
+        super().read(frame, out)
+        out[0][0, 0] = corner
+
+
+class Recycles(CbfMiniImage):
+    """Takes the first array for its own buffer."""
+
+    buffer: Any = None
+
+    def read(self, frame: int, out: Any) -> None:
+        super().read(frame, out)
+        if self.buffer is None:
+            self.buffer = out[0]
+        self.buffer += 1
+
+
+class Squeezes(CbfMiniImage):
+    """Fills what there is of an array."""
+
+    def read(self, frame: int, out: Any) -> None:
+        slow, fast = self.raw_shape
+        whole = np.empty((slow, fast), self.dtype)
+        super().read(frame, [whole])
+        out[0][:slow, :fast] = whole
+
+
+class Nameless(CbfMiniImage):
+    def read(self, frame: int, out: Any) -> None:
+        if out[0].shape != self.raw_shape:
+            raise DataError("The image is of another size.")
+        super().read(frame, out)
+
+
+class Placeless(CbfMiniImage):
+    def models(self) -> Any:
+        notes.read("detector", "Pilatus", "")
+        return super().models()
+
+
+class Container(CbfMiniImage):
+    """Gives its only frame whatever is asked for."""
+
+    container = True
+
+
+class ZerosForMissing(CbfMiniImage):
+    def models(self) -> Any:
+        self._check_size = lambda: None
+        return super().models()
+
+    def read(self, frame: int, out: Any) -> None:
+        try:
+            super().read(frame, out)
+        except DataError:
+            out[0][:] = 0
+
+
+class AsksTheSystem(CbfMini):
+    def open(self, path: Path) -> Any:
+        self.size = os.stat(path).st_size
+        return super().open(path)
+
+
+class Unpacks(CbfMiniImage):
+    """Reads other values from compressed files."""
+
+    def read(self, frame: int, out: Any) -> None:
+        super().read(frame, out)
+        out[0][:] += self.path.suffix == ".gz"
+
+
+class KeepsOpen(CbfMini):
+    def open(self, path: Path) -> Any:
+        self.descriptor = os.open(path, os.O_RDONLY)
+        return super().open(path)
+
+    def __del__(self) -> None:
+        if hasattr(self, "descriptor"):
+            os.close(self.descriptor)
+
+
+class Caches(CbfMini):
+    def open(self, path: Path) -> Any:
+        if path.exists():
+            path.with_suffix(".cache").write_text("cached")
+        return super().open(path)
+
+
+def opening(image: type) -> type:
+    """A format of these images."""
+    return type("Wrong", (CbfMini,), {"open": lambda self, path: image(Path(path))})
+
+
+def named(words: Iterable[str]) -> Callable[[Any], bool]:
+    """Whether a note speaks of none of these."""
+    return lambda note: not any(word in f"{note.what} {note.where}".lower() for word in words)
+
+
+WRONG = {
+    "foreign": ClaimsAll,
+    "any_bytes": [Stumbles, BelowZero],
+    "claim": OverSure,
+    "source_methods": source(frame_mask=None),
+    "frames": source(n_frames=0),
+    "shapes": source(shapes=property(lambda self: [self.raw_shape[::-1]])),
+    "dtype": source(dtype=np.dtype(">i4")),
+    "container": source(container="no"),
+    "value_limit": source(value_limit=-10),
+    "models": models(lambda beam, detector, goniometer, scan: (beam, detector, scan, goniometer)),
+    "wavelength": models(lambda beam, *others: (evolve(beam, wavelength=-1.0), *others)),
+    "axes": panel(fast_axis=(1.0, 0.1, 0.0)),
+    "trusted_range": panel(trusted_range=(10, 0)),
+    "rotation": models(lambda beam, detector, goniometer, scan: (beam, detector, None, scan)),
+    "scan_length": models(lambda b, d, g, scan: (b, d, g, Scan((1, 2), scan.oscillation_deg))),
+    "axis": models(lambda beam, detector, goniometer, scan: (beam, detector, Goniometer(beam.direction), scan)),
+    "new_models": opening(Kept),
+    "notes": [telling(lambda note: False), opening(Placeless)],
+    "notes_wavelength": telling(named(["wavelen"])),
+    "notes_axis": telling(named(["axis"])),
+    "fills": opening(LeavesCorner),
+    "earlier_arrays": opening(Recycles),
+    "other_size": [opening(Squeezes), opening(Nameless)],
+    "beyond": opening(Container),
+    "static_mask": source(masks=lambda self: [np.ones((3, 3), dtype=bool)]),
+    "frame_mask": source(frame_mask=lambda self, frame: [np.ones(self.raw_shape, dtype=np.uint8)]),
+    "truncated": opening(ZerosForMissing),
+    "missing": AsksTheSystem,
+    "compressed": opening(Unpacks),
+    "closed": KeepsOpen,
+    "writes_nothing": Caches,
+}

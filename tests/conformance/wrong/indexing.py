@@ -1,0 +1,90 @@
+"""Wrong indexing methods."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from attrs import evolve
+
+from xtal.errors import AlgorithmFailed
+from xtal_indexing_fft3d.fft3d import Fft3d
+
+RIGHT = "fft3d"
+
+
+def after(spoil: Callable[[Any], Any]) -> type:
+    """Right until ``spoil`` changes what was found."""
+
+    class Wrong(Fft3d):
+        def candidates(self, rlp: Any, experiments: Any, max_cell: Any, d_min: Any) -> Any:
+            return spoil(super().candidates(rlp, experiments, max_cell, d_min))
+
+    return Wrong
+
+
+class DividesByTheLimit(Fft3d):
+    def candidates(self, rlp: Any, experiments: Any, max_cell: Any, d_min: Any) -> Any:
+        return super().candidates(rlp[np.linalg.norm(rlp, axis=1) < 1 / d_min], experiments, max_cell, d_min)
+
+
+class NeedsScan(Fft3d):
+    def candidates(self, rlp: Any, experiments: Any, max_cell: Any, d_min: Any) -> Any:
+        assert experiments[0].scan.n_images > 1
+        return super().candidates(rlp, experiments, max_cell, d_min)
+
+
+class OffWithoutLimit(Fft3d):
+    def candidates(self, rlp: Any, experiments: Any, max_cell: Any, d_min: Any) -> Any:
+        found = super().candidates(rlp, experiments, max_cell, d_min)
+        return found if d_min else evolve(found, vectors=1.1 * found.vectors)
+
+
+class OffInStills(Fft3d):
+    def candidates(self, rlp: Any, experiments: Any, max_cell: Any, d_min: Any) -> Any:
+        found = super().candidates(rlp, experiments, max_cell, d_min)
+        return found if experiments[0].scan else evolve(found, vectors=1.1 * found.vectors)
+
+
+class Curt(Fft3d):
+    """Says in a word that there is no lattice."""
+
+    def candidates(self, rlp: Any, experiments: Any, max_cell: Any, d_min: Any) -> Any:
+        if len(rlp) < 100:
+            raise AlgorithmFailed("no lattice")
+        return super().candidates(rlp, experiments, max_cell, d_min)
+
+
+class Mute(Fft3d):
+    def candidates(self, rlp: Any, experiments: Any, max_cell: Any, d_min: Any) -> Any:
+        return None if len(rlp) < 100 else super().candidates(rlp, experiments, max_cell, d_min)
+
+
+class Despairs(Fft3d):
+    """Leaves an error of its own where the points are few."""
+
+    def candidates(self, rlp: Any, experiments: Any, max_cell: Any, d_min: Any) -> Any:
+        if len(rlp) < 100:
+            raise np.linalg.LinAlgError("singular matrix")
+        return super().candidates(rlp, experiments, max_cell, d_min)
+
+
+def one_without_length(found: Any) -> Any:
+    vectors = found.vectors.copy()
+    vectors[5] = 0
+    return evolve(found, vectors=vectors)
+
+
+WRONG = {
+    "shapes": after(lambda found: evolve(found, vectors=found.vectors.T)),
+    "scores": after(lambda found: evolve(found, scores=found.scores[1:])),
+    "finite": after(lambda found: evolve(found, scores=np.inf * found.scores)),
+    "best_first": after(lambda found: evolve(found, vectors=found.vectors[::-1], scores=found.scores[::-1])),
+    "lengths": after(one_without_length),
+    "orientations": after(lambda found: evolve(found, orientations=np.zeros((1, 3, 3)))),
+    "lattice": after(lambda found: evolve(found, vectors=1.1 * found.vectors)),
+    "no_limit": [DividesByTheLimit, OffWithoutLimit],
+    "still": [NeedsScan, OffInStills],
+    "no_lattice": [Despairs, Curt, Mute],
+}

@@ -1,0 +1,167 @@
+"""Wrong scaling models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+from xtal_scaling_physical.model import Physical
+
+RIGHT = "physical"
+
+
+def scales(spoil: Callable[[Any, Any], Any]) -> type:
+    """Right until ``spoil(scales, jacobian)`` changes them."""
+
+    class Wrong(Physical):
+        def scales_and_jacobian(self, parameters: Any, rows: Any) -> Any:
+            return spoil(*super().scales_and_jacobian(parameters, rows))
+
+    return Wrong
+
+
+def record(spoil: Callable[[dict[str, Any]], Any]) -> type:
+    """Right until ``spoil`` changes what is stored."""
+
+    class Wrong(Physical):
+        def to_json(self, parameters: Any, esds: Any) -> Any:
+            return spoil(super().to_json(parameters, esds))
+
+    return Wrong
+
+
+class FewNames(Physical):
+    @property
+    def names(self) -> list[str]:
+        return super().names[1:]
+
+
+class EmptyNames(Physical):
+    @property
+    def names(self) -> list[str]:
+        return [""] * self.n_parameters
+
+
+class StartsElsewhere(Physical):
+    def initial(self) -> Any:
+        return super().initial() + 0.5
+
+
+class SlopesOff(Physical):
+    def restraints(self, parameters: Any) -> Any:
+        residuals, derivative = super().restraints(parameters)
+        return residuals, derivative * 1.1
+
+
+class NeedsObserved(Physical):
+    def prepare(self, experiment: Any, table: Any) -> None:
+        self.observed = table["xyzobs.px.value"]
+        super().prepare(experiment, table)
+
+
+class NeedsRows(Physical):
+    def prepare(self, experiment: Any, table: Any) -> None:
+        self.d_min = table["d"].min()
+        super().prepare(experiment, table)
+
+
+class NanOfPredicted(Physical):
+    """Has no scales without observed positions."""
+
+    def prepare(self, experiment: Any, table: Any) -> None:
+        super().prepare(experiment, table)
+        self.known = "xyzobs.px.value" in table
+
+    def scales_and_jacobian(self, parameters: Any, rows: Any) -> Any:
+        g, jacobian = super().scales_and_jacobian(parameters, rows)
+        return g if self.known else g * np.nan, jacobian
+
+
+def without_rows(method: str, spoil: Callable[[Any], Any]) -> type:
+    """Right until ``spoil`` changes what a method answers where there are no observations."""
+
+    class Wrong(Physical):
+        def prepare(self, experiment: Any, table: Any) -> None:
+            super().prepare(experiment, table)
+            self.none = not len(table)
+
+        def initial(self) -> Any:
+            return self._spoilt("initial", super().initial())
+
+        def restraints(self, parameters: Any) -> Any:
+            return self._spoilt("restraints", super().restraints(parameters))
+
+        def scales_and_jacobian(self, parameters: Any, rows: Any) -> Any:
+            return self._spoilt("scales_and_jacobian", super().scales_and_jacobian(parameters, rows))
+
+        def _spoilt(self, name: str, answer: Any) -> Any:
+            return spoil(answer) if self.none and name == method else answer
+
+    return Wrong
+
+
+class OneUnit(Physical):
+    """All experiments share one overall scale."""
+
+    unit = 1.0
+
+    def prepare(self, experiment: Any, table: Any) -> None:
+        super().prepare(experiment, table)
+        OneUnit.unit = float(len(table))
+
+    def scales_and_jacobian(self, parameters: Any, rows: Any) -> Any:
+        g, jacobian = super().scales_and_jacobian(parameters, rows)
+        return g * OneUnit.unit, jacobian
+
+
+class Shared(Physical):
+    """Every experiment gets the model that was prepared last."""
+
+    last: Any = None
+
+    def prepare(self, experiment: Any, table: Any) -> None:
+        super().prepare(experiment, table)
+        Shared.last = self
+
+    def scales_and_jacobian(self, parameters: Any, rows: Any) -> Any:
+        return Physical.scales_and_jacobian(Shared.last, parameters, rows)
+
+
+def backwards(g: Any, jacobian: Any) -> Any:
+    n, p = jacobian.shape
+    columns = jacobian.indices.reshape(n, -1)[:, ::-1]
+    values = jacobian.data.reshape(n, -1)[:, ::-1]
+    return g, csr_matrix((values.ravel(), columns.ravel(), jacobian.indptr), shape=(n, p))
+
+
+WRONG = {
+    "parameters": FewNames,
+    "names": EmptyNames,
+    "initial": StartsElsewhere,
+    "positive": [
+        scales(lambda g, jacobian: (-g, jacobian)),
+        scales(lambda g, jacobian: (g[:, None], jacobian)),
+    ],
+    "far": scales(lambda g, jacobian: (1 + np.log(g), jacobian)),
+    "rows": scales(lambda g, jacobian: (g / g.mean(), jacobian)),
+    "sparse": scales(lambda g, jacobian: (g, jacobian.toarray())),
+    "ascending": scales(backwards),
+    "jacobian": scales(lambda g, jacobian: (g, jacobian * 1.1)),
+    "restraints": SlopesOff,
+    "predicted": [NeedsObserved, NanOfPredicted],
+    "no_rows": [
+        NeedsRows,
+        without_rows("initial", lambda start: start[:0]),
+        without_rows("scales_and_jacobian", lambda pair: (np.ones(1), pair[1])),
+        without_rows("restraints", lambda pair: (pair[0] * np.nan, pair[1])),
+    ],
+    "apart": [Shared, OneUnit],
+    "stored": [
+        record(lambda found: found | {"worst": float("nan")}),
+        record(lambda found: found | {"__id__": None}),
+    ],
+    "configuration": record(lambda found: {k: v for k, v in found.items() if k != "configuration_parameters"}),
+}
