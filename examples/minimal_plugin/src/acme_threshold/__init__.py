@@ -8,6 +8,6 @@ def xtal_thresholds():
             name="brightest",
             summary="Pixels that stand out of the mean of the whole panel",
             factory="acme_threshold.brightest:Brightest",
-            options="acme_threshold.brightest:BrightestOptions",
+            options="acme_threshold.options:BrightestOptions",
         )
     ]
