@@ -8,6 +8,7 @@ from xtal.hooks import KINDS, Step
 from xtal.options import help_rows
 from xtal.plugins import Plugins, default_plugins
 from xtal.run.settings import step_classes
+from xtal.testing.conformance import EVERY, checks_of
 
 FOLDER = Path(__file__).parent.parent / "docs" / "reference"
 NOTE = "*Written by `tools/reference.py`; do not edit.*"
@@ -45,10 +46,31 @@ def overview(plugins: Plugins) -> str:
     return "\n".join(lines) + "\n"
 
 
+def kit_page() -> str:
+    """What the conformance kit checks, kind by kind."""
+    lines = ["# What the conformance kit checks", "", NOTE, ""]
+    lines += [
+        "A plugin fails a check with one sentence: what it should do, and what it did. For every way to fail one there"
+    ]
+    lines += [
+        "is a deliberately wrong plugin in `tests/conformance/wrong`.",
+        "",
+        "## Every kind",
+        "",
+        "A plugin should",
+        "",
+    ]
+    lines += [f"- {check.expected};" for check in checks_of("step") if check.kind == EVERY]
+    for kind in KINDS:
+        lines += ["", f"## {kind.capitalize()}", "", f"A plugin of the kind {kind} should", ""]
+        lines += [f"- {check.expected};" for check in checks_of(kind) if check.kind == kind]
+    return "\n".join(lines).replace(";\n\n", ".\n\n").rstrip(";") + ".\n"
+
+
 def pages(plugins: Plugins) -> dict[str, str]:
     """Text of each page by its path under docs/reference."""
     found = {f"steps/{step.name}.md": step_page(plugins, step) for step in plugins.all("step")}
-    return {"README.md": overview(plugins), **found}
+    return {"README.md": overview(plugins), "kit.md": kit_page(), **found}
 
 
 def main() -> None:

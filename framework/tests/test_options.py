@@ -171,6 +171,7 @@ def test_bad_values_are_told(token: str, why: str) -> None:
         (["method=*Extended"], {"spotfinder.filter.method": "extended"}),
         (["method=basic *extended"], {"spotfinder.filter.method": "extended"}),
         (["kinds=a+c"], {"spotfinder.filter.kinds": "a,c"}),
+        (["kinds=a,c"], {"spotfinder.filter.kinds": "a,c"}),
         (["kinds=a", "kinds=None"], {}),
         (["fix=all", "fix=None"], {}),
         (["kinds=*a b *c"], {"spotfinder.filter.kinds": "a,c"}),

@@ -22,7 +22,7 @@ from attrs import evolve, frozen
 import xtal.testing
 from xtal.hooks import KINDS, Descriptor
 from xtal.plugins import default_plugins
-from xtal.testing.conformance import EVERY, Broken, Failure, case_of, checks_of
+from xtal.testing.conformance import EVERY, Broken, Failure, case_of, checks_of, failures
 
 HERE = ModuleType("wrong_plugins")
 """Where descriptors find the wrong factories and options."""
@@ -106,6 +106,13 @@ def lines_of(failure: Failure) -> set[tuple[str, int]]:
 def test_it_is_found(kind: str, name: str, way: int, outcome: Callable[..., Outcome]) -> None:
     found = outcome(kind, name, way)
     assert found.told.startswith(found.begins) and found.told.endswith(".")
+
+
+def test_the_step_that_they_are_made_of_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others are installed plugins, which test_plugins holds to the kit."""
+    monkeypatch.setitem(sys.modules, "wrong_plugins", HERE)
+    monkeypatch.setattr(HERE, "factory", MODULES["step"].after(lambda context: None), raising=False)
+    assert not list(failures("step", MODULES["step"].RIGHT))
 
 
 @pytest.mark.parametrize("kind", [EVERY, *KINDS])

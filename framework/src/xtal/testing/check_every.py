@@ -166,7 +166,7 @@ def repeatable(case: Case) -> None:
         ensure(alike(first, second), "two answers differ")
 
 
-@expects(EVERY, "give the same answer in several threads at once")
+@expects(EVERY, "give the same answer in several threads at once, where the core asks in several")
 def threads(case: Case) -> None:
     if case.usable and case.threaded:
         alone = case.exercise(case.given())
