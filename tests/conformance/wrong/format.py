@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,14 @@ class Unpacks(CbfMiniImage):
         out[0][:] += self.path.suffix == ".gz"
 
 
+class Unpickles(CbfMiniImage):
+    """Keeps what it knows of a file as a pickle."""
+
+    def read(self, frame: int, out: Any) -> None:
+        self.size = pickle.loads(pickle.dumps(self.raw_shape))
+        super().read(frame, out)
+
+
 class KeepsOpen(CbfMini):
     def open(self, path: Path) -> Any:
         self.descriptor = os.open(path, os.O_RDONLY)
@@ -208,6 +217,7 @@ WRONG = {
     "truncated": opening(ZerosForMissing),
     "missing": AsksTheSystem,
     "compressed": opening(Unpacks),
+    "unpickled": opening(Unpickles),
     "closed": KeepsOpen,
     "writes_nothing": Caches,
 }

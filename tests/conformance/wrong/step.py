@@ -53,6 +53,10 @@ def leaves_a_file(context: Any) -> None:
     (context.directory / "stray.txt").write_text("stray")
 
 
+def prints(context: Any) -> None:
+    print("Done.")
+
+
 WRONG = {
     "inputs": {"inputs": ("mtz",)},
     "outputs": {"outputs": {"log": "right.txt"}},
@@ -63,4 +67,5 @@ WRONG = {
     "inputs_kept": after(clears_its_input),
     "strays": after(leaves_a_file),
     "brief": after(lambda context: context.summary("one", "two", "three", "four")),
+    "silence": after(prints),
 }

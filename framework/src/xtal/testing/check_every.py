@@ -69,7 +69,7 @@ def options_frozen(case: Case) -> None:
     ensure(isinstance(cls, type) and attrs.has(cls), f"{case.descriptor.options} is none")
     for attribute in attrs.fields(cls):
         try:
-            setattr(cls.__new__(cls), attribute.name, None)
+            setattr(object.__new__(cls), attribute.name, None)
         except attrs.exceptions.FrozenInstanceError:
             continue
         raise Broken(f"{attribute.name} of {cls.__name__} can be set")

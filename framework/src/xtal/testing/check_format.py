@@ -11,6 +11,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from numpy.typing import NDArray
@@ -340,6 +341,15 @@ def compressed(case: FormatCase) -> None:
         path.write_bytes(gzip.compress(case.sample.read_bytes(), 1))
         if case.plugin.sniff(read_head(path, HEAD), path):
             ensure(alike(_whole(case, path), case.read(0)), "the pixels differ")
+
+
+@expects("unpickle nothing, since a file may come from anybody")
+def unpickled(case: FormatCase) -> None:
+    with patch("pickle.loads") as loads, patch("pickle.load") as load, patch("pickle.Unpickler") as unpickler:
+        with suppress(Exception):  # whatever comes of a value that is no value
+            _whole(case, case.sample)
+        called = [name for name, mock in (("loads", loads), ("load", load), ("Unpickler", unpickler)) if mock.called]
+    ensure(not called, f"it calls pickle.{', pickle.'.join(called)}")
 
 
 @expects("hold no file open after close()")

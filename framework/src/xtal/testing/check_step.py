@@ -38,12 +38,14 @@ class Run:
     ----------
     error : that ended it, if any
     summary : its lines
+    printed : to the terminal, where it was to be silent but for warnings
     spoilt : input files that were changed
     strays : files that are neither outputs nor the log
     """
 
     error: Exception | None
     summary: tuple[str, ...]
+    printed: str
     spoilt: list[str]
     strays: list[str]
 
@@ -65,7 +67,7 @@ class StepCase(Case):
         return [self._run(n) for n in (40, 0)] if self.descriptor.inputs else []
 
     def _run(self, n_rows: int) -> Run:
-        with TemporaryDirectory() as folder, _unheard():
+        with TemporaryDirectory() as folder, _unheard() as said:
             given, output = Path(folder) / "given", Path(folder) / "output"
             files = _inputs(given, n_rows)
             before, here = _contents(given), _visible(Path())
@@ -73,7 +75,8 @@ class StepCase(Case):
             error, summary, known = self._outcome(words, output)
             after = _contents(given)
             strays = _visible(output) - known | _visible(Path()) - here | set(after) - set(before)
-            return Run(error, summary, [one for one in before if after.get(one) != before[one]], sorted(strays))
+            spoilt = [one for one in before if after.get(one) != before[one]]
+            return Run(error, summary, said.getvalue(), spoilt, sorted(strays))
 
     def _outcome(self, words: list[str], output: Path) -> tuple[Exception | None, tuple[str, ...], set[str]]:
         """How a run ends: its error, or summary and the files that it may leave."""
@@ -88,9 +91,10 @@ class StepCase(Case):
 
 
 @contextmanager
-def _unheard() -> Iterator[None]:
-    with warnings.catch_warnings(action="ignore"), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
-        yield
+def _unheard() -> Iterator[StringIO]:
+    """Warnings are of no interest; what goes to the terminal is kept."""
+    with warnings.catch_warnings(action="ignore"), redirect_stderr(StringIO()), redirect_stdout(StringIO()) as said:
+        yield said
 
 
 def _inputs(folder: Path, n_rows: int) -> dict[str, Path]:
@@ -171,3 +175,9 @@ def strays(case: StepCase) -> None:
 def brief(case: StepCase) -> None:
     for run in case.runs:
         ensure(len(run.summary) <= 3, f"it takes {len(run.summary)}")
+
+
+@expects("step", "speak through its context alone, which is silent when it is told to be")
+def silence(case: StepCase) -> None:
+    for run in case.runs:
+        ensure(not run.printed, f"it printed {run.printed[:60]!r}")
