@@ -204,7 +204,8 @@ class ProfileModel(Protocol):
     s1, xyzcal.px, xyzcal.mm, zeta, panel and, once known, bbox. Safe to use from several threads."""
 
     def estimate(self, experiment: Experiment, spots: ReflectionTable) -> ProfileEstimate:
-        """Learn the model's size from strong spots: predictions with the found ``shoebox`` of each.
+        """Learn the model's size from strong spots: predictions with the ``shoebox`` of each, whose voxels with VALID
+        and FOREGROUND belong to the spot.
 
         Raises
         ------
@@ -238,7 +239,8 @@ class ProfileReferences(Protocol):
     The scan is cut into ``n_blocks`` blocks of the model's own choice. The engine calls ``learn`` for each
     block in order, and ``fit`` for block k once block k + 1 is learned; so at most three
     blocks are held. Tables have all columns of predictions and those of background and summation
-    (``background.mean.variance`` among them), boxes are cut to the foreground and hold the background. The result
+    (``background.mean.variance`` among them), boxes are cut to the foreground and hold the background: their ``bbox``
+    tells where their voxels are, that of the table is the whole one. The result
     must not depend on anything but the arguments (not on the order of rows).
     """
 

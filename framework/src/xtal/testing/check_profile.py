@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from xtal.errors import AlgorithmFailed, XtalError
 from xtal.hooks.protocols import ProfileEstimate, ProfileFit, ProfileModel, ProfileReferences
 from xtal.models import Experiment
+from xtal.physics.integration import crop_to_foreground
 from xtal.table import Flag, MaskBit, ReflectionTable, Shoeboxes
 from xtal.testing.check_every import alike, check_methods, snapshot
 from xtal.testing.conformance import Broken, Case, ensure, expects
@@ -21,6 +22,8 @@ F = NDArray[np.float64]
 COUNTS = 2000.0
 """Of each spot."""
 N_IMAGES = 60
+COLUMNS = ("s1", "xyzcal.px", "xyzcal.mm", "zeta", "panel")
+"""Of predictions, all that the engine gives to a model besides bbox."""
 Rows = NDArray[np.int64]
 FIT = ("ok", "intensity", "variance", "correlation", "recorded")
 
@@ -40,34 +43,29 @@ def _predicted() -> ReflectionTable:
     experiment = _experiment()
     assert experiment.goniometer is not None
     table = predict_all(experiment, 1.6)
+    table["zeta"] = zeta(table["s1"], experiment.beam.s0, experiment.goniometer.axis)
     xyz = table["xyzcal.px"]
     good = np.all((xyz > (8, 8, 4)) & (xyz < (292, 292, N_IMAGES - 4)), axis=1)
     table = table.select(np.flatnonzero(good)[:400])
-    table["zeta"] = zeta(table["s1"], experiment.beam.s0, experiment.goniometer.axis)
-    return table
+    return ReflectionTable({name: table[name] for name in COLUMNS})
 
 
 def _experiment() -> Experiment:
     return tiny_experiment(N_IMAGES, (300, 300))
 
 
-def strong_spots() -> ReflectionTable:
-    """Strong spots at predicted reflections, with shoeboxes of Gaussian counts."""
+def strong_spots(n: int = 400) -> ReflectionTable:
+    """Strong spots as integrate gives them: predictions, each with the voxels that were found of it."""
     rng = np.random.default_rng(4)
-    table = _predicted().copy()
-    n, low = len(table), np.floor(table["xyzcal.px"]).astype(np.int32)
+    table = _predicted().select(np.arange(n))
+    low = np.floor(table["xyzcal.px"]).astype(np.int32)
     bbox = np.column_stack([low[:, k] + o for k in range(3) for o in (-3, 4)]).astype(np.int32)
     boxes = Shoeboxes.allocate(table["panel"], bbox)
     for i, centre in enumerate(table["xyzcal.px"]):
         data, mask, _ = boxes.box(i)
         data[:] = rng.poisson(COUNTS * gaussian(bbox[i], centre) + 0.5)
-        mask[:] = MaskBit.VALID | np.where(data > 3, MaskBit.FOREGROUND | MaskBit.STRONG, MaskBit.BACKGROUND)
-    table["shoebox"], table["bbox"] = boxes, bbox
-    table["xyzobs.px.value"], table["xyzobs.mm.value"] = table["xyzcal.px"] + 0.0, table["xyzcal.mm"] + 0.0
-    table["xyzobs.px.variance"] = np.full((n, 3), 1e-3)
-    table["intensity.sum.value"], table["intensity.sum.variance"] = np.full(n, COUNTS), np.full(n, 1.1 * COUNTS)
-    flags = Flag.PREDICTED | Flag.OBSERVED | Flag.INDEXED | Flag.STRONG | Flag.REFERENCE_SPOT
-    table["flags"] = np.full(n, int(flags | Flag.USED_IN_REFINEMENT), dtype=np.uint64)
+        mask[:] = np.where(data > 3, MaskBit.VALID | MaskBit.FOREGROUND, 0)
+    table["id"], table["shoebox"] = np.zeros(n, dtype=np.int32), boxes
     return table
 
 
@@ -108,7 +106,7 @@ class ProfileCase(Case):
 
     @cached_property
     def _voxels(self) -> tuple[ReflectionTable, Shoeboxes]:
-        rng, table = np.random.default_rng(6), self.table()
+        rng, table = np.random.default_rng(6), self.table(1.5)
         front, at = self.plugin.footprint(self.experiment, table), 0
         boxes = Shoeboxes.allocate(table["panel"], table["bbox"])
         for i, centre in enumerate(table["xyzcal.px"]):
@@ -125,10 +123,10 @@ class ProfileCase(Case):
         table["partiality"] = np.ones(n)
         flags = Flag.PREDICTED | Flag.INTEGRATED_SUM | Flag.REFERENCE_SPOT
         table["flags"] = np.full(n, int(flags), dtype=np.uint64)
-        return table, boxes
+        return table, crop_to_foreground(boxes)
 
     def voxels(self) -> tuple[ReflectionTable, Shoeboxes]:
-        """Reflections of `COUNTS` counts on a background of 1 in the model's boxes, summed."""
+        """Reflections of `COUNTS` counts on a background of 1, summed, in the model's boxes cut to the foreground."""
         table, boxes = self._voxels
         return table.copy(), boxes.select(np.arange(len(boxes)))
 
@@ -184,7 +182,7 @@ def relaxed(case: ProfileCase) -> None:
 @expects("profile", "raise AlgorithmFailed where there are no spots")
 def no_spots(case: ProfileCase) -> None:
     try:
-        estimate = case.plugin.estimate(_experiment(), strong_spots().select(np.empty(0, np.int64)))
+        estimate = case.plugin.estimate(_experiment(), strong_spots(0))
     except AlgorithmFailed:
         return
     raise Broken(f"it estimates {estimate.profile}")
@@ -371,6 +369,15 @@ def fit_type(case: ProfileCase) -> None:
 @expects("profile", "fit nearly all perfect reflections")
 def fits(case: ProfileCase) -> None:
     ensure(case.fitted.ok.mean() > 0.8, f"it fits {100 * case.fitted.ok.mean():.0f} %")
+
+
+@expects("profile", "take the places of voxels from boxes that are cut to the foreground, not from the table's bbox")
+def cut_boxes(case: ProfileCase) -> None:
+    table, boxes = case.voxels()
+    table["bbox"] = boxes.bbox.copy()
+    other, ok = case.fit(table, boxes), case.fitted.ok
+    same = alike(other.ok, ok) and np.allclose(other.intensity[ok], case.fitted.intensity[ok], 1e-6)
+    ensure(same, "the fit depends on the latter")
 
 
 @expects("profile", "find the true intensity")

@@ -45,7 +45,7 @@ class TemplateProfile:
         self.options = options
 
     def estimate(self, experiment: Experiment, spots: ReflectionTable) -> ProfileEstimate:
-        """The medians over the strong voxels of the spots."""
+        """The medians over the voxels of the spots."""
         if len(spots) < self.options.min_spots:
             raise AlgorithmFailed(
                 f"The profile template needs {self.options.min_spots} strong spots and has {len(spots)}.",
@@ -54,8 +54,8 @@ class TemplateProfile:
         boxes, found = spots["shoebox"], []
         for i in range(len(spots)):
             data, mask, _ = boxes.box(i)
-            strong = np.where(mask & MaskBit.STRONG, data, 0.0).astype(float)
-            found.append(widths(strong, boxes.bbox[i], spots["xyzobs.px.value"][i]))
+            own = np.where(mask & MaskBit.FOREGROUND, data, 0.0).astype(float)
+            found.append(widths(own, boxes.bbox[i], spots["xyzcal.px"][i]))
         on_detector, along_scan = np.sqrt(np.median(np.array(found), axis=0))
         profile = {"__id__": "template", "sigma_px": max(on_detector, 0.3), "sigma_z": max(along_scan, 0.3)}
         return ProfileEstimate(profile, len(spots), [])
