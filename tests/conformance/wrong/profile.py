@@ -226,6 +226,16 @@ class TrustsTheTable(GaussianReferences):
         return super().fit(block, table, moved, floor)
 
 
+class AtCentres(GaussianReferences):
+    """Is off where spots are sharper than images are wide."""
+
+    def fit(self, block: Any, table: Any, boxes: Any, floor: Any) -> Any:
+        fit = super().fit(block, table, boxes, floor)
+        if self.experiment.profile["sigma_m"] < 0.1:
+            fit.intensity *= 1.4
+        return fit
+
+
 class NoFloor(GaussianReferences):
     def fit(self, block: Any, table: Any, boxes: Any, floor: Any) -> Any:
         return super().fit(block, table, boxes, 0.0)
@@ -299,6 +309,10 @@ def too_bright(fit: Any) -> None:
     fit.intensity *= 1.5
 
 
+def scattered(fit: Any) -> None:
+    fit.intensity *= 1 + 0.1 * (-1) ** np.arange(len(fit.intensity))
+
+
 def no_variance(fit: Any) -> None:
     fit.variance[:] = 0
 
@@ -351,6 +365,8 @@ WRONG = {
     "fits": fitting(gives_up),
     "cut_boxes": with_references(TrustsTheTable),
     "intensity": fitting(too_bright),
+    "pulls": fitting(scattered),
+    "sharp": with_references(AtCentres),
     "variance": [fitting(no_variance), fitting(small_variance)],
     "correlation": [fitting(as_covariance), fitting(small_correlation)],
     "recorded": [fitting(in_percent), fitting(small_part)],

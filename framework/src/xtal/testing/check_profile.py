@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr
 
 from xtal.errors import AlgorithmFailed, XtalError
 from xtal.hooks.protocols import ProfileEstimate, ProfileFit, ProfileModel, ProfileReferences
@@ -22,17 +23,21 @@ F = NDArray[np.float64]
 COUNTS = 2000.0
 """Of each spot."""
 N_IMAGES = 60
+SIZE, SHARP = (1.0, 0.5), (0.5, 0.08)
+"""Of spots, pixels and images (standard deviations); zeta divides the latter."""
 COLUMNS = ("s1", "xyzcal.px", "xyzcal.mm", "zeta", "panel")
 """Of predictions, all that the engine gives to a model besides bbox."""
 Rows = NDArray[np.int64]
 FIT = ("ok", "intensity", "variance", "correlation", "recorded")
 
 
-def gaussian(bbox: NDArray[np.int32], centre: F) -> F:
-    """(nz, ny, nx) Gaussian of sum 1 about a position, 1 pixel wide and 0.7 images long (standard deviations)."""
-    z, y, x = (np.arange(bbox[2 * k], bbox[2 * k + 1]) + 0.5 - centre[k] for k in (2, 1, 0))
-    shape = np.exp(-0.5 * ((z[:, None, None] / 0.7) ** 2 + y[:, None] ** 2 + x**2))
-    return np.asarray(shape / (2 * np.pi * np.sqrt(2 * np.pi) * 0.7))
+def expected_counts(bbox: NDArray[np.int32], centre: F, size: tuple[float, float], zeta: float) -> F:
+    """(nz, ny, nx) parts of `COUNTS` in the voxels of a box: a Gaussian about a position."""
+    x, y, z = (
+        np.diff(ndtr((np.arange(bbox[2 * k], bbox[2 * k + 1] + 1) - centre[k]) / sigma))
+        for k, sigma in enumerate((size[0], size[0], size[1] / abs(zeta)))
+    )
+    return np.asarray(COUNTS * z[:, None, None] * y[:, None] * x)
 
 
 @cache
@@ -45,7 +50,7 @@ def _predicted() -> ReflectionTable:
     table = predict_all(experiment, 1.6)
     table["zeta"] = zeta(table["s1"], experiment.beam.s0, experiment.goniometer.axis)
     xyz = table["xyzcal.px"]
-    good = np.all((xyz > (8, 8, 4)) & (xyz < (292, 292, N_IMAGES - 4)), axis=1)
+    good = np.all((xyz > (8, 8, 6)) & (xyz < (292, 292, N_IMAGES - 6)), axis=1) & (np.abs(table["zeta"]) > 0.4)
     table = table.select(np.flatnonzero(good)[:400])
     return ReflectionTable({name: table[name] for name in COLUMNS})
 
@@ -54,16 +59,16 @@ def _experiment() -> Experiment:
     return tiny_experiment(N_IMAGES, (300, 300))
 
 
-def strong_spots(n: int = 400) -> ReflectionTable:
+def strong_spots(n: int = 400, size: tuple[float, float] = SIZE) -> ReflectionTable:
     """Strong spots as integrate gives them: predictions, each with the voxels that were found of it."""
     rng = np.random.default_rng(4)
     table = _predicted().select(np.arange(n))
     low = np.floor(table["xyzcal.px"]).astype(np.int32)
-    bbox = np.column_stack([low[:, k] + o for k in range(3) for o in (-3, 4)]).astype(np.int32)
+    bbox = np.column_stack([low[:, k] + o for k in range(3) for o in (-4, 5)]).astype(np.int32)
     boxes = Shoeboxes.allocate(table["panel"], bbox)
     for i, centre in enumerate(table["xyzcal.px"]):
         data, mask, _ = boxes.box(i)
-        data[:] = rng.poisson(COUNTS * gaussian(bbox[i], centre) + 0.5)
+        data[:] = rng.poisson(expected_counts(bbox[i], centre, size, table["zeta"][i]) + 0.5)
         mask[:] = np.where(data > 3, MaskBit.VALID | MaskBit.FOREGROUND, 0)
     table["id"], table["shoebox"] = np.zeros(n, dtype=np.int32), boxes
     return table
@@ -75,11 +80,12 @@ class ProfileCase(Case):
     kind = "profile"
     protocol = ProfileModel
     threaded = True
+    size = SIZE
 
     @cached_property
     def estimated(self) -> ProfileEstimate:
         """The estimate from strong spots."""
-        estimate: ProfileEstimate = self.plugin.estimate(_experiment(), strong_spots())
+        estimate: ProfileEstimate = self.plugin.estimate(_experiment(), strong_spots(size=self.size))
         return estimate
 
     @property
@@ -111,7 +117,7 @@ class ProfileCase(Case):
         boxes = Shoeboxes.allocate(table["panel"], table["bbox"])
         for i, centre in enumerate(table["xyzcal.px"]):
             data, mask, _ = boxes.box(i)
-            data[:] = rng.poisson(COUNTS * gaussian(table["bbox"][i], centre) + 1.0)
+            data[:] = rng.poisson(expected_counts(boxes.bbox[i], centre, self.size, table["zeta"][i]) + 1.0)
             layer = front[at : at + data.shape[1] * data.shape[2]].reshape(data.shape[1:])
             at += layer.size
             mask[:] = MaskBit.VALID | np.where(layer > 0, MaskBit.FOREGROUND, MaskBit.BACKGROUND)
@@ -384,6 +390,23 @@ def cut_boxes(case: ProfileCase) -> None:
 def intensity(case: ProfileCase) -> None:
     ratio = float(np.median(case.fitted.intensity[case.fitted.ok])) / COUNTS
     ensure(abs(ratio - 1) < 0.1, f"it finds {ratio:.3f} of it")
+
+
+@expects("profile", "find each intensity as well as counting allows, and no better than its variance says")
+def pulls(case: ProfileCase) -> None:
+    fit = case.fitted
+    pull = (fit.intensity - COUNTS)[fit.ok] / np.sqrt(fit.variance[fit.ok])
+    spread = 1.48 * float(np.median(np.abs(pull - np.median(pull))))
+    ensure(0.7 < spread < 1.5, f"the errors are {spread:.2f} of the standard deviations")
+
+
+@expects("profile", "find the true intensity of reflections of the size of a pixel and much narrower than an image")
+def sharp(case: ProfileCase) -> None:
+    other = ProfileCase(case.descriptor)
+    other.size = SHARP
+    ratio = other.fitted.intensity[other.fitted.ok] / COUNTS
+    worst = np.quantile(np.abs(ratio - 1), 0.9)
+    ensure(worst < 0.2, f"one in ten is off by {100 * worst:.0f} % and more")
 
 
 @expects("profile", "give finite variances above 0, near the counts of strong reflections")

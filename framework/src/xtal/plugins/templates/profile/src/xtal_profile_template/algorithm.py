@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import erf
+from scipy.special import ndtr
 
 from xtal.errors import AlgorithmFailed
 from xtal.hooks.protocols import ProfileEstimate, ProfileFit
@@ -21,15 +21,25 @@ def distances(bbox: NDArray[np.int32], centre: F) -> tuple[F, F, F]:
     return z[:, None, None], y[:, None], x
 
 
-def widths(counts: F, bbox: NDArray[np.int32], centre: F) -> tuple[float, float]:
-    """Second moments on the detector (pixels squared) and along the scan (images squared)."""
+def moments(counts: F, bbox: NDArray[np.int32], centre: F, zeta: float) -> tuple[float, float]:
+    """Second moments on the detector (pixels squared) and along the scan (images squared, at zeta 1).
+
+    A voxel is as wide as its distance to the next: 1/12 of the moments is its own.
+    """
     z, y, x = distances(bbox, centre)
     total = max(float(counts.sum()), 1.0)
-    return float((counts * (x * x + y * y)).sum() / total / 2), float((counts * z * z).sum() / total)
+    on_detector = float((counts * (x * x + y * y)).sum() / total / 2) - 1 / 12
+    return on_detector, (float((counts * z * z).sum() / total) - 1 / 12) * zeta**2
+
+
+def widths(found: list[tuple[float, float]]) -> tuple[float, float]:
+    """Standard deviations from the moments of many spots, within reason."""
+    on_detector, along_scan = np.sqrt(np.maximum(np.mean(found, axis=0), (0.2**2, 0.02**2)))
+    return float(on_detector), float(along_scan)
 
 
 def sizes(experiment: Experiment) -> tuple[float, float]:
-    """The widths of an experiment, on the detector (pixels) and along the scan (images)."""
+    """The widths of an experiment, on the detector (pixels) and along the scan (images, for zeta 1)."""
     profile = experiment.profile or {}
     if profile.get("__id__") != "template":
         raise AlgorithmFailed(
@@ -45,7 +55,7 @@ class TemplateProfile:
         self.options = options
 
     def estimate(self, experiment: Experiment, spots: ReflectionTable) -> ProfileEstimate:
-        """The medians over the voxels of the spots."""
+        """The mean moments of the spots."""
         if len(spots) < self.options.min_spots:
             raise AlgorithmFailed(
                 f"The profile template needs {self.options.min_spots} strong spots and has {len(spots)}.",
@@ -55,16 +65,18 @@ class TemplateProfile:
         for i in range(len(spots)):
             data, mask, _ = boxes.box(i)
             own = np.where(mask & MaskBit.FOREGROUND, data, 0.0).astype(float)
-            found.append(widths(own, boxes.bbox[i], spots["xyzcal.px"][i]))
-        on_detector, along_scan = np.sqrt(np.median(np.array(found), axis=0))
-        profile = {"__id__": "template", "sigma_px": max(on_detector, 0.3), "sigma_z": max(along_scan, 0.3)}
+            found.append(moments(own, boxes.bbox[i], spots["xyzcal.px"][i], spots["zeta"][i]))
+        on_detector, along_scan = widths(found)
+        profile = {"__id__": "template", "sigma_px": on_detector, "sigma_z": along_scan}
         return ProfileEstimate(profile, len(spots), [])
 
     def bbox(self, experiment: Experiment, table: ReflectionTable, margin: float) -> NDArray[np.int32]:
         """(n, 6) boxes, cut at the ends of the scan."""
         (on_detector, along_scan), xyz = sizes(experiment), table["xyzcal.px"]
         assert experiment.scan is not None
-        half = self.options.n_sigma * np.array([on_detector * margin] * 2 + [along_scan])
+        half = np.empty((len(xyz), 3))
+        half[:, :2] = self.options.n_sigma * on_detector * margin
+        half[:, 2] = self.options.n_sigma * along_scan / np.abs(table["zeta"])
         low, high = np.floor(xyz - half), np.ceil(xyz + half)
         first, last = experiment.scan.array_range
         low[:, 2], high[:, 2] = np.clip(low[:, 2], first, last - 1), np.clip(high[:, 2], first + 1, last)
@@ -73,8 +85,8 @@ class TemplateProfile:
     def partiality(self, experiment: Experiment, table: ReflectionTable) -> F:
         """(n,) part of the Gaussian along the scan between the ends of the box."""
         z, bbox = table["xyzcal.px"][:, 2], table["bbox"]
-        scale = np.sqrt(2.0) * sizes(experiment)[1]
-        return np.asarray(0.5 * (erf((bbox[:, 5] - z) / scale) - erf((bbox[:, 4] - z) / scale)))
+        sigma = sizes(experiment)[1] / np.abs(table["zeta"])
+        return np.asarray(ndtr((bbox[:, 5] - z) / sigma) - ndtr((bbox[:, 4] - z) / sigma))
 
     def footprint(self, experiment: Experiment, table: ReflectionTable) -> NDArray[np.uint8]:
         """A disk about each reflection."""
@@ -103,17 +115,16 @@ class TemplateReferences:
         return np.zeros(len(z), dtype=np.int64)
 
     def learn(self, block: int, table: ReflectionTable, boxes: Shoeboxes) -> NDArray[np.bool_]:
-        """Medians of the widths of spots of at least 100 counts; a median does not depend on the order of rows."""
+        """The mean moments of spots of at least 100 counts."""
         used, found = np.zeros(len(table), dtype=bool), []
         for i in range(len(table)):
             data, mask, background = boxes.box(i)
             counts = np.where(mask & MaskBit.FOREGROUND, data - background, 0.0)
             used[i] = counts.sum() >= 100
             if used[i]:
-                found.append(widths(counts, boxes.bbox[i], table["xyzcal.px"][i]))
+                found.append(moments(counts, boxes.bbox[i], table["xyzcal.px"][i], table["zeta"][i]))
         if found:
-            on_detector, along_scan = np.sqrt(np.maximum(np.median(np.array(found), axis=0), 0.09))
-            self.sigma = (float(on_detector), float(along_scan))
+            self.sigma = widths(found)
         return used
 
     def fit(self, block: int, table: ReflectionTable, boxes: Shoeboxes, floor: float) -> ProfileFit:
@@ -124,18 +135,21 @@ class TemplateReferences:
         for i in range(n):
             data, mask, background = boxes.box(i)
             use = ((mask & wanted) == wanted) & ((mask & MaskBit.OVERLAPPED) == 0)
-            p = self._gaussian(boxes.bbox[i], table["xyzcal.px"][i])[use]
+            p = self._gaussian(boxes.bbox[i], table["xyzcal.px"][i], table["zeta"][i])[use]
             fit.recorded[i] = p.sum()
             fit.ok[i] = len(p) > 1 and fit.recorded[i] >= floor
             if fit.ok[i]:
                 self._fit_one(fit, i, p, data[use].astype(float), background[use].astype(float))
         return fit
 
-    def _gaussian(self, bbox: NDArray[np.int32], centre: F) -> F:
-        z, y, x = distances(bbox, centre)
+    def _gaussian(self, bbox: NDArray[np.int32], centre: F, zeta: float) -> F:
+        """Part of the reflection in each voxel: spots may be sharper than pixels and images are."""
         on_detector, along_scan = self.sigma
-        shape = np.exp(-0.5 * ((x * x + y * y) / on_detector**2 + (z / along_scan) ** 2))
-        return np.asarray(shape / ((2 * np.pi) ** 1.5 * on_detector**2 * along_scan))
+        x, y, z = (
+            np.diff(ndtr((np.arange(bbox[2 * k], bbox[2 * k + 1] + 1) - centre[k]) / sigma))
+            for k, sigma in enumerate((on_detector, on_detector, along_scan / abs(zeta)))
+        )
+        return np.asarray(z[:, None, None] * y[:, None] * x)
 
     @staticmethod
     def _fit_one(fit: ProfileFit, i: int, p: F, data: F, background: F) -> None:
