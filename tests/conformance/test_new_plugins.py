@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -55,6 +56,26 @@ def test_all_nine_are_seen_and_their_own_tests_pass(
 
 def test_a_new_step_is_run(run: Callable[..., str], fresh: Path, written: Path, tmp_path: Path) -> None:
     assert "min_ratio = 3" in run(fresh, "-m", "xtal.cli", "run", NAME, "--help", cwd=tmp_path)
+
+
+def test_the_chain_runs_with_them(
+    run: Callable[..., str], fresh: Path, written: Path, tiny_scan: Path, tmp_path: Path
+) -> None:
+    """What passes the kit is good enough for the core."""
+
+    def xtal(*words: str | Path) -> str:
+        return run(fresh, "-m", "xtal.cli", "run", *words, cwd=tmp_path)
+
+    xtal("import", *sorted(tiny_scan.glob("*.cbf")), f"executor={NAME}")
+    xtal("find_spots", "imported.expt", f"threshold={NAME}", f"executor={NAME}")
+    xtal("index", "imported.expt", "strong.refl", f"method={NAME}")
+    xtal("refine", "indexed.expt", "indexed.refl")
+    choices = (f"profile={NAME}", f"background={NAME}", f"executor={NAME}", "prediction.d_min=3")
+    xtal("integrate", "refined.expt", "refined.refl", *choices)
+    told = xtal("scale", "integrated.expt", "integrated.refl", f"model={NAME}")
+    assert float(re.search(r"CC1/2 (\d\.\d+)", told)[1]) > 0.98
+    xtal("export", "scaled.expt", "scaled.refl", f"format={NAME}", "output.exported=all.csv")
+    assert len((tmp_path / "all.csv").read_text().splitlines()) > 1000
 
 
 def test_a_distribution_is_checked(run: Callable[..., str], fresh: Path, written: Path, tmp_path: Path) -> None:

@@ -83,6 +83,11 @@ class Case:
         """Let the plugin do its work, and collect what it answers as arrays or plain values."""
         raise NotImplementedError
 
+    @cached_property
+    def answer(self) -> list[Any]:
+        """What it answers when it is asked alone."""
+        return self.exercise(self.given())
+
 
 Function = Callable[[Any], None]
 
