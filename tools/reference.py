@@ -20,6 +20,11 @@ def cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
+def plain(text: str) -> str:
+    """Text whose underscores are no marks."""
+    return text.replace("_", "\\_")
+
+
 def step_page(plugins: Plugins, step: Step) -> str:
     """A step: files and all options."""
     files = " ".join(f"[{r.rstrip('?')}]" if r.endswith("?") else r.upper() for r in step.inputs)
@@ -60,10 +65,10 @@ def kit_page() -> str:
         "A plugin should",
         "",
     ]
-    lines += [f"- {check.expected};" for check in checks_of("step") if check.kind == EVERY]
+    lines += [f"- {plain(check.expected)};" for check in checks_of("step") if check.kind == EVERY]
     for kind in KINDS:
         lines += ["", f"## {kind.capitalize()}", "", f"A plugin of the kind {kind} should", ""]
-        lines += [f"- {check.expected};" for check in checks_of(kind) if check.kind == kind]
+        lines += [f"- {plain(check.expected)};" for check in checks_of(kind) if check.kind == kind]
     return "\n".join(lines).replace(";\n\n", ".\n\n").rstrip(";") + ".\n"
 
 
