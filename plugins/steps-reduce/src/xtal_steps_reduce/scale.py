@@ -116,10 +116,7 @@ def _scale(
         model.prepare(experiment, ReflectionTable({c: table[c][part.rows] for c in needed}, n_rows=len(part)))
         models.append(model)
     data = scaling_data(parts, cell, group, anomalous=options.anomalous)
-    if options.anomalous and not np.any(data.target.counts > 1):
-        context.warn("No reflection was observed twice with Friedel mates apart: scales come from Friedel pairs.")
-        data = scaling_data(parts, cell, group, anomalous=False)
-    if not np.any(data.target.counts > 1):
+    if not np.any(data.laue.counts > 1):
         context.warn("No reflection was observed twice: nothing can be scaled, and intensities stay as they are.")
     rejection = options.scaling_options
     settings = ScalingSettings(
@@ -202,6 +199,8 @@ def _report_scaling(context: Context, models: list[ScalingModel], data: ScalingD
     context.table("Corrections", ["Experiment", "Correction", "Parameters"], counts)
     rounds = [[k, n, f"{r:.4f}"] for k, n, r in result.history]
     context.table("Refinement", ["Round", "Observations", "Weighted RMSD"], rounds)
+    if result.anomalous:
+        context.print(f"Friedel mates differ by {100 * result.anomalous:.1f} % of their mean (rms).")
     error = result.error_model
     if error.n_used:
         context.print(
