@@ -115,6 +115,8 @@ def test_a_changed_output_has_no_record(run: Call, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("changed")
     assert read_made(tmp_path / "notes.txt") is None
     assert json.loads(made_path(tmp_path / "copied.refl").read_text())["output"]["file"] == "copied.refl"
+    again = run("copy", "copied.expt", "copied.refl", "copied.refl.made.json", "output.directory=again")
+    assert again.summary == ("5 rows",)  # a shell's copied.* names the record too
 
 
 def test_several_data_sets_are_joined(run: Call, tmp_path: Path) -> None:

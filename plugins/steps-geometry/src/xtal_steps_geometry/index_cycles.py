@@ -150,7 +150,7 @@ def macrocycles(state: State, settings: RefinementSettings, n_cycles: int, toler
         if abs(change) > 0.5:
             raise AlgorithmFailed(
                 f"The cell's volume changed by {100 * change:.0f} % in refinement.",
-                advice="The spots do not tell the cell: hold it (crystal.fix=cell), or give space_group= and unit_cell=.",
+                advice="The spots do not tell the cell: hold it (crystal.fix=cell), or give space_group=, unit_cell=.",
             )
 
 
