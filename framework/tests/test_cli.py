@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from attrs import frozen
 
 from xtal.cli import main, process
 from xtal.cli import run as cli_run
-from xtal.cli.main import guarded
+from xtal.cli.main import guarded, speak_plainly
 from xtal.cli.process import CHAIN, RECORD, distribute
 from xtal.errors import AlgorithmFailed, OptionError, XtalError
 from xtal.hooks import Step
@@ -126,6 +127,8 @@ def test_shared_options_go_to_every_step_that_has_them(plugins: Plugins) -> None
         "merge": [*APART["merge"], ("d_min", "2")],
     }
     assert given(plugins, "axis=-1,0,0") == {**APART, "import": [("geometry.goniometer.axis", "-1,0,0")]}
+    joined = given(plugins, "anomalous=False")
+    assert [joined[s][-1] for s in ("scale", "merge")] == [("anomalous", "False")] * 2
     assert all(("nproc", "2") in found for found in given(plugins, "nproc=2").values())
 
 
@@ -136,8 +139,10 @@ def test_other_options_name_their_step(plugins: Plugins) -> None:
     with pytest.raises(OptionError, match=r"'fix' is ambiguous: find_spots, scale, merge have it") as caught:
         given(plugins, "fix=all")
     assert caught.value.advice == "Give the step: find_spots.fix=all"
-    with pytest.raises(OptionError, match=r"'d_mni' is unknown\. Did you mean"):
+    with pytest.raises(OptionError, match=r"'d_mni' is unknown\. Did you mean d_min\?"):
         given(plugins, "d_mni=2")
+    with pytest.raises(OptionError, match=r"Did you mean scale\.d_min"):
+        given(plugins, "scale.d_mni=2")
 
 
 def test_the_chain_runs_and_each_step_reads_the_newest_files(plugins: Plugins) -> None:
@@ -259,6 +264,14 @@ def test_wrong_usage(
     assert told in captured.err and captured.err.startswith("Error: ")
 
 
+def test_a_terminal_without_the_sign_shows_a_question_mark(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    speak_plainly()
+    print("1.5 Å", flush=True)
+    assert raw.getvalue().endswith(b"1.5 ?\n")
+
+
 def test_help_and_lists(plugins: Plugins, capsys: pytest.CaptureFixture[str]) -> None:
     for words in ([], ["--help"], ["run"], ["run", "scale", "--help"], ["process", "--help"], ["demo", "--help"]):
         assert main(words) == 0
@@ -267,7 +280,7 @@ def test_help_and_lists(plugins: Plugins, capsys: pytest.CaptureFixture[str]) ->
     assert "d_min = None" in out and "output.directory" not in out.split("xtal process")[1]
     assert main(["run", "scale", "--help", "-v"]) == 0
     assert "output.directory = ." in capsys.readouterr().out
-    assert main(["--version"]) == 0
+    speak_plainly()
     assert main(["process"]) == 2
 
 

@@ -115,6 +115,8 @@ def test_a_changed_output_has_no_record(run: Call, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("changed")
     assert read_made(tmp_path / "notes.txt") is None
     assert json.loads(made_path(tmp_path / "copied.refl").read_text())["output"]["file"] == "copied.refl"
+    again = run("copy", "copied.expt", "copied.refl", "copied.refl.made.json", "output.directory=again")
+    assert again.summary == ("5 rows",)  # a shell's copied.* names the record too
 
 
 def test_several_data_sets_are_joined(run: Call, tmp_path: Path) -> None:
@@ -234,10 +236,13 @@ def test_plain_progress_has_rate_and_time_left(monkeypatch: pytest.MonkeyPatch) 
     reporter = Reporter(2, stream=out)
     with reporter.progress(100, "frames") as progress:
         assert isinstance(progress, PlainProgress)
+        now[0] += 30.0
+        progress.advance()
         for _ in range(50):
             now[0] += 0.11
             progress.advance()
-    assert "46/100 frames (46 %), 9.09 frames/s, 6 s left" in out.getvalue()
+    assert "  1/100 frames (1 %)\n" in out.getvalue()
+    assert "47/100 frames (47 %), 9.09 frames/s, 6 s left" in out.getvalue()
 
 
 def test_quiet_says_nothing_but_warnings(capsys: pytest.CaptureFixture[str]) -> None:

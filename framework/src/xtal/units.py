@@ -7,8 +7,8 @@ import math
 DEG = math.pi / 180.0
 """Radians per degree."""
 
-HC_KEV_ANGSTROM = 12.39842
-"""Photon energy (keV) times wavelength (angstrom)."""
+EV_ANGSTROM = 12398.419843
+"""Photon energy (eV) times wavelength (angstrom)."""
 
 ELECTRON_WAVELENGTH_MAX = 0.05
 """Beams of a wavelength (angstrom) up to this are taken for electrons."""

@@ -20,6 +20,7 @@ from xtal.physics.scaling import (
     scaling_data,
 )
 from xtal.physics.scaling.kernels import accumulate_normal
+from xtal.physics.scaling.target import anomalous_ratio
 
 CELL, GROUP = gemmi.UnitCell(30, 40, 50, 90, 90, 90), gemmi.SpaceGroup("P 21 21 21")
 
@@ -98,6 +99,35 @@ def test_several_experiments_are_scaled_together() -> None:
     result = scale_intensities([Batches(batch[half]), Batches(batch[~half])], data)
     together = np.concatenate(result.parameters)
     np.testing.assert_allclose(together / together.mean(), np.tile(scales, 2) / scales.mean(), rtol=0.02)
+
+
+def test_friedel_mates_kept_apart_still_tell_the_scales() -> None:
+    """Each hand in batches of its own: only the near equality of the hands relates the halves of the scan."""
+    observed, batch, scales, _ = drawn(8000, 4.0, seed=4)
+    data = scaling_data([observed], CELL, GROUP)
+    plus = data.apart.keys[data.apart.group] % 2 == 1
+    rows = np.flatnonzero(plus == (batch < 3))
+    rng = np.random.default_rng(1)
+    delta = (0.06 * rng.normal(size=len(data.laue)))[data.laue.group]
+    few = observed.select(rows)
+    few.value *= np.where(plus, 1 + delta / 2, 1 - delta / 2)[rows]
+    result = scale_intensities([Batches(batch[rows])], scaling_data([few], CELL, GROUP))
+    found = result.parameters[0] / result.parameters[0].mean() * scales.mean()
+    np.testing.assert_allclose(found, scales, rtol=0.015)
+    assert result.anomalous == pytest.approx(0.06, abs=0.015)
+    together = scale_intensities([Batches(batch[rows])], scaling_data([few], CELL, GROUP, anomalous=False))
+    assert together.anomalous == 0.0
+
+
+def test_anomalous_ratio_sees_through_errors() -> None:
+    rng = np.random.default_rng(7)
+    mean, variance = rng.exponential(300.0, 20000), rng.uniform(10.0, 400.0, 20000)
+    noise = np.sqrt(variance) * rng.normal(size=20000)
+    assert anomalous_ratio(0.04 * mean * rng.normal(size=20000) + noise, variance, mean) == pytest.approx(
+        0.04, rel=0.05
+    )
+    assert anomalous_ratio(noise, variance, mean) < 0.006
+    assert anomalous_ratio(np.zeros(0), np.zeros(0), np.zeros(0)) == 0.0
 
 
 def test_results_do_not_depend_on_chance() -> None:

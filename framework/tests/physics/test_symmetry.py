@@ -15,6 +15,7 @@ from xtal.physics.symmetry import (
     epsilon,
     find_laue_group,
     lattice_rotations,
+    on_axes,
     pack,
     reduced_basis,
     representatives,
@@ -141,6 +142,15 @@ def test_weak_or_absent_axial_data_leave_the_space_group_open() -> None:
     scores = score_space_groups(merged.hkl, merged.mean, merged.sigma, cell, symmorphic)
     assert len(scores) == 8
     assert scores[0].probability == pytest.approx(1 / 8)
+    assert scores[0].group.xhm() == "P 21 21 21"
+
+
+def test_settings_follow_their_axes() -> None:
+    order, reference = to_reference(gemmi.SpaceGroup("P 2 21 21"))
+    assert reference.xhm() == "P 21 21 2"
+    assert on_axes(gemmi.SpaceGroup("P 2 21 21"), order) == reference
+    assert on_axes(gemmi.SpaceGroup("P 21 2 2"), order).xhm() == "P 2 2 21"
+    assert on_axes(gemmi.SpaceGroup("P 21 21 21"), order).xhm() == "P 21 21 21"
 
 
 def test_one_intense_absence_does_not_overturn_many_absent_ones() -> None:

@@ -127,6 +127,8 @@ def test_two_lattices_and_joint_scans(tmp_path: Path, run_step: Callable[..., An
     second = experiment((60, 70, 80, 90, 90, 90), "P 21 21 21", turn=1.5)
     (a, hkl_a), (b, hkl_b) = spots_of(first), spots_of(second, seed=2)
     save(tmp_path, [first], ReflectionTable.concatenate([a, b]))
+    run_step("index", tmp_path / "imported.expt", tmp_path / "strong.refl")
+    assert "look for a further lattice with max_lattices=2" in (tmp_path / "xtal.index.log").read_text()
     run_step("index", tmp_path / "imported.expt", tmp_path / "strong.refl", "max_lattices=3")
     experiments = read_experiments(tmp_path / "indexed.expt")
     assert len(experiments) == 2 and len({e.identifier for e in experiments}) == 2
@@ -189,11 +191,21 @@ def test_columns_of_spots_without_index(tmp_path: Path, run_step: Callable[..., 
     assert np.all(np.sqrt(np.mean(difference**2, axis=0)) < 0.15)
 
 
-def test_beam_centre_that_is_off_is_found(tmp_path: Path, run_step: Callable[..., Any]) -> None:
-    truth = experiment((60, 70, 80, 90, 90, 90), "P 1", n=60)
+@pytest.mark.parametrize(
+    ("cell", "shift"),
+    [
+        ((60, 70, 80, 90, 90, 90), (1.0, -0.7)),
+        ((38.2, 79.1, 79.1, 90, 90, 90), (-0.83, 0.62)),  # a cell of twice the volume explains the spots well
+        ((38.2, 79.1, 79.1, 90, 90, 90), (0.9, 0.3)),  # one of five times the volume does
+    ],
+)
+def test_beam_centre_that_is_off_is_found(
+    tmp_path: Path, run_step: Callable[..., Any], cell: Any, shift: tuple[float, float]
+) -> None:
+    truth = experiment(cell, "P 1", n=60)
     spots, hkl = spots_of(truth)
     header = copy.deepcopy(truth)
-    header.detector[0].origin = header.detector[0].origin + np.array([1.0, -0.7, 0.0])
+    header.detector[0].origin = header.detector[0].origin + np.array([*shift, 0.0])
     save(tmp_path, [header], spots)
     run_step("index", tmp_path / "imported.expt", tmp_path / "strong.refl")
     assert check(tmp_path, truth, hkl) > 0.98

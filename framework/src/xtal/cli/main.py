@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 import warnings
@@ -44,6 +45,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code (0 done, 1 data, 2 usage, 3 defect, 130 interrupted)."""
     words = list(sys.argv[1:] if argv is None else argv)
+    speak_plainly()
     try:
         with warnings.catch_warnings():
             warnings.showwarning = tell_warning
@@ -54,6 +56,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     return code
+
+
+def speak_plainly() -> None:
+    """Let a terminal that has no sign for Å or ² show a question mark: a run must not end for it."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def dispatch(words: list[str]) -> int:

@@ -13,6 +13,7 @@ from attrs import define, evolve
 from xtal.cli.run import with_list
 from xtal.errors import AlgorithmFailed, OptionError, UsageError, XtalError
 from xtal.options import Assignment, Entry, entries, split_tokens
+from xtal.options.convert import did_you_mean
 from xtal.options.match import nearest, score
 from xtal.plugins import Plugins, default_plugins
 from xtal.run.runner import Outcome, Prepared, prepare, run_prepared
@@ -24,12 +25,16 @@ SHARED = {
     "space_group": "",
     "unit_cell": "",
     "d_min": "",
+    "anomalous": "",
     "axis": "goniometer.axis",
     "mask": "lookup.mask",
     "nproc": "",
     "memory": "",
 }
 """Options that go to every step that has them, and the name in the step where that is another."""
+
+WHOLE = 4
+"""Score of whole trailing components: a step's ``d_max`` is no better a match than another's ``filter.d_max``."""
 
 EVERYWHERE = ("nproc", "memory", "executor", "output.directory", "resume")
 
@@ -43,14 +48,13 @@ Images (files, folders, globs, templates img_####.cbf, master files) to merged i
 Every step writes its files as it goes; the same command goes on where it stopped.
 
   space_group, unit_cell, d_min   go to every step that has them
+  anomalous = True                Friedel mates apart (scale, merge); False joins them
   axis = x,y,z                    rotation axis, where the header is wrong (import)
   mask = FILE                     mask of pixels, in every form that import knows
   nproc, memory, executor         how to run; results do not depend on them
   output.directory = .            folder of all outputs
   resume = True                   False: begin anew
-  STEP.option = value             any option of a step: xtal run STEP --help -v
-
-Friedel mates are kept apart; scale.anomalous=False merge.anomalous=False joins them."""
+  STEP.option = value             any option of a step: xtal run STEP --help -v"""
 
 
 def main(words: list[str]) -> int:
@@ -140,13 +144,12 @@ def _targets(a: Assignment, known: Mapping[str, list[Entry]]) -> list[tuple[str,
         return [(step, rest)]
     if a.key in SHARED:
         return _shared(a.key, known)
-    scores = {s: max((score(a.key, e.path) for e in known[s]), default=0) for s in known}
+    scores = {s: max((min(score(a.key, e.path), WHOLE) for e in known[s]), default=0) for s in known}
     best = max(scores.values())
     fitting = [s for s in known if scores[s] == best and best > 0]
     where = f"{a.where}: " if a.where else ""
     if not fitting:
-        every = [evolve(e, path=f"{s}.{e.path}") for s in known for e in known[s]]
-        raise OptionError(f"{where}The option {a.key!r} is unknown.", advice=nearest(a.key, every))
+        raise OptionError(f"{where}The option {a.key!r} is unknown.", advice=_advice(a.key, known))
     if len(fitting) > 1:
         raise OptionError(
             f"{where}The option {a.key!r} is ambiguous: {', '.join(fitting)} have it.",
@@ -155,11 +158,19 @@ def _targets(a: Assignment, known: Mapping[str, list[Entry]]) -> list[tuple[str,
     return [(fitting[0], a.key)]
 
 
+def _advice(key: str, known: Mapping[str, list[Entry]]) -> str:
+    """The nearest names: of options that go to every step, else of the step that is named, else of all."""
+    short = did_you_mean(key, [*SHARED, *EVERYWHERE])
+    step, _, rest = key.partition(".")
+    steps, name = ([step], rest) if step in known and rest else (list(known), key)
+    return short or nearest(name, [evolve(e, path=f"{s}.{e.path}") for s in steps for e in known[s]])
+
+
 def _shared(key: str, known: Mapping[str, list[Entry]]) -> list[tuple[str, str]]:
     name = SHARED[key] or key
     found = []
     for step, options in known.items():
-        fitting = [e for e in options if score(name, e.path) >= 4]
+        fitting = [e for e in options if score(name, e.path) >= WHOLE]
         if fitting:
             lowest = min(e.spec.level for e in fitting)
             found += [(step, e.path) for e in fitting if e.spec.level == lowest][:1]

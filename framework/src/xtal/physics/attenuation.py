@@ -12,9 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xtal.errors import DataError
-
-EV_ANGSTROM = 12398.419843
-"""Photon energy (eV) times wavelength (angstrom)."""
+from xtal.units import EV_ANGSTROM
 
 _DENSITY = {"Si": 2.33, "CdTe": 6.2, "GaAs": 5.32}
 _HIGH = (0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from xtal.table import ReflectionTable
 
 TABLE_MARK = b"dials::af::reflection_table"
+RECORD_SUFFIX = ".made.json"
+"""End of the names of the records beside outputs (`xtal.run.provenance`)."""
 EXAMPLES = {
     "experiments": "an experiment list (.expt)",
     "reflections": "a reflection table (.refl)",
@@ -62,6 +64,8 @@ def sort_inputs(step: Step, files: Iterable[str], named: Mapping[str, Iterable[s
         for name in names:
             _add(step, found, role, _existing(name))
     for name in files:
+        if name.endswith(RECORD_SUFFIX):
+            continue  # a shell's integrated.* names them too
         if "images" in roles and (is_pattern(name) or Path(name).is_dir()):
             found["images"].append(Path(name))
             continue

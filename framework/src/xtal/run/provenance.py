@@ -13,6 +13,7 @@ from typing import Any
 
 import xtal
 from xtal.files.atomic import writing
+from xtal.run.inputs import RECORD_SUFFIX
 from xtal.run.settings import SILENT
 
 KEY = "xtal"
@@ -111,7 +112,7 @@ def files_of_options(options: Mapping[str, str]) -> list[dict[str, Any]]:
 
 def made_path(path: Path) -> Path:
     """Where the record of an output other than .expt stands."""
-    return path.with_name(path.name + ".made.json")
+    return path.with_name(path.name + RECORD_SUFFIX)
 
 
 def write_made(path: Path, made: Mapping[str, Any]) -> None:

@@ -135,18 +135,21 @@ class PlainProgress(Progress):
         super().__init__(total, unit)
         self.reporter = reporter
         self._last = self.start
+        self._first: tuple[float, int] | None = None
 
     def show(self) -> None:
         now = time.monotonic()
+        self._first = self._first or (now, self.done)
         if now - self._last < PLAIN_INTERVAL or self.done >= self.total:
             return
         self._last = now
-        rate = self.done / max(now - self.start, 1e-9)
-        left = (self.total - self.done) / max(rate, 1e-9)
-        percent = 100 * self.done / max(self.total, 1)
-        self.reporter._show(
-            f"  {self.done}/{self.total} {self.unit} ({percent:.0f} %), {rate:.3g} {self.unit}/s, {left:.0f} s left"
-        )
+        text = f"  {self.done}/{self.total} {self.unit} ({100 * self.done / max(self.total, 1):.0f} %)"
+        # the first advance may have waited for kernels to be compiled: it tells nothing of the rate
+        since, before = self._first
+        if self.done > before and now > since:
+            rate = (self.done - before) / (now - since)
+            text += f", {rate:.3g} {self.unit}/s, {(self.total - self.done) / rate:.0f} s left"
+        self.reporter._show(text)
 
 
 class BarProgress(Progress):

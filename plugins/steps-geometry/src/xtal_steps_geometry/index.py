@@ -38,6 +38,9 @@ from xtal_steps_geometry.index_cycles import (
 from xtal_steps_geometry.index_options import IndexOptions
 from xtal_steps_geometry.index_search import Found, Search
 
+FEW_INDEXED = 0.75
+"""Share of spots with index below which a further lattice is thought of."""
+
 
 def run(context: Context) -> None:
     """Find lattices, assign indices, refine; write ``indexed.expt`` and ``indexed.refl``."""
@@ -310,11 +313,17 @@ def write(
     experiments.extra.update(context.experiments.extra)
     context.write_experiments(experiments)
     context.write_reflections(table)
-    ids = np.asarray(table["id"])
-    share = 100 * float(np.mean(ids >= 0))
+    indexed = int((np.asarray(table["id"]) >= 0).sum())
+    share = indexed / len(table)
     crystals = [c for state in states for c in state.crystals]
+    most = context.options.indexing.multiple_lattice_search.max_lattices
+    if share < FEW_INDEXED and len(crystals) == most * len(states):
+        context.warn(
+            f"{len(table) - indexed} spots have no index: if the crystal is not single, look for a further lattice "
+            f"with max_lattices={most + 1}."
+        )
     context.summary(
-        f"{int((ids >= 0).sum())} of {len(table)} spots indexed ({share:.1f} %), {len(crystals)} "
+        f"{indexed} of {len(table)} spots indexed ({100 * share:.1f} %), {len(crystals)} "
         f"lattice{'s' if len(crystals) > 1 else ''}",
         f"{crystals[0].space_group.hm}, cell {describe_cell(crystals[0])}",
     )

@@ -20,6 +20,7 @@ from xtal.physics.indexing import (
     estimate_max_cell,
     evenly,
     fit_with_shift,
+    offset_classes,
     reduce_setting,
     score_lattice,
     shift_derivatives,
@@ -34,6 +35,9 @@ F = NDArray[np.float64]
 
 POOR = 2.0
 """A mean log likelihood below this says that the lattice explains the spots badly."""
+
+NEAR = 0.3
+"""Distance of h, k, l from integers within which a spot counts as lying on a lattice point."""
 
 
 @frozen(eq=False)
@@ -91,7 +95,7 @@ class Search:
         trials = self.attempts(rlp, experiments, max_cell)
         shift = np.zeros(3)
         wanted = self.options.beam_search.enable
-        poor = trials[0].score.log_likelihood < POOR
+        poor = trials[0].score.log_likelihood < POOR or counts_from_elsewhere(trials[0].A, rlp)
         if search_beam and (wanted is True or (wanted == "auto" and poor)):
             trials, shift = self.beam_search(table, experiments, max_cell, trials)
             rlp = rlp + shift_derivatives(table, experiments) @ shift
@@ -191,6 +195,14 @@ class Search:
             f"{describe(trials[0].A)}.",
             advice="Index without space group and cell, or widen indexing.known_symmetry's tolerances.",
         )
+
+
+def counts_from_elsewhere(a_matrix: F, rlp: F) -> bool:
+    """Whether the indices have a common remainder: the beam centre is off by part of a spacing, the cell a multiple."""
+    fractional = rlp @ np.linalg.inv(a_matrix).T
+    hkl = np.rint(fractional)
+    near = np.linalg.norm(fractional - hkl, axis=1) < NEAR
+    return bool(near.any()) and bool(offset_classes(hkl[near].astype(np.int32)))
 
 
 def describe(a_matrix: F) -> str:

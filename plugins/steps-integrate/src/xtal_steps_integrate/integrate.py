@@ -26,6 +26,8 @@ MARGIN, WIDE_MARGIN = 2.0, 3.0
 """How far boxes reach, in radii of the foreground; the second in crowded patterns."""
 CROWDED = 0.15
 """Part of all pixels in the foreground of some reflection beyond which background is scarce."""
+HOPELESS = 2.0
+"""Part of all pixels beyond which no reflection could be told from its neighbours."""
 
 PLAIN = 1.2
 """Variance of background counts over their mean up to which a detector counts single photons."""
@@ -268,16 +270,28 @@ def _sizes(profile: dict[str, Any]) -> str:
 
 
 def _boxes(context: Context, k: int, predicted: ReflectionTable, profile: ProfileModel) -> np.ndarray:
-    """Boxes of experiment k: larger where neighbours leave little background, unless the user gave the size."""
+    """Boxes of experiment k: larger where neighbours leave little background, unless the user gave the size.
+
+    Raises
+    ------
+    AlgorithmFailed
+        If the reflections lie on one another.
+    """
     given, experiment = context.options.integration.profile.sigma_b_multiplier, context.experiments[k]
-    bbox = profile.bbox(experiment, predicted, given or MARGIN)
-    if given is None:
-        volume = np.prod((bbox[:, 1::2] - bbox[:, ::2]).astype(float), axis=1).sum() * np.pi / 4 / MARGIN**2
-        pixels = sum(p.image_size[0] * p.image_size[1] for p in experiment.detector)
-        covered = volume / (pixels * experiment.scan.n_images)  # type: ignore[union-attr]
-        if covered > CROWDED:
-            context.print(f"Experiment {k}: reflections cover {covered:.0%} of the pixels: boxes are made larger.")
-            bbox = profile.bbox(experiment, predicted, WIDE_MARGIN)
+    margin = given or MARGIN
+    bbox = profile.bbox(experiment, predicted, margin)
+    volume = np.prod((bbox[:, 1::2] - bbox[:, ::2]).astype(float), axis=1).sum() * np.pi / 4 / margin**2
+    pixels = sum(p.image_size[0] * p.image_size[1] for p in experiment.detector)
+    covered = volume / (pixels * experiment.scan.n_images)  # type: ignore[union-attr]
+    if covered > HOPELESS:
+        raise AlgorithmFailed(
+            f"Experiment {k}: {len(predicted)} reflections would cover the pixels {covered:.0f} times over, so none "
+            "could be told from its neighbours: the cell is too large, or the spots.",
+            advice="See what index and refine found (cell, rmsd); give them space_group=, unit_cell=, or give d_min=.",
+        )
+    if given is None and covered > CROWDED:
+        context.print(f"Experiment {k}: reflections cover {covered:.0%} of the pixels: boxes are made larger.")
+        bbox = profile.bbox(experiment, predicted, WIDE_MARGIN)
     return bbox
 
 

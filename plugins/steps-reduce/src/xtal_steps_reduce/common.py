@@ -87,7 +87,11 @@ def excluded(table: ReflectionTable, ranges: tuple[str, ...], n_experiments: int
 
 def report_statistics(context: Context, shells: list[ShellStatistics], overall: ShellStatistics) -> float | None:
     """Print both tables and the suggested limit, which is returned (angstrom) or None."""
-    context.table("Merging statistics by resolution", COLUMNS, [shell_row(s) for s in [*shells, overall]])
+    context.table(
+        "Merging statistics by resolution (the last line: all; * above zero at p = 0.01)",
+        COLUMNS,
+        [shell_row(s) for s in [*shells, overall]],
+    )
     filled = [s for s in shells if s.n_unique]
     context.table("Summary", ["", "Overall", "Low", "High"], summary_rows(overall, filled[0], filled[-1]))
     limit = resolution_limit(shells)

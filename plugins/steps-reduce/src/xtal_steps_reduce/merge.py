@@ -9,7 +9,7 @@ import numpy as np
 
 from xtal.errors import DataError
 from xtal.files.mtz import write_merged_mtz
-from xtal.physics.merging import merge, merged_columns, merging_statistics, scaled_intensities
+from xtal.physics.merging import merge, merged_columns, merging_statistics, scaled_intensities, shown
 from xtal_steps_reduce.common import common_space_group, crystals_of, median_cell, report_statistics
 
 if TYPE_CHECKING:
@@ -43,12 +43,12 @@ def run(context: Context) -> None:
             history=[f"From xtal: merge of {len(data)} observations of {len(context.experiments)} experiments"],
         )  # fmt: skip
     dropped = overall.n_unique - len(merged.hkl)
-    if dropped:
-        context.print(f"{dropped} reflections that {group.xhm()} extinguishes are left out of the file.")
     if options.anomalous:
         context.print("Friedel mates are kept apart in I(+), I(-), F(+), F(-), DANO; IMEAN and F hold both together.")
     context.summary(
         f"{len(merged.hkl)} unique reflections to {overall.d_min:.2f} Å in {group.xhm()}, "
-        f"completeness {100 * overall.completeness:.1f} %, multiplicity {overall.multiplicity:.1f}",
-        f"I/sigma {overall.i_over_sigma:.1f}, CC1/2 {overall.cc_half:.3f}, anomalous CC {overall.cc_anom:.3f}",
+        f"completeness {100 * overall.completeness:.1f} %, multiplicity {overall.multiplicity:.1f}"
+        + (f"; {dropped} that it extinguishes left out" if dropped else ""),
+        f"I/sigma {overall.i_over_sigma:.1f}, CC1/2 {shown(overall.cc_half, 3)}, "
+        f"anomalous CC {shown(overall.cc_anom, 3)}",
     )

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xtal.errors import DataError
-from xtal.physics.merging import Intensities, Segments, integrated_intensities, merging_statistics
+from xtal.physics.merging import Intensities, Segments, integrated_intensities, merging_statistics, shown
 from xtal.physics.scaling import (
     ScalingData,
     ScalingResult,
@@ -55,14 +55,16 @@ def run(context: Context) -> None:
     hkl = np.concatenate([p.hkl for p in parts])[keep]
     value, variance = (data.value / result.scale)[keep], (result.variance / result.scale**2)[keep]
     shells, overall = merging_statistics(hkl, value, variance, cell, group, options.merging.nbins)
-    limit = report_statistics(context, shells, overall)
+    limit, n_outliers = report_statistics(context, shells, overall), int(result.outlier.sum())
     context.write_experiments(context.experiments)
     context.write_reflections(table)
     context.summary(
         f"{overall.n_observations} observations of {overall.n_unique} reflections to {overall.d_min:.2f} Å, "
-        f"{int(result.outlier.sum())} outliers; Friedel mates {'apart' if options.anomalous else 'together'}",
-        f"Rmeas {overall.r_meas:.3f} (Friedel mates apart {overall.r_meas_anom:.3f}), CC1/2 {overall.cc_half:.3f}, "
-        f"anomalous CC {overall.cc_anom:.3f}, I/sigma {overall.i_over_sigma:.1f}",
+        f"{n_outliers} outlier{'' if n_outliers == 1 else 's'}; "
+        f"Friedel mates {'apart' if options.anomalous else 'together'}",
+        f"Rmeas {shown(overall.r_meas, 3)} (Friedel mates apart {shown(overall.r_meas_anom, 3)}), "
+        f"CC1/2 {shown(overall.cc_half, 3)}, anomalous CC {shown(overall.cc_anom, 3)}, "
+        f"I/sigma {overall.i_over_sigma:.1f}",
         f"Completeness {100 * overall.completeness:.1f} %, multiplicity {overall.multiplicity:.1f}"
         + (f"; CC1/2 is 0.3 at {limit:.2f} Å" if limit else ""),
     )
@@ -116,10 +118,7 @@ def _scale(
         model.prepare(experiment, ReflectionTable({c: table[c][part.rows] for c in needed}, n_rows=len(part)))
         models.append(model)
     data = scaling_data(parts, cell, group, anomalous=options.anomalous)
-    if options.anomalous and not np.any(data.target.counts > 1):
-        context.warn("No reflection was observed twice with Friedel mates apart: scales come from Friedel pairs.")
-        data = scaling_data(parts, cell, group, anomalous=False)
-    if not np.any(data.target.counts > 1):
+    if not np.any(data.laue.counts > 1):
         context.warn("No reflection was observed twice: nothing can be scaled, and intensities stay as they are.")
     rejection = options.scaling_options
     settings = ScalingSettings(
@@ -202,6 +201,8 @@ def _report_scaling(context: Context, models: list[ScalingModel], data: ScalingD
     context.table("Corrections", ["Experiment", "Correction", "Parameters"], counts)
     rounds = [[k, n, f"{r:.4f}"] for k, n, r in result.history]
     context.table("Refinement", ["Round", "Observations", "Weighted RMSD"], rounds)
+    if result.anomalous:
+        context.print(f"Friedel mates differ by {100 * result.anomalous:.1f} % of their mean (rms).")
     error = result.error_model
     if error.n_used:
         context.print(

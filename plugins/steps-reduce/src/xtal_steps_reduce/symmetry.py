@@ -19,6 +19,7 @@ from xtal.physics.symmetry import (
     basis_for_space_group,
     basis_of,
     find_laue_group,
+    on_axes,
     reduced_basis,
     score_space_groups,
     to_reference,
@@ -35,6 +36,8 @@ FEWEST = 20
 """Intensities below which nothing is said about symmetry."""
 DECIDED = 0.9
 """Probability from which a space group counts as decided."""
+RIVAL = 0.2
+"""Share of the best one's probability from which another space group is named too."""
 
 
 def run(context: Context) -> None:
@@ -66,8 +69,9 @@ def run(context: Context) -> None:
     context.print(f"Cell {_cell_text(new)}; reindexed by {_basis_text(basis)}.")
     context.summary(
         f"Space group {headline}",
-        f"Laue group {_laue_name(group)}: probability {laue.best.probability:.3f}, "
-        f"CC of its elements {laue.best.cc_for:.3f}, of Friedel mates {laue.cc_identity:.3f}"
+        f"Laue group {_laue_name(group)}: probability {laue.best.probability:.3f}, CC of "
+        + (f"its elements {laue.best.cc_for:.3f}, of " if group.number > 1 else "")
+        + f"Friedel mates {laue.cc_identity:.3f}"
         if not options.space_group
         else f"Laue group {_laue_name(group)} by the option space_group",
         f"Cell {_cell_text(new)}",
@@ -163,20 +167,24 @@ def _find_space_group(
     best = next((s for s in scores if here and before in _groups(s) and s.probability > 0.5 * scores[0].probability),
                 scores[0])  # fmt: skip
     group = next((g for g in _groups(best) if here and g == before), best.group)
-    text = group.xhm()
-    others = [g.xhm() for g in _groups(best) if g != group]
-    if others:
-        text += f" or {' or '.join(others)} (the intensities cannot tell them apart)"
-    rivals = [s for s in scores if s is not best]
+    order, final = to_reference(group)
+    text = " or ".join([final.xhm(), *(g.xhm() for g in _groups(best) if g != group)])
+    if len(_groups(best)) > 1:
+        text += " (the intensities cannot tell them apart)"
+    rivals = [
+        on_axes(s.group, order).xhm() for s in scores if s is not best and s.probability > RIVAL * best.probability
+    ]
     if rivals and best.probability < DECIDED:
         if group == before:
             text += ", kept from the input: axial reflections that could tell are missing"
         else:
-            text += f", not decided: probability {best.probability:.2f}, next {rivals[0].group.xhm()}"
-            context.warn("Too few axial reflections to decide on the screw axes; check the space group later.")
+            text += f", not decided: {', '.join(rivals)} fit as well"
+            context.warn(
+                "Too few axial reflections to decide on the screw axes, so they were taken to be there; try also "
+                f"{', '.join(rivals)}."
+            )
     context.print(f"Space group {text}.")
-    order, group = to_reference(group)
-    return basis @ order, group, text
+    return basis @ order, final, text
 
 
 def _groups(score: SpaceGroupScore) -> list[gemmi.SpaceGroup]:

@@ -14,14 +14,14 @@ def xtal_steps() -> list[Step]:
             summary="Look for spots on images as HTTP requests name them",
             factory="xtal_steps_server.server:run",
             options="xtal_steps_server.options:ServerOptions",
-            order=210,
+            order=220,
         ),
         Step(
             name="find_spots_client",
             summary="Ask a find_spots_server about images",
             factory="xtal_steps_server.client:run",
             options="xtal_steps_server.options:ClientOptions",
-            order=211,
+            order=221,
             inputs=("images?",),
         ),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import product
 
 import numpy as np
@@ -9,6 +10,9 @@ from attrs import frozen
 from numpy.typing import NDArray
 
 F = NDArray[np.float64]
+
+MODULI = (2, 3, 4, 5, 7)
+"""Multiples of a cell that are thought of; 6 shows as 2 or 3."""
 
 
 @frozen(eq=False)
@@ -28,9 +32,9 @@ def offset_classes(hkl: NDArray[np.int32], share: float = 0.95) -> list[OffsetCl
     """The classes that at least ``share`` of the indices (n, 3) belong to; none where all is well."""
     hkl = np.asarray(hkl, dtype=np.int64)
     out = []
-    for modulus in (2, 3):
+    for modulus in MODULI:
         for v in product(range(modulus), repeat=3):
-            if not any(v):
+            if math.gcd(modulus, *v) > 1:
                 continue
             counts = np.bincount((hkl @ np.array(v)) % modulus, minlength=modulus)
             remainder = int(np.argmax(counts))

@@ -12,6 +12,7 @@ from xtal.physics.merging.statistics import (
     merging_statistics,
     resolution_limit,
     shell_row,
+    shown,
     summary_rows,
 )
 
@@ -32,6 +33,7 @@ __all__ = [
     "resolution_limit",
     "scaled_intensities",
     "shell_row",
+    "shown",
     "summary_rows",
     "wilson_mean",
 ]

@@ -197,13 +197,18 @@ def resolution_limit(shells: list[ShellStatistics], limit: float = 0.3) -> float
     return crossing**-0.5 if 0 < crossing < good[-1].d_min ** -2 else None
 
 
+def shown(value: float, digits: int) -> str:
+    """A statistic as text; "-" where the data do not give it."""
+    return f"{value:.{digits}f}" if np.isfinite(value) else "-"
+
+
 def shell_row(s: ShellStatistics) -> list[str]:
     """The cells of a shell under `COLUMNS`; a star marks correlations that are significant."""
-    star = lambda cc, n: f"{cc:.3f}{'*' if significant(cc, n) else ' '}" if np.isfinite(cc) else ""
+    star = lambda cc, n: shown(cc, 3) + ("*" if significant(cc, n) else " ")
     return [
         f"{s.d_max:.2f}", f"{s.d_min:.2f}", str(s.n_observations), str(s.n_unique), f"{s.multiplicity:.2f}",
-        f"{100 * s.completeness:.2f}", f"{s.mean_i:.1f}", f"{s.i_over_sigma:.1f}", f"{s.r_merge:.3f}",
-        f"{s.r_meas:.3f}", f"{s.r_pim:.3f}", f"{s.r_anom:.3f}", star(s.cc_half, s.cc_half_n),
+        f"{100 * s.completeness:.2f}", shown(s.mean_i, 1), shown(s.i_over_sigma, 1), shown(s.r_merge, 3),
+        shown(s.r_meas, 3), shown(s.r_pim, 3), shown(s.r_anom, 3), star(s.cc_half, s.cc_half_n),
         star(s.cc_anom, s.cc_anom_n),
     ]  # fmt: skip
 
@@ -214,14 +219,14 @@ def summary_rows(overall: ShellStatistics, low: ShellStatistics, high: ShellStat
         ("High resolution limit", lambda s: f"{s.d_min:.2f}"), ("Low resolution limit", lambda s: f"{s.d_max:.2f}"),
         ("Completeness %", lambda s: f"{100 * s.completeness:.1f}"),
         ("Multiplicity", lambda s: f"{s.multiplicity:.1f}"),
-        ("I/sigma", lambda s: f"{s.i_over_sigma:.1f}"),
-        ("Rmerge(I)", lambda s: f"{s.r_merge:.3f}"), ("Rmerge(I+/-)", lambda s: f"{s.r_merge_anom:.3f}"),
-        ("Rmeas(I)", lambda s: f"{s.r_meas:.3f}"), ("Rmeas(I+/-)", lambda s: f"{s.r_meas_anom:.3f}"),
-        ("Rpim(I)", lambda s: f"{s.r_pim:.3f}"), ("Rpim(I+/-)", lambda s: f"{s.r_pim_anom:.3f}"),
-        ("CC half", lambda s: f"{s.cc_half:.3f}"),
-        ("Anomalous completeness %", lambda s: f"{100 * s.anomalous_completeness:.1f}"),
-        ("Anomalous multiplicity", lambda s: f"{s.anomalous_multiplicity:.1f}"),
-        ("Anomalous correlation", lambda s: f"{s.cc_anom:.3f}"),
+        ("I/sigma", lambda s: shown(s.i_over_sigma, 1)),
+        ("Rmerge(I)", lambda s: shown(s.r_merge, 3)), ("Rmerge(I+/-)", lambda s: shown(s.r_merge_anom, 3)),
+        ("Rmeas(I)", lambda s: shown(s.r_meas, 3)), ("Rmeas(I+/-)", lambda s: shown(s.r_meas_anom, 3)),
+        ("Rpim(I)", lambda s: shown(s.r_pim, 3)), ("Rpim(I+/-)", lambda s: shown(s.r_pim_anom, 3)),
+        ("CC half", lambda s: shown(s.cc_half, 3)),
+        ("Anomalous completeness %", lambda s: shown(100 * s.anomalous_completeness, 1)),
+        ("Anomalous multiplicity", lambda s: shown(s.anomalous_multiplicity, 1)),
+        ("Anomalous correlation", lambda s: shown(s.cc_anom, 3)),
         ("Total observations", lambda s: str(s.n_observations)), ("Total unique", lambda s: str(s.n_unique)),
     ]  # fmt: skip
     return [[name, *(text(s) for s in (overall, low, high))] for name, text in formats]

@@ -1,7 +1,7 @@
 """Gauss-Newton refinement of scaling models, with outliers and the error model in turn.
 
 Beilsten-Edmands et al. (2020), Acta Cryst. D76, 385-399, for the target: the sum of
-w (I - g M)^2, M the mean of the group that the parameters imply.
+w (I - g M)^2, M the mean of the group that the parameters imply (`xtal.physics.scaling.target`).
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from attrs import define, field, frozen
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from xtal.physics.merging.segments import Segments
 from xtal.physics.scaling.error_model import ErrorModel, fit_error_model
 from xtal.physics.scaling.observations import ScalingData, expected_intensity
-from xtal.physics.scaling.outliers import ANOMALOUS, leave_one_out, reject_outliers
+from xtal.physics.scaling.outliers import ANOMALOUS, reject_outliers
+from xtal.physics.scaling.target import Target, make_target
 
 if TYPE_CHECKING:
     from xtal.hooks.protocols import ScalingModel
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 F = NDArray[np.float64]
 I64 = NDArray[np.int64]
 Mask = NDArray[np.bool_]
-
-ROBUST = 4.0
-"""Deviations beyond so many sigmas lose weight while the model is refined (Huber)."""
 
 
 @frozen
@@ -55,13 +52,14 @@ class ScalingResult:
 
     Attributes
     ----------
-    scale, scale_variance : (n,) inverse scale factors; their variances relative to those of equivalents
+    scale, scale_variance : (n,) inverse scale factors; their variances relative to those of all equivalents
     variance : (n,) of the unscaled intensities after the error model (which, fitted to scaled
         intensities, contains what errors of the scales add)
     outlier : (n,)
     parameters, esds : per model
     error_model
     history : (round, observations refined on, rms weighted residual)
+    anomalous : rms of (I+ - I-) / I as found; 0 where Friedel mates are together
     """
 
     scale: F
@@ -72,6 +70,7 @@ class ScalingResult:
     esds: list[F]
     error_model: ErrorModel
     history: list[tuple[int, int, float]] = field(factory=list)
+    anomalous: float = 0.0
 
 
 class _Models:
@@ -134,7 +133,8 @@ def scale_intensities(
     scale, _ = joint.evaluate(parameters, everything)
     variance = _first_variance(data, scale, error)
     for cycle in range(settings.cycles if len(chosen) else 0):
-        parameters, rms = _refine(joint, parameters, chosen[kept[chosen]], variance, data.target)
+        target = make_target(data, chosen[kept[chosen]], scale, variance)
+        parameters, rms = _refine(joint, parameters, target, variance)
         scale, _ = joint.evaluate(parameters, everything)
         history.append((cycle + 1, int(kept[chosen].sum()), rms))
         for _ in range(3):
@@ -145,12 +145,14 @@ def scale_intensities(
             if settings.error_model:
                 error = fit_error_model(data, scale, expected, kept, error)
         variance = error.variance(data, expected)
-    covariance = _covariance(joint, parameters, chosen[kept[chosen]], variance, data.target)
+    target = make_target(data, chosen[kept[chosen]], scale, variance)
+    covariance = _covariance(joint, parameters, target, variance)
     scale_variance = _propagate(joint, parameters, covariance, everything)
     esds = np.sqrt(np.maximum(np.diag(covariance), 0.0))
     return ScalingResult(
-        scale, scale_variance, variance, ~kept, joint.split(parameters), joint.split(esds), error, history
-    )
+        scale, scale_variance, variance, ~kept, joint.split(parameters), joint.split(esds), error, history,
+        target.anomalous,
+    )  # fmt: skip
 
 
 def _without_outliers(data: ScalingData, scale: F, variance: F, settings: ScalingSettings) -> Mask:
@@ -161,9 +163,9 @@ def _without_outliers(data: ScalingData, scale: F, variance: F, settings: Scalin
     """
     value, merged = data.value / scale, variance / scale**2
     kept = np.ones(len(data), dtype=bool)
-    kept = reject_outliers(value, merged, data.target, kept, settings.z_max, settings.one_pass)
-    if data.target is not data.laue:
-        few = data.target.sum(kept)[data.target.group] < 3
+    kept = reject_outliers(value, merged, data.merged, kept, settings.z_max, settings.one_pass)
+    if data.merged is not data.laue:
+        few = data.merged.sum(kept)[data.merged.group] < 3
         fair = reject_outliers(value, merged, data.laue, kept, settings.z_max, settings.one_pass, ANOMALOUS)
         kept &= fair | ~few
     return kept
@@ -182,28 +184,21 @@ def _first_variance(data: ScalingData, scale: F, error: ErrorModel) -> F:
 
 def _selection(data: ScalingData, limit: int) -> I64:
     """Rows to refine on: groups of two and more, thinned evenly in their order by a fixed hash."""
-    counts = data.target.counts
+    counts = data.laue.counts
     multiple = counts > 1
     total = int(counts[multiple].sum())
     if limit and total > limit:
-        share = (data.target.keys.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(40)
+        share = (data.laue.keys.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(40)
         multiple &= share < np.uint64(limit / total * 2**24)
-    return np.flatnonzero(multiple[data.target.group])
+    return np.flatnonzero(multiple[data.laue.group])
 
 
-def _refine(
-    joint: _Models, parameters: F, rows: I64, variance: F, target: Segments, max_iterations: int = 12
-) -> tuple[F, float]:
+def _refine(joint: _Models, parameters: F, target: Target, variance: F, max_iterations: int = 12) -> tuple[F, float]:
     """Gauss-Newton with step halving; returns parameters and the rms weighted residual."""
-    groups = Segments(target.group[rows])
-    value, weight, offset = joint.data.value[rows], 1.0 / variance[rows], joint.offset[rows]
     last = np.inf
     step = np.zeros_like(parameters)
     for _ in range(max_iterations):
-        scale, csr = joint.evaluate(parameters, rows)
-        z = leave_one_out(value / scale, variance[rows] / scale**2, groups, np.ones(len(rows), dtype=bool))
-        robust = weight * np.minimum(1.0, ROBUST / np.maximum(z, 1e-9))
-        objective, normal, gradient = _equations(joint, parameters, groups, csr, offset, robust, scale, value)
+        objective, normal, gradient = _equations(joint, parameters, target, variance)
         if objective > last * (1 + 1e-6):
             step = step / 2
             parameters = parameters - step
@@ -213,25 +208,22 @@ def _refine(
         last = objective
         step = _pseudo_inverse(normal) @ gradient
         parameters = parameters + step
-    return parameters, float(np.sqrt(objective / max(1, len(rows))))
+    return parameters, float(np.sqrt(objective / max(1, len(target.rows))))
 
 
-def _equations(
-    joint: _Models,
-    parameters: F,
-    groups: Segments,
-    csr: tuple[I64, NDArray[np.int32], F],
-    offset: I64,
-    weight: F,
-    scale: F,
-    value: F,
-) -> tuple[float, F, F]:
+def _equations(joint: _Models, parameters: F, target: Target, variance: F) -> tuple[float, F, F]:
     """Objective, normal matrix and right-hand side, restraints included."""
     from xtal.physics.scaling.kernels import accumulate_normal
 
-    n = len(parameters)
-    normal, gradient = np.zeros((n, n)), np.zeros(n)
-    objective = accumulate_normal(groups.starts, groups.order, *csr, offset, weight, scale, value, normal, gradient)
+    n, rows = len(parameters), target.rows
+    scale, csr = joint.evaluate(parameters, rows)
+    value, offset = joint.data.value[rows], joint.offset[rows]
+    normal, gradient, objective = np.zeros((n, n)), np.zeros(n), 0.0
+    for grouping in target.groupings:
+        groups, weight = grouping.groups, grouping.weights(value, variance[rows], scale)
+        objective += accumulate_normal(
+            groups.starts, groups.order, *csr, offset, weight, scale, value, normal, gradient
+        )
     normal = np.tril(normal) + np.tril(normal, -1).T
     return objective + joint.restrain(parameters, normal, gradient), normal, gradient
 
@@ -244,13 +236,9 @@ def _pseudo_inverse(normal: F) -> F:
     return np.asarray((vectors[:, kept] / values[kept]) @ vectors[:, kept].T / np.outer(size, size))
 
 
-def _covariance(joint: _Models, parameters: F, rows: I64, variance: F, target: Segments) -> F:
+def _covariance(joint: _Models, parameters: F, target: Target, variance: F) -> F:
     """Covariance of the parameters at the solution."""
-    groups = Segments(target.group[rows])
-    scale, csr = joint.evaluate(parameters, rows)
-    _, normal, _ = _equations(
-        joint, parameters, groups, csr, joint.offset[rows], 1.0 / variance[rows], scale, joint.data.value[rows]
-    )
+    _, normal, _ = _equations(joint, parameters, target, variance)
     return _pseudo_inverse(normal)
 
 
@@ -265,7 +253,7 @@ def _propagate(joint: _Models, parameters: F, covariance: F, rows: I64) -> F:
     shape = (len(rows), len(parameters))
     columns = indices + np.repeat(joint.offset[rows], sizes)
     relative = csr_matrix((values / np.repeat(scale, sizes), columns, pointers), shape=shape)
-    groups = joint.data.target
+    groups = joint.data.laue
     member = csr_matrix((np.ones(len(rows)), groups.order, groups.starts), shape=(len(groups), len(rows)))
     mean = (member @ relative).multiply(1.0 / groups.counts[:, None]).tocsr()
     values_root, vectors = np.linalg.eigh(covariance)

@@ -25,7 +25,7 @@ class ScalingData:
     background : (n,) the part of their variance that does not come from their own photons
     factor : (n,) corrected intensity per photon, so that photons add factor * intensity to the variance
     experiment : (n,) position of the experiment in the list; row : (n,) row within its table
-    target : groups that must agree (Friedel mates apart or together as asked)
+    merged : groups that become one intensity each (Friedel mates apart or together as asked)
     apart, laue : groups with Friedel mates apart, and together
     shell : (n,) resolution shell of each observation
     """
@@ -35,7 +35,7 @@ class ScalingData:
     factor: F
     experiment: I64
     row: I64
-    target: Segments
+    merged: Segments
     apart: Segments
     laue: Segments
     shell: I64

@@ -20,7 +20,7 @@ from xtal.physics.symmetry.change_of_basis import ChangeOfBasis
 from xtal.physics.symmetry.groups import lattice_rotations, reduced_basis, subgroups
 from xtal.physics.symmetry.laue import ElementScore, LaueResult, SubgroupScore, find_laue_group, normalise
 from xtal.physics.symmetry.orientations import Turn, ambiguities, smallest_turn
-from xtal.physics.symmetry.reindex import basis_for_space_group, basis_of, fits_cell, to_reference
+from xtal.physics.symmetry.reindex import basis_for_space_group, basis_of, fits_cell, on_axes, to_reference
 from xtal.physics.symmetry.settings import Setting, conventional_setting
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "fits_cell",
     "lattice_rotations",
     "normalise",
+    "on_axes",
     "pack",
     "point_group_rotations",
     "reduced_basis",

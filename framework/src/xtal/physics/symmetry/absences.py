@@ -78,7 +78,8 @@ def score_space_groups(
     Returns
     -------
     list of SpaceGroupScore
-        Most probable first; groups of the same absences stand together in one entry.
+        Most probable first; of equal ones, where no reflection on an axis was observed, those with more
+        absences, as screw axes are the rule. Groups of the same absences stand together in one entry.
     """
     classes: dict[bytes, list[gemmi.SpaceGroup]] = {}
     grid = _axial_grid()
@@ -96,10 +97,10 @@ def score_space_groups(
     probability = np.exp(log_l - log_l.max())
     probability /= probability.sum()
     scores = [
-        _entry(groups, float(p), masks[key], value, sigma)
+        (_entry(groups, float(p), masks[key], value, sigma), sum(key))
         for (key, groups), p in zip(classes.items(), probability, strict=True)
     ]
-    return sorted(scores, key=lambda s: (-round(s.probability, 9), s.group.number))
+    return [s for s, _ in sorted(scores, key=lambda s: (-round(s[0].probability, 2), -s[1], s[0].group.number))]
 
 
 @cache

@@ -100,10 +100,20 @@ def to_reference(group: gemmi.SpaceGroup) -> tuple[F, gemmi.SpaceGroup]:
     if group.is_reference_setting() or group.crystal_system_str() != "orthorhombic":
         return np.eye(3), group
     reference = gemmi.get_spacegroup_reference_setting(group.number)
+    fitting = (order for order in _axis_orders()[:7] if _absent_alike(group, reference, order))
+    order = next(fitting, None)
+    return (np.eye(3), group) if order is None else (order, reference)
+
+
+def on_axes(group: gemmi.SpaceGroup, order: F) -> gemmi.SpaceGroup:
+    """The setting that a group has on permuted axes; the group itself where the table has none."""
+    same = (g for g in gemmi.spacegroup_table() if g.number == group.number)
+    return next((g for g in same if _absent_alike(group, g, order)), group)
+
+
+def _absent_alike(group: gemmi.SpaceGroup, other: gemmi.SpaceGroup, order: F) -> bool:
+    """Whether a group extinguishes what another does on permuted axes."""
     grid = np.array(list(itertools.product(range(4), repeat=3)), dtype=np.int32)[1:]
-    absent = np.asarray(group.operations().systematic_absences(grid))
-    for order in _axis_orders()[:7]:
-        moved = np.ascontiguousarray(np.rint(grid @ order), dtype=np.int32)
-        if np.array_equal(np.asarray(reference.operations().systematic_absences(moved)), absent):
-            return order, reference
-    return np.eye(3), group
+    moved = np.ascontiguousarray(np.rint(grid @ order), dtype=np.int32)
+    here, there = group.operations().systematic_absences(grid), other.operations().systematic_absences(moved)
+    return bool(np.array_equal(here, there))

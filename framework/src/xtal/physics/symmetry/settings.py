@@ -118,7 +118,7 @@ def _monoclinic(rotations: I64, vectors: I64, metric: F) -> Setting:
     rotation = rotations[1]
     b, plane = _kept(rotation, vectors)[0], _across(rotation, vectors)
     short = plane[np.gcd.reduce(plane, axis=1) == 1][:16]
-    area = min(x for x in (_area(u, v, metric) for u, v in itertools.combinations(short, 2)) if x > 1e-6)
+    area = min(_area(u, v, metric) for u, v in itertools.combinations(short, 2) if np.any(np.cross(u, v)))
     best: tuple[float, F, str] | None = None
     for a, c in itertools.permutations(short, 2):
         cosine = float(a @ metric @ c) / float(np.sqrt((a @ metric @ a) * (c @ metric @ c)))
