@@ -35,9 +35,11 @@ class Parameters:
     values : (n_samples, k); static models have one sample
     free : (k,) bool
     offset : place of its first free parameter in the whole vector; samples follow one another
+    trust : (k,) how far the parameters may well be from the start; infinite unless an instrument vouches for it
     """
 
     names: tuple[str, ...]
+    trust: tuple[float, ...] | None = None
 
     def __init__(self, values: ArrayLike, free: ArrayLike) -> None:
         self.values = np.atleast_2d(np.asarray(values, dtype=float))
@@ -61,11 +63,17 @@ class Parameters:
         k = int(self.free.sum())
         return self.offset + sample * k + np.arange(k)
 
+    def stiffness(self) -> Array:
+        """(n_free,) weights of staying at the start, 1 / trust^2."""
+        each = np.zeros(len(self.free)) if self.trust is None else 1.0 / np.array(self.trust) ** 2
+        return np.tile(each[self.free], len(self.values))
+
 
 class BeamParameters(Parameters):
     """Mu1 about an axis in the plane of beam and spindle, Mu2 about that plane's normal, nu (1/angstrom)."""
 
     names = ("Mu1", "Mu2", "nu")
+    trust = (2.0, 2.0, np.inf)
 
     def __init__(self, beam: Beam, goniometer: Goniometer | None, fix: tuple[str, ...]) -> None:
         self.model = beam
@@ -216,6 +224,7 @@ class DetectorParameters(Parameters):
     """
 
     names = ("Dist", "Shift1", "Shift2", "Tau1", "Tau2", "Tau3")
+    trust = (1.0, 1.0, 1.0, 5.0, 5.0, 5.0)
 
     def __init__(self, detector: Detector, panels: list[int], s0: Array, fix: tuple[str, ...]) -> None:
         self.model, self.panels = detector, panels

@@ -135,6 +135,11 @@ class Models:
         for p in self.all:
             p.set(value)
 
+    @property
+    def stiffness(self) -> Array:
+        """(n_free,) weights of staying at the start."""
+        return np.concatenate([p.stiffness() for p in self.all]) if self.all else np.zeros(0)
+
 
 def _parts(experiment: Experiment, settings: RefinementSettings, n: int, once: Any) -> Parts:
     crystal, detector, goniometer = experiment.crystal, experiment.detector, experiment.goniometer
