@@ -65,7 +65,6 @@ def settle_origin(context: Context, state: State, moved: F, settings: Refinement
     ----------
     moved : (3,) mm that the detector was moved already
     """
-    options = context.options.indexing
     hkl = np.asarray(state.table["miller_index"])[np.asarray(state.table["id"]) >= 0]
     offsets = offset_classes(hkl)
     if not offsets:
@@ -75,17 +74,11 @@ def settle_origin(context: Context, state: State, moved: F, settings: Refinement
     shift, move = shift_for_offset(offsets, a_matrix, slopes, moved)
     if not np.any(move):
         return
-    state.images = shifted(state.images, shift)
-    map_spots(state.table, state.images)
-    rlp = np.asarray(state.table["rlp"])
-    trial = LatticeTrial(a_matrix, score_lattice(a_matrix, rlp))
-    best = compare_cells([trial], rlp[evenly(len(rlp), 6000)], options.min_cell_volume)[0]
-    state.crystals = [tidy_crystal(Crystal(best.A), rlp)]
     context.print(
         f"All indices had a common remainder, so the origin was off: it was moved by {move.tolist()} and the detector "
         f"by {shift[0]:.2f}, {shift[1]:.2f} mm along fast and slow."
     )
-    again(context, state, settings)
+    again(context, state, settings, shifted(state.images, shift), a_matrix)
 
 
 def correct_origin(context: Context, state: State, given: ExperimentList, settings: RefinementSettings) -> None:
@@ -111,11 +104,7 @@ def correct_origin(context: Context, state: State, given: ExperimentList, settin
         f"{1000 * fits[best].off:.3f} instead of {1000 * here.off:.3f} x 10⁻³/Å. The detector was moved by {x:.2f}, "
         f"{y:.2f} mm along fast and slow and {z:.2f} mm along its normal from where it was given."
     )
-    state.images = shifted(given, fits[best].shift)
-    map_spots(state.table, state.images)
-    crystal = Crystal(fits[best].a_matrix, state.crystals[0].hall)
-    state.crystals = [tidy_crystal(crystal, np.asarray(state.table["rlp"]))]
-    again(context, state, settings)
+    again(context, state, settings, shifted(given, fits[best].shift), fits[best].a_matrix)
 
 
 def origins(
@@ -150,8 +139,15 @@ def follow(table: ReflectionTable, given: ExperimentList, hkl: F, sigma_mm: F) -
     return evolve(last, shift=shift)
 
 
-def again(context: Context, state: State, settings: RefinementSettings) -> None:
-    """Index and refine anew from the models as they are."""
+def again(context: Context, state: State, settings: RefinementSettings, images: ExperimentList, a_matrix: F) -> None:
+    """Index and refine anew from moved detectors; the cell may be a smaller one, counted from there."""
     options = context.options.indexing
+    state.images = images
+    map_spots(state.table, images)
+    rlp = np.asarray(state.table["rlp"])
+    if options.known_symmetry.space_group is None and options.known_symmetry.unit_cell is None:
+        trial = LatticeTrial(a_matrix, score_lattice(a_matrix, rlp))
+        a_matrix = compare_cells([trial], rlp[evenly(len(rlp), 6000)], options.min_cell_volume)[0].A
+    state.crystals = [tidy_crystal(Crystal(a_matrix, state.crystals[0].hall), rlp)]
     cycles, tolerance = options.refinement_protocol.n_macro_cycles, options.index_assignment.simple.hkl_tolerance
     macrocycles(state, settings, cycles, tolerance)
