@@ -90,7 +90,7 @@ def correct_origin(context: Context, state: State, given: ExperimentList, settin
     """
     indexed = np.flatnonzero(np.asarray(state.table["id"]) >= 0)
     table = state.table.select(indexed[evenly(len(indexed), 1000)])
-    distance = abs(given[0].detector[0].distance)
+    distance = given[0].detector[0].distance
     held = "distance" in settings.detector_fix
     sigma = np.array([np.inf, np.inf, 0.0 if held else DISTANCE * distance])
     fits = origins(table, given, state.crystals[0].A, sigma)

@@ -233,7 +233,7 @@ class DetectorParameters(Parameters):
         away = [np.arccos(np.clip(unit(m) @ unit(s0), -1, 1)) for m in middle]
         reference = detector[panels[int(np.argmin(away))]]
         self.axes = np.array([reference.fast_axis, reference.slow_axis, reference.normal])
-        self.distance = reference.distance
+        self.distance = reference.directed_distance
         fixed = np.zeros(6, bool)
         groups = {"position": (0, 1, 2), "orientation": (3, 4, 5), "distance": (0,), "tilt": (4, 5)}
         for name, places in groups.items():
