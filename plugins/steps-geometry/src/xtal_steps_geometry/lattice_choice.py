@@ -5,9 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from xtal.errors import AlgorithmFailed
-from xtal.models import Crystal, ExperimentList
+from xtal.models import Crystal, Experiment, ExperimentList
 from xtal.physics.lattice import apply_known_symmetry, best_lattice
-from xtal.physics.refinement.bravais import LatticeTrial, choose_lattice, compare_lattices, reindexed
+from xtal.physics.refinement.bravais import (
+    NARROW_DEG,
+    LatticeTrial,
+    choose_lattice,
+    compare_lattices,
+    reindexed,
+    rotation_deg,
+)
 from xtal.run import Context
 from xtal.table import ReflectionTable
 
@@ -40,6 +47,7 @@ def apply_lattice(context: Context, experiments: ExperimentList, table: Reflecti
     trials = compare_lattices(experiments, table, most, options.max_delta)
     chosen = choose_lattice(trials)
     show(context, trials, chosen)
+    warn_of_narrow_scan(context, experiments[most])
     symbol = chosen.candidate.bravais
     shared = [k for k in triclinic if experiments[k].crystal is experiments[most].crystal]
     change(experiments, table, shared, chosen.candidate.crystal, chosen.candidate.basis)
@@ -47,6 +55,17 @@ def apply_lattice(context: Context, experiments: ExperimentList, table: Reflecti
     if rest and symbol != "aP":
         _same_lattice(experiments, table, rest, symbol, options.max_delta)
     return symbol
+
+
+def warn_of_narrow_scan(context: Context, experiment: Experiment) -> None:
+    """Say what the images leave open, where they hardly turn."""
+    width = rotation_deg(experiment)
+    if width < NARROW_DEG:
+        turn = f"turn by {width:g}° only" if width else "do not turn"
+        context.warn(
+            f"The images {turn}: lattice and cell are known no better than the detector's distance and tilts. "
+            "If the space group is known, give space_group=."
+        )
 
 
 def change(

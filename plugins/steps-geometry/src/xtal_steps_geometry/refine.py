@@ -9,6 +9,7 @@ import numpy as np
 from xtal.models import ExperimentList
 from xtal.physics.lattice import describe_cell
 from xtal.physics.refinement import RefinementResult, RefinementSettings, refine, split_crystals
+from xtal.physics.refinement.bravais import rotation_deg
 from xtal.run import Context
 from xtal.table import ReflectionTable
 from xtal.units import DEG
@@ -82,7 +83,7 @@ def settings_of(context: Context, experiments: ExperimentList, table: Reflection
     varying = par.scan_varying if par.scan_varying != "auto" else may_vary(experiments, table)
     if par.scan_varying == "auto" and not varying:
         context.print("Crystals are kept static: the scans are short or reflections few.")
-    widths = [scan_width(e) for e in experiments]
+    widths = [rotation_deg(e) for e in experiments]
     static_cell = par.crystal.unit_cell.force_static
     if static_cell == "auto":
         static_cell = max(widths) < CELL_VARIES_FROM_DEG
@@ -109,17 +110,11 @@ def settings_of(context: Context, experiments: ExperimentList, table: Reflection
     )
 
 
-def scan_width(experiment: object) -> float:
-    """Degrees of a scan; 0 for a still."""
-    scan = getattr(experiment, "scan", None)
-    return 0.0 if scan is None else float(abs(scan.n_images * scan.oscillation_deg[1]))
-
-
 def may_vary(experiments: ExperimentList, table: ReflectionTable) -> bool:
     """Whether every scan is wide enough and rich enough for a crystal that varies."""
     counts = np.bincount(np.maximum(np.asarray(table["id"]), -1) + 1, minlength=len(experiments) + 1)[1:]
     return all(
-        not e.is_still and scan_width(e) >= MIN_SCAN_DEG and n >= MIN_REFLECTIONS
+        not e.is_still and rotation_deg(e) >= MIN_SCAN_DEG and n >= MIN_REFLECTIONS
         for e, n in zip(experiments, counts, strict=False)
     )
 
