@@ -236,6 +236,8 @@ def test_still_is_recovered() -> None:
     moved[0].crystal.A = rotation_matrix(np.array([0.0, 0.6, 0.8]), 2e-3) @ truth.A
     result = refine(moved, table, RefinementSettings(detector_fix=("all",), beam_fix=("all",)))
     assert np.all(result.rmsd[0, :2] < 0.2) and result.n_used[0] > 0.8 * len(table)
+    psi = result.table["delpsical.rad"][result.table.has_flags(Flag.USED_IN_REFINEMENT)]
+    assert result.rmsd[0, 2] == pytest.approx(np.degrees(np.sqrt(np.mean(psi**2)))) and result.rmsd[0, 2] > 0.05
     assert result.experiments[0].crystal is not None
     turn = result.experiments[0].crystal.U @ truth.U.T
     assert np.abs(turn - np.eye(3)).max() < 3e-4

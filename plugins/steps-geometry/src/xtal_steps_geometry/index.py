@@ -29,6 +29,7 @@ from xtal_steps_geometry.index_cycles import (
 from xtal_steps_geometry.index_options import IndexOptions
 from xtal_steps_geometry.index_origin import correct_origin, settle_origin
 from xtal_steps_geometry.index_search import Found, Search
+from xtal_steps_geometry.rmsds import third_rmsd
 
 
 def run(context: Context) -> None:
@@ -262,7 +263,7 @@ def report_lattices(context: Context, state: State) -> None:
         if state.result is not None:
             rmsd = [f"{v:.3f}" for v in state.result.rmsd[k]]
         rows.append([k, n_indexed, int(mine.sum()) - n_indexed, f"{100 * n_indexed / max(1, mine.sum()):.1f}", *rmsd])
-    columns = ["image set", "indexed", "unindexed", "% indexed", "rmsd x (px)", "y (px)", "z (images)"]
+    columns = ["image set", "indexed", "unindexed", "% indexed", "rmsd x (px)", "y (px)", third_rmsd(state.images)]
     context.table("Indexed spots", columns, rows)
     for number, crystal in enumerate(state.crystals):
         n = int(np.isin(ids, np.arange(number * n_sets, (number + 1) * n_sets)).sum())

@@ -17,6 +17,7 @@ from xtal.physics.refinement.bravais import (
 )
 from xtal.run import Context
 from xtal.table import ReflectionTable
+from xtal_steps_geometry.rmsds import third_rmsd
 
 
 def apply_lattice(context: Context, experiments: ExperimentList, table: ReflectionTable) -> str:
@@ -46,7 +47,7 @@ def apply_lattice(context: Context, experiments: ExperimentList, table: Reflecti
     most = max(triclinic, key=lambda k: int((np.asarray(table["id"]) == k).sum()))
     trials = compare_lattices(experiments, table, most, options.max_delta)
     chosen = choose_lattice(trials)
-    show(context, trials, chosen)
+    show(context, experiments[most], trials, chosen)
     warn_of_narrow_scan(context, experiments[most])
     symbol = chosen.candidate.bravais
     shared = [k for k in triclinic if experiments[k].crystal is experiments[most].crystal]
@@ -118,7 +119,7 @@ def _known(context: Context, experiments: ExperimentList, table: ReflectionTable
     return str(options.space_group)
 
 
-def show(context: Context, trials: list[LatticeTrial], chosen: LatticeTrial) -> None:
+def show(context: Context, experiment: Experiment, trials: list[LatticeTrial], chosen: LatticeTrial) -> None:
     """Print the table of candidates."""
     rows = []
     for trial in trials:
@@ -128,5 +129,15 @@ def show(context: Context, trials: list[LatticeTrial], chosen: LatticeTrial) -> 
         x, y, z = (f"{v:.3f}" for v in trial.rmsd)
         cc = "-" if np.isnan(trial.min_cc) else f"{trial.min_cc:.2f}"
         rows.append((c.bravais, c.space_group.hm, f"{c.delta_deg:.3f}", x, y, z, cc, cell, fit))
-    columns = ["lattice", "group", "off (°)", "rmsd x (px)", "y (px)", "z (img)", "lowest CC", "cell", ""]
+    columns = [
+        "lattice",
+        "group",
+        "off (°)",
+        "rmsd x (px)",
+        "y (px)",
+        third_rmsd([experiment]),
+        "lowest CC",
+        "cell",
+        "",
+    ]
     context.table("Bravais lattices that the cell allows", columns, rows)

@@ -15,6 +15,7 @@ from xtal.table import ReflectionTable
 from xtal.units import DEG
 from xtal_steps_geometry.lattice_choice import apply_lattice
 from xtal_steps_geometry.refine_options import ParameterisationOptions
+from xtal_steps_geometry.rmsds import third_residual, third_rmsd
 from xtal_steps_geometry.trim import trim_scans
 
 MIN_SCAN_DEG = 3.0
@@ -129,12 +130,14 @@ def report(context: Context, result: RefinementResult) -> None:
             f"{x:.5f}", f"{y:.5f}", f"{phi / DEG:.5f}", f"{cycle.chi2:.3f}", cycle.reason,
         ))  # fmt: skip
     columns = ["macrocycle", "spots", "outliers", "parameters", "steps"]
-    columns += ["rmsd x (mm)", "y (mm)", "phi (°)", "chi²", "ended by"]
+    columns += ["rmsd x (mm)", "y (mm)", third_residual(result.experiments), "chi²", "ended by"]
     context.table("Refinement", columns, rows)
     each = [
         (k, n, *(f"{v:.4f}" for v in rmsd)) for k, (n, rmsd) in enumerate(zip(result.n_used, result.rmsd, strict=True))
     ]
-    context.table("RMSDs by experiment", ["experiment", "spots", "x (px)", "y (px)", "z (images)"], each[:50])
+    context.table(
+        "RMSDs by experiment", ["experiment", "spots", "x (px)", "y (px)", third_rmsd(result.experiments)], each[:50]
+    )
     for k, experiment in enumerate(result.experiments[:20]):
         if experiment.crystal is not None:
             group = experiment.crystal.space_group.hm
@@ -145,7 +148,8 @@ def summarise(context: Context, result: RefinementResult, lattice: str) -> None:
     """At most three lines that tell the outcome."""
     last = result.history[-1]
     x, y, z = result.rmsd[0]
-    context.summary(f"{last.n_reflections} reflections, rmsd {x:.3f}, {y:.3f} px, {z:.3f} images ({last.name})")
+    unit = "° of Δψ" if result.experiments[0].is_still else "images"
+    context.summary(f"{last.n_reflections} reflections, rmsd {x:.3f}, {y:.3f} px, {z:.3f} {unit} ({last.name})")
     crystal = result.experiments[0].crystal
     if crystal is not None:
         found = f"lattice {lattice}, " if lattice else ""

@@ -232,7 +232,7 @@ def write_flags(
 
 
 def rmsd_by_experiment(table: ReflectionTable, experiments: ExperimentList) -> tuple[Array, NDArray[np.int64]]:
-    """(n_experiments, 3) px, px, images and (n_experiments,) number of reflections used."""
+    """(n_experiments, 3) px, px, images (stills: degrees of delta-psi) and (n_experiments,) reflections used."""
     used = table.has_flags(Flag.USED_IN_REFINEMENT | Flag.PREDICTED)
     difference = np.asarray(table["xyzcal.px"]) - np.asarray(table["xyzobs.px.value"])
     ids = np.asarray(table["id"])
@@ -241,6 +241,6 @@ def rmsd_by_experiment(table: ReflectionTable, experiments: ExperimentList) -> t
         mine = used & (ids == k)
         n_used[k] = mine.sum()
         out[k] = rms(difference[mine])
-        if experiment.is_still:
-            out[k, 2] = 0.0
+        if experiment.is_still and n_used[k]:
+            out[k, 2] = np.sqrt(np.mean(table["delpsical.rad"][mine] ** 2)) / DEG
     return out, n_used

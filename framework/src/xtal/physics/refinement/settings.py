@@ -63,7 +63,7 @@ class Cycle:
 
     Attributes
     ----------
-    rmsd_before, rmsd_after : (x, y) mm and phi (radian)
+    rmsd_before, rmsd_after : (x, y) mm and phi or delta-psi (radian)
     reason : why it stopped
     """
 
@@ -87,7 +87,8 @@ class RefinementResult:
     experiments : models that were shared are still shared
     table : copy with ``xyzcal.*``, ``s1``, ``entering`` and the flags *predicted*,
         *used_in_refinement*, *centroid_outlier*, *excluded_for_refinement* renewed
-    rmsd : (n_experiments, 3) pixel, pixel, images over the reflections used (nan where none)
+    rmsd : (n_experiments, 3) pixel, pixel, images (stills: degrees of delta-psi) over the reflections used (nan where
+        none)
     n_used : (n_experiments,) reflections used
     history : the minimisations in order
     warnings : sentences that the user should see
