@@ -176,7 +176,7 @@ def detector_parameters(
     panel_part = np.zeros(len(detector), np.int64)
     for k, panels in enumerate(groups):
         panel_part[panels] = k
-    return [DetectorParameters(detector, panels, beam.s0, fix) for panels in groups], panel_part
+    return [DetectorParameters(detector, panels, beam, fix) for panels in groups], panel_part
 
 
 def panel_groups(detector: Detector, level: int) -> list[list[int]]:
