@@ -38,6 +38,9 @@ DISTANCE = 0.01
 REACH = 3
 """Origins tried are so many lattice vectors away along each axis."""
 
+FEWEST = 20
+"""Indexed spots below which a cell and a shift of the detector fit whatever origin."""
+
 LIKELY = 8
 """Origins looked at closely, the best at first sight."""
 
@@ -89,6 +92,8 @@ def correct_origin(context: Context, state: State, given: ExperimentList, settin
     origin fits.
     """
     indexed = np.flatnonzero(np.asarray(state.table["id"]) >= 0)
+    if len(indexed) < FEWEST:
+        return
     table = state.table.select(indexed[evenly(len(indexed), 1000)])
     distance = given[0].detector[0].distance
     held = "distance" in settings.detector_fix
@@ -147,7 +152,7 @@ def again(context: Context, state: State, settings: RefinementSettings, images: 
     rlp = np.asarray(state.table["rlp"])
     if options.known_symmetry.space_group is None and options.known_symmetry.unit_cell is None:
         trial = LatticeTrial(a_matrix, score_lattice(a_matrix, rlp))
-        a_matrix = compare_cells([trial], rlp[evenly(len(rlp), 6000)], options.min_cell_volume)[0].A
+        a_matrix = compare_cells([trial], rlp[evenly(len(rlp), 6000)], options.min_cell_volume, options.min_cell)[0].A
     state.crystals = [tidy_crystal(Crystal(a_matrix, state.crystals[0].hall), rlp)]
     cycles, tolerance = options.refinement_protocol.n_macro_cycles, options.index_assignment.simple.hkl_tolerance
     macrocycles(state, settings, cycles, tolerance)
