@@ -67,8 +67,9 @@ def compare_lattices(
     spots = ReflectionTable({c: np.asarray(table[c])[rows] for c in columns if c in table})
     spots["id"] = np.zeros(len(rows), np.int32)
     settings = RefinementSettings(
-        beam_fix=("all",), detector_fix=("all",), max_reflections=SUBSET, macrocycles=1, max_iterations=10
-    )
+        beam_fix=("all",), detector_fix=("all",), max_reflections=SUBSET, macrocycles=1, most_macrocycles=1,
+        max_iterations=10,
+    )  # fmt: skip
     if experiment.beam.is_electron:
         settings = evolve(settings, detector_fix=("distance",), macrocycles=2, max_iterations=30)
     elif rotation_deg(experiment) < NARROW_DEG:
