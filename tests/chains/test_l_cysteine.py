@@ -16,8 +16,11 @@ from xtal.table import Flag
 from xtal.testing import shared_dir
 
 XTAL = str(Path(sys.executable).parent / "xtal")
-CELL = (5.422, 8.134, 12.025)
-"""At 100 K; refined here and by DIALS 3.12 alike to 0.1 %."""
+CELL = (5.42172, 8.13331, 12.0225)
+"""Of the whole sweeps, of which these are the first 15 images: refined against 2-theta by DIALS (its issue 2620).
+
+DIALS 3.12 has 5.4927 8.200 12.147 from these images after index, 5.425 8.136 12.028 after refine.
+"""
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +42,24 @@ def test_as_many_spots_are_indexed_jointly_as_by_the_peer(chain):
 def test_each_wedge_is_refined_with_a_crystal_of_its_own(chain):
     experiments = read_experiments(chain[0] / "refined.expt")
     assert len({id(e.crystal) for e in experiments}) == 4
-    for experiment in experiments:
-        np.testing.assert_allclose(experiment.crystal.cell.parameters[:3], CELL, rtol=4e-3)
+    cells = np.array([e.crystal.cell.parameters[:3] for e in experiments])
+    np.testing.assert_allclose(cells[:3], [CELL] * 3, rtol=1e-3)
+    np.testing.assert_allclose(cells[3], CELL, rtol=3e-3)  # 15 spots
+
+
+def test_detectors_stay_where_headers_have_them(chain):
+    """1.5 degrees would turn them with their crystals by any angle about the beam."""
+    imported, refined = (read_experiments(chain[0] / f"{name}.expt") for name in ("imported", "refined"))
+    for before, after in zip(imported, refined, strict=True):
+        for axis in ("fast_axis", "slow_axis"):
+            turned = getattr(after.detector[0], axis) @ getattr(before.detector[0], axis)
+            assert np.degrees(np.arccos(min(1.0, turned))) < 0.6
+        assert abs(after.detector[0].distance - before.detector[0].distance) < 2.5
+
+
+def test_the_joint_cell_of_index_is_right_already(chain):
+    cell = read_experiments(chain[0] / "indexed.expt")[0].crystal.cell
+    np.testing.assert_allclose(cell.parameters[:3], CELL, rtol=2e-3)
 
 
 def test_integration_does_not_give_up(chain):

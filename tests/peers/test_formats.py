@@ -332,7 +332,7 @@ def test_geometry_of_the_bruker_frame() -> None:
     panel, peer = detector[0], wanted["panels"][0]
     assert beam.wavelength == wanted["beam"]["wavelength_A"]
     np.testing.assert_allclose(panel.pixel_size, peer["pixel_size_mm"])
-    assert panel.distance == pytest.approx(peer["directed_distance_mm"])
+    assert panel.directed_distance == pytest.approx(peer["directed_distance_mm"])
     np.testing.assert_allclose(panel.origin[:2] / 0.3125, (-260.6099854, 240.8500061))
     assert goniometer is not None
     np.testing.assert_array_equal(goniometer.axis, wanted["goniometer"]["rotation_axis"])
@@ -342,11 +342,17 @@ def test_geometry_of_the_bruker_frame() -> None:
 
 
 def test_geometry_of_the_oxford_image() -> None:
-    """The theta arm stands at -20 degrees: the beam meets the detector's plane that far off its normal."""
+    """The theta arm stands at -20 degrees: the beam meets the detector's plane that far off its normal.
+
+    The peer reads no image of this kind, but its successors do (compressed in another way), with these axes: rows
+    count upwards from the lower left corner as seen from the crystal, so fast x slow points back to it.
+    """
     _, beam, detector, goniometer, scan = opened("images/b191_1_9_1.img.bz2")
     assert beam.wavelength == 0.71073
     panel = detector[0]
-    assert abs(panel.distance) == pytest.approx(49.82849)
+    assert panel.distance == pytest.approx(49.82849)
+    assert panel.directed_distance == pytest.approx(-49.82849)
+    assert panel.slow_axis[1] > 0.99
     off = np.degrees(np.arccos(abs(panel.normal @ beam.direction)))
     assert off == pytest.approx(20.0, abs=0.6)  # with the tilt about the horizontal
     assert goniometer is not None

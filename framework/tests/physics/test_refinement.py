@@ -182,6 +182,19 @@ def test_few_reflections() -> None:
         refine(ExperimentList([experiment]), spots.select(np.arange(4)), FREE)
 
 
+def test_what_few_spots_cannot_tell_stays_as_it_was_given() -> None:
+    """Three images turn detector, beam and crystal together freely; none of them runs off."""
+    truth = rotation_experiment((60, 60, 45, 90, 90, 90), "P 1", n=3)
+    spots = perfect_spots(truth, 2.0, noise=0.3)
+    spots["xyzobs.px.value"][:, 2] = np.clip(spots["xyzobs.px.value"][:, 2], 0, 3)
+    result = refine(ExperimentList([truth]), spots.select(np.arange(0, len(spots), len(spots) // 90)), FREE)
+    refined = result.experiments[0]
+    assert np.linalg.norm(refined.detector[0].fast_axis - truth.detector[0].fast_axis) < 5e-3
+    assert np.linalg.norm(refined.beam.s0 - truth.beam.s0) * truth.beam.wavelength < 2e-3
+    assert abs(refined.detector[0].distance - truth.detector[0].distance) < 1.0
+    np.testing.assert_allclose(refined.crystal.cell.parameters, truth.crystal.cell.parameters, rtol=5e-3)
+
+
 def still_case() -> tuple[ExperimentList, ReflectionTable]:
     """A still and its perfect spots on the sphere's neighbourhood."""
     experiment = rotation_experiment((60, 60, 45, 90, 90, 90), "P 41 21 2")
@@ -223,6 +236,8 @@ def test_still_is_recovered() -> None:
     moved[0].crystal.A = rotation_matrix(np.array([0.0, 0.6, 0.8]), 2e-3) @ truth.A
     result = refine(moved, table, RefinementSettings(detector_fix=("all",), beam_fix=("all",)))
     assert np.all(result.rmsd[0, :2] < 0.2) and result.n_used[0] > 0.8 * len(table)
+    psi = result.table["delpsical.rad"][result.table.has_flags(Flag.USED_IN_REFINEMENT)]
+    assert result.rmsd[0, 2] == pytest.approx(np.degrees(np.sqrt(np.mean(psi**2)))) and result.rmsd[0, 2] > 0.05
     assert result.experiments[0].crystal is not None
     turn = result.experiments[0].crystal.U @ truth.U.T
     assert np.abs(turn - np.eye(3)).max() < 3e-4
@@ -313,3 +328,14 @@ def test_truncated_spots_have_no_say_on_the_angle() -> None:
     z = z[selection.rows]
     np.testing.assert_array_equal(selection.phi_weight == 0, (z <= 1) | (z >= 118))
     assert len(predict_all(experiment, 4.0)) >= len(spots)
+
+
+def test_truncated_spots_have_a_say_where_hardly_one_was_seen_whole() -> None:
+    experiment = rotation_experiment(n=6)
+    spots = perfect_spots(experiment, 3.0)
+    n = len(spots)
+    for whole in (4, 5):
+        z = np.where(np.arange(n)[:, None] < whole, (2, 4), (0, 3))
+        spots["bbox"] = np.column_stack([np.zeros((n, 4)), z]).astype(np.int32)
+        selection = select(spots, ExperimentList([experiment]), RefinementSettings())
+        assert (selection.phi_weight == 0).sum() == (0 if whole == 4 else len(selection.rows) - 5)

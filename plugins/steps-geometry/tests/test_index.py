@@ -25,7 +25,9 @@ from xtal.models import (
     rotation_matrix,
 )
 from xtal.models.crystal import b_matrix
+from xtal.physics.indexing import plane_shifts, shift_derivatives
 from xtal.physics.prediction import predict_all
+from xtal.physics.rays import map_to_reciprocal
 from xtal.table import Flag, ReflectionTable
 
 
@@ -209,3 +211,26 @@ def test_beam_centre_that_is_off_is_found(
     save(tmp_path, [header], spots)
     run_step("index", tmp_path / "imported.expt", tmp_path / "strong.refl")
     assert check(tmp_path, truth, hkl) > 0.98
+
+
+def test_one_image_whose_beam_centre_is_off_by_lattice_vectors(
+    tmp_path: Path, run_step: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All spots get whole indices from the wrong origin too; only the right one leaves cell and detector straight."""
+    truth = experiment((77, 77, 77, 90, 90, 90), "I 2 3", n=1, distance=100.0)
+    spots, hkl = spots_of(truth, d_min=1.7)
+    header = copy.deepcopy(truth)
+    header.crystal = None
+    spots["imageset_id"] = spots["id"]
+    map_to_reciprocal(spots, ExperimentList([header]))
+    slopes = shift_derivatives(spots, ExperimentList([header]))
+    even = [(t, s) for t, s in plane_shifts(truth.crystal.A, slopes, 2) if t.sum() % 2 == 0]
+    _, shift = min(even, key=lambda found: np.linalg.norm(found[1]))
+    header.detector[0].origin = header.detector[0].origin + np.array([shift[0], -shift[1], 0.0])
+    save(tmp_path, [header], spots)
+    run_step("index", tmp_path / "imported.expt", tmp_path / "strong.refl")
+    assert "The beam centre was off by whole spots" in capsys.readouterr().err
+    assert check(tmp_path, truth, hkl) > 0.98
+    found = read_experiments(tmp_path / "indexed.expt")[0]
+    assert np.linalg.norm(found.detector[0].origin - truth.detector[0].origin) < 0.3
+    assert np.abs(np.array(found.crystal.cell.parameters) / ((66.684,) * 3 + (109.471,) * 3) - 1).max() < 2e-3

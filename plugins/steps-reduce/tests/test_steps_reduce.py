@@ -171,6 +171,20 @@ def test_merging_what_is_not_scaled_is_an_error(integrated: Path, run_step: Any)
         run_step("merge", *files(integrated, "integrated"))
 
 
+def test_partial_reflections_alone_stop_before_symmetry(run_step: Any, tmp_path: Path) -> None:
+    experiment, table = sweep(0, np.eye(3), n_images=1)
+    write_experiments(ExperimentList([experiment]), tmp_path / "integrated.expt")
+    for partiality, fails in ((0.9, True), (1.0, False)):
+        table["partiality"] = np.full(len(table), 0.9)
+        table["partiality"][0] = partiality
+        write_reflections(table, tmp_path / "integrated.refl")
+        if fails:
+            with pytest.raises(AlgorithmFailed, match=r"was seen whole on 1° of rotation.*collect a scan"):
+                run_step("symmetry", *files(tmp_path, "integrated"))
+        else:
+            run_step("symmetry", *files(tmp_path, "integrated"))
+
+
 def test_different_cells_are_an_error(run_step: Any, tmp_path: Path) -> None:
     parts = [sweep(k, np.eye(3)) for k in range(2)]
     crystal = parts[1][0].crystal

@@ -58,7 +58,12 @@ class Panel:
 
     @property
     def distance(self) -> float:
-        """Directed distance from the sample along the normal, mm; may be negative."""
+        """Distance of the panel's plane from the sample, mm."""
+        return abs(self.directed_distance)
+
+    @property
+    def directed_distance(self) -> float:
+        """The same along the normal, mm: negative where fast x slow points to the sample."""
         return float(self.origin @ self.normal)
 
     @property
@@ -87,7 +92,7 @@ class Panel:
             return np.zeros_like(xy_mm)
         s = self.lab(xy_mm)
         s /= np.linalg.norm(s, axis=-1, keepdims=True)
-        normal = self.normal if self.distance >= 0 else -self.normal
+        normal = self.normal if self.directed_distance >= 0 else -self.normal
         path = self.thickness / (s @ normal)
         depth = 1 / self.mu - (path + 1 / self.mu) * np.exp(-self.mu * path)
         return depth[..., None] * np.stack([s @ self.fast_axis, s @ self.slow_axis], axis=-1)

@@ -84,7 +84,7 @@ class GaussianReferences:
         sigma_b = np.radians(np.mean((self.experiment.profile or {})["sigma_b"]))
         self._unit = 0.5 * float(sigma_b) ** 2
         panel = self.experiment.detector[0]
-        self._pixel_angle2 = (panel.pixel_size[0] / max(abs(panel.distance), 1e-9)) ** 2
+        self._pixel_angle2 = (panel.pixel_size[0] / max(panel.distance, 1e-9)) ** 2
 
     @property
     def n_blocks(self) -> int:

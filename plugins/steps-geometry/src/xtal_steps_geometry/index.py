@@ -11,16 +11,7 @@ import numpy as np
 from xtal.errors import AlgorithmFailed, DataError, OptionError
 from xtal.models import Crystal, Experiment, ExperimentList
 from xtal.models.crystal import cell_of, space_group_of
-from xtal.physics.indexing import (
-    LatticeTrial,
-    compare_cells,
-    evenly,
-    offset_classes,
-    score_lattice,
-    shift_derivatives,
-    shift_for_offset,
-    shifted,
-)
+from xtal.physics.indexing import shifted
 from xtal.physics.lattice import describe_cell
 from xtal.physics.refinement import RefinementSettings
 from xtal.run import Context
@@ -36,7 +27,9 @@ from xtal_steps_geometry.index_cycles import (
     tidy_crystal,
 )
 from xtal_steps_geometry.index_options import IndexOptions
+from xtal_steps_geometry.index_origin import correct_origin, settle_origin
 from xtal_steps_geometry.index_search import Found, Search
+from xtal_steps_geometry.rmsds import third_rmsd
 
 FEW_INDEXED = 0.75
 """Share of spots with index below which a further lattice is thought of."""
@@ -112,6 +105,7 @@ def index_group(context: Context, experiments: ExperimentList, spots: Reflection
     if len(experiments) == 1:
         spots = with_single_id(spots)
     state = start(share_models(experiments), spots)
+    given = state.images
     settings = refinement_settings(context, experiments)
     free = not set(settings.detector_fix) & {"all", "position", "distance"}
     search = Search(context.plugin(options.method), options, free)
@@ -122,8 +116,10 @@ def index_group(context: Context, experiments: ExperimentList, spots: Reflection
     report_search(context, found, len(state.table))
     take(state, found)
     macrocycles(state, settings, cycles, tolerance)
-    if options.known_symmetry.space_group is None:
-        settle_origin(context, state, found, settings)
+    if movable and options.known_symmetry.space_group is None:
+        settle_origin(context, state, found.shift, settings)
+    if movable:
+        correct_origin(context, state, given, settings)
     demand_lattices(state, options)
     more_lattices(context, state, search, settings)
     report_lattices(context, state)
@@ -168,32 +164,6 @@ def take(state: State, found: Found) -> None:
         map_spots(state.table, state.images)
     free = np.asarray(state.table["id"]) < 0
     state.crystals.append(tidy_crystal(found.crystal, np.asarray(state.table["rlp"])[free]))
-
-
-def settle_origin(context: Context, state: State, found: Found, settings: RefinementSettings) -> None:
-    """See to it that indices count from the right origin, where the beam centre was off by whole spots."""
-    options = context.options.indexing
-    hkl = np.asarray(state.table["miller_index"])[np.asarray(state.table["id"]) >= 0]
-    offsets = offset_classes(hkl)
-    if not offsets or set(settings.detector_fix) & {"all", "position"}:
-        return
-    slopes = shift_derivatives(state.table, state.images)
-    a_matrix = state.crystals[0].A
-    shift, move = shift_for_offset(offsets, a_matrix, slopes, found.shift)
-    if not np.any(move):
-        return
-    state.images = shifted(state.images, shift)
-    map_spots(state.table, state.images)
-    rlp = np.asarray(state.table["rlp"])
-    trial = LatticeTrial(a_matrix, score_lattice(a_matrix, rlp))
-    best = compare_cells([trial], rlp[evenly(len(rlp), 6000)], options.min_cell_volume, options.min_cell)[0]
-    state.crystals = [tidy_crystal(Crystal(best.A), rlp)]
-    context.print(
-        f"All indices had a common remainder, so the origin was off: it was moved by {move.tolist()} and the detector "
-        f"by {shift[0]:.2f}, {shift[1]:.2f} mm along fast and slow."
-    )
-    tolerance = options.index_assignment.simple.hkl_tolerance
-    macrocycles(state, settings, options.refinement_protocol.n_macro_cycles, tolerance)
 
 
 def more_lattices(context: Context, state: State, search: Search, settings: RefinementSettings) -> None:
@@ -296,7 +266,7 @@ def report_lattices(context: Context, state: State) -> None:
         if state.result is not None:
             rmsd = [f"{v:.3f}" for v in state.result.rmsd[k]]
         rows.append([k, n_indexed, int(mine.sum()) - n_indexed, f"{100 * n_indexed / max(1, mine.sum()):.1f}", *rmsd])
-    columns = ["image set", "indexed", "unindexed", "% indexed", "rmsd x (px)", "y (px)", "z (images)"]
+    columns = ["image set", "indexed", "unindexed", "% indexed", "rmsd x (px)", "y (px)", third_rmsd(state.images)]
     context.table("Indexed spots", columns, rows)
     for number, crystal in enumerate(state.crystals):
         n = int(np.isin(ids, np.arange(number * n_sets, (number + 1) * n_sets)).sum())

@@ -157,7 +157,7 @@ def macrocycles(state: State, settings: RefinementSettings, n_cycles: int, toler
 def quick(settings: RefinementSettings) -> RefinementSettings:
     """Settings of the cycles before the last: fewer reflections, robust against outliers."""
     most = 2000 if settings.max_reflections is None else min(2000, settings.max_reflections)
-    return evolve(settings, max_reflections=most, macrocycles=1, max_iterations=10)
+    return evolve(settings, max_reflections=most, macrocycles=1, most_macrocycles=1, max_iterations=10)
 
 
 def refine_once(state: State, settings: RefinementSettings, last: bool) -> None:

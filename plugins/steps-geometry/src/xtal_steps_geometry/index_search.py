@@ -152,7 +152,7 @@ class Search:
         rows = evenly(len(rlp), 3000)
         some, slopes = rlp[rows], derivatives[rows]
         spacing = 1.3 / max_cell / float(np.median(np.linalg.norm(slopes[:, :, :2], axis=1)))
-        distance = abs(experiments[0].detector[0].distance)
+        distance = experiments[0].detector[0].distance
         sigma = np.array([spacing, spacing, 0.02 * distance if self.detector_free else 0.0])
         steps = self.options.beam_search.scope * np.linspace(-1, 1, 5)
         best, best_shift = trials, np.zeros(3)

@@ -5,11 +5,19 @@ from __future__ import annotations
 import numpy as np
 
 from xtal.errors import AlgorithmFailed
-from xtal.models import Crystal, ExperimentList
+from xtal.models import Crystal, Experiment, ExperimentList
 from xtal.physics.lattice import apply_known_symmetry, best_lattice
-from xtal.physics.refinement.bravais import LatticeTrial, choose_lattice, compare_lattices, reindexed
+from xtal.physics.refinement.bravais import (
+    NARROW_DEG,
+    LatticeTrial,
+    choose_lattice,
+    compare_lattices,
+    reindexed,
+    rotation_deg,
+)
 from xtal.run import Context
 from xtal.table import ReflectionTable
+from xtal_steps_geometry.rmsds import third_rmsd
 
 
 def apply_lattice(context: Context, experiments: ExperimentList, table: ReflectionTable) -> str:
@@ -39,7 +47,8 @@ def apply_lattice(context: Context, experiments: ExperimentList, table: Reflecti
     most = max(triclinic, key=lambda k: int((np.asarray(table["id"]) == k).sum()))
     trials = compare_lattices(experiments, table, most, options.max_delta)
     chosen = choose_lattice(trials)
-    show(context, trials, chosen)
+    show(context, experiments[most], trials, chosen)
+    warn_of_narrow_scan(context, experiments[most])
     symbol = chosen.candidate.bravais
     shared = [k for k in triclinic if experiments[k].crystal is experiments[most].crystal]
     change(experiments, table, shared, chosen.candidate.crystal, chosen.candidate.basis)
@@ -47,6 +56,17 @@ def apply_lattice(context: Context, experiments: ExperimentList, table: Reflecti
     if rest and symbol != "aP":
         _same_lattice(experiments, table, rest, symbol, options.max_delta)
     return symbol
+
+
+def warn_of_narrow_scan(context: Context, experiment: Experiment) -> None:
+    """Say what the images leave open, where they hardly turn."""
+    width = rotation_deg(experiment)
+    if width < NARROW_DEG:
+        turn = f"turn by {width:g}° only" if width else "do not turn"
+        context.warn(
+            f"The images {turn}: lattice and cell are known no better than the detector's distance and tilts. "
+            "If the space group is known, give space_group=."
+        )
 
 
 def change(
@@ -99,7 +119,7 @@ def _known(context: Context, experiments: ExperimentList, table: ReflectionTable
     return str(options.space_group)
 
 
-def show(context: Context, trials: list[LatticeTrial], chosen: LatticeTrial) -> None:
+def show(context: Context, experiment: Experiment, trials: list[LatticeTrial], chosen: LatticeTrial) -> None:
     """Print the table of candidates."""
     rows = []
     for trial in trials:
@@ -109,5 +129,15 @@ def show(context: Context, trials: list[LatticeTrial], chosen: LatticeTrial) -> 
         x, y, z = (f"{v:.3f}" for v in trial.rmsd)
         cc = "-" if np.isnan(trial.min_cc) else f"{trial.min_cc:.2f}"
         rows.append((c.bravais, c.space_group.hm, f"{c.delta_deg:.3f}", x, y, z, cc, cell, fit))
-    columns = ["lattice", "group", "off (°)", "rmsd x (px)", "y (px)", "z (img)", "lowest CC", "cell", ""]
+    columns = [
+        "lattice",
+        "group",
+        "off (°)",
+        "rmsd x (px)",
+        "y (px)",
+        third_rmsd([experiment]),
+        "lowest CC",
+        "cell",
+        "",
+    ]
     context.table("Bravais lattices that the cell allows", columns, rows)

@@ -9,11 +9,13 @@ import numpy as np
 from xtal.models import ExperimentList
 from xtal.physics.lattice import describe_cell
 from xtal.physics.refinement import RefinementResult, RefinementSettings, refine, split_crystals
+from xtal.physics.refinement.bravais import rotation_deg
 from xtal.run import Context
 from xtal.table import ReflectionTable
 from xtal.units import DEG
 from xtal_steps_geometry.lattice_choice import apply_lattice
 from xtal_steps_geometry.refine_options import ParameterisationOptions
+from xtal_steps_geometry.rmsds import third_residual, third_rmsd
 from xtal_steps_geometry.trim import trim_scans
 
 MIN_SCAN_DEG = 3.0
@@ -82,7 +84,7 @@ def settings_of(context: Context, experiments: ExperimentList, table: Reflection
     varying = par.scan_varying if par.scan_varying != "auto" else may_vary(experiments, table)
     if par.scan_varying == "auto" and not varying:
         context.print("Crystals are kept static: the scans are short or reflections few.")
-    widths = [scan_width(e) for e in experiments]
+    widths = [rotation_deg(e) for e in experiments]
     static_cell = par.crystal.unit_cell.force_static
     if static_cell == "auto":
         static_cell = max(widths) < CELL_VARIES_FROM_DEG
@@ -109,17 +111,11 @@ def settings_of(context: Context, experiments: ExperimentList, table: Reflection
     )
 
 
-def scan_width(experiment: object) -> float:
-    """Degrees of a scan; 0 for a still."""
-    scan = getattr(experiment, "scan", None)
-    return 0.0 if scan is None else float(abs(scan.n_images * scan.oscillation_deg[1]))
-
-
 def may_vary(experiments: ExperimentList, table: ReflectionTable) -> bool:
     """Whether every scan is wide enough and rich enough for a crystal that varies."""
     counts = np.bincount(np.maximum(np.asarray(table["id"]), -1) + 1, minlength=len(experiments) + 1)[1:]
     return all(
-        not e.is_still and scan_width(e) >= MIN_SCAN_DEG and n >= MIN_REFLECTIONS
+        not e.is_still and rotation_deg(e) >= MIN_SCAN_DEG and n >= MIN_REFLECTIONS
         for e, n in zip(experiments, counts, strict=False)
     )
 
@@ -134,12 +130,14 @@ def report(context: Context, result: RefinementResult) -> None:
             f"{x:.5f}", f"{y:.5f}", f"{phi / DEG:.5f}", f"{cycle.chi2:.3f}", cycle.reason,
         ))  # fmt: skip
     columns = ["macrocycle", "spots", "outliers", "parameters", "steps"]
-    columns += ["rmsd x (mm)", "y (mm)", "phi (°)", "chi²", "ended by"]
+    columns += ["rmsd x (mm)", "y (mm)", third_residual(result.experiments), "chi²", "ended by"]
     context.table("Refinement", columns, rows)
     each = [
         (k, n, *(f"{v:.4f}" for v in rmsd)) for k, (n, rmsd) in enumerate(zip(result.n_used, result.rmsd, strict=True))
     ]
-    context.table("RMSDs by experiment", ["experiment", "spots", "x (px)", "y (px)", "z (images)"], each[:50])
+    context.table(
+        "RMSDs by experiment", ["experiment", "spots", "x (px)", "y (px)", third_rmsd(result.experiments)], each[:50]
+    )
     for k, experiment in enumerate(result.experiments[:20]):
         if experiment.crystal is not None:
             group = experiment.crystal.space_group.hm
@@ -150,7 +148,8 @@ def summarise(context: Context, result: RefinementResult, lattice: str) -> None:
     """At most three lines that tell the outcome."""
     last = result.history[-1]
     x, y, z = result.rmsd[0]
-    context.summary(f"{last.n_reflections} reflections, rmsd {x:.3f}, {y:.3f} px, {z:.3f} images ({last.name})")
+    unit = "° of Δψ" if result.experiments[0].is_still else "images"
+    context.summary(f"{last.n_reflections} reflections, rmsd {x:.3f}, {y:.3f} px, {z:.3f} {unit} ({last.name})")
     crystal = result.experiments[0].crystal
     if crystal is not None:
         found = f"lattice {lattice}, " if lattice else ""

@@ -156,5 +156,5 @@ class RefineOptions:
         None, help="Known cell in the setting of the space group", unit="Å, deg", size=6, level=1
     )
     max_delta: float = option(5.0, help="Largest obliquity of a lattice's two-folds", unit="deg", gt=0, level=1)
-    n_static_macrocycles: int = option(2, help="Rounds of outlier rejection and minimisation", ge=1, level=1)
+    n_static_macrocycles: int = option(2, help="Least rounds of outlier rejection and minimisation", ge=1, level=1)
     refinement: RefinementOptions = scope(RefinementOptions)

@@ -79,7 +79,7 @@ def off_detector(detector: Detector, beam: Beam) -> str:
     """Where the beam passes the detector, as a warning."""
     passes = []
     for number, panel in enumerate(detector):
-        along = float(-beam.direction @ panel.normal) * panel.distance
+        along = float(-beam.direction @ panel.normal) * panel.directed_distance
         if along == 0.0:
             continue
         point = -beam.direction * (panel.origin @ panel.normal) / (-beam.direction @ panel.normal)

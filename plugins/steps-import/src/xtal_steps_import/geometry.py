@@ -191,13 +191,14 @@ def _move(detector: Detector, node: Group | int, turn: np.ndarray, shift: np.nda
 
 
 def _set_distance(detector: Detector, distance: float) -> None:
-    """Move all panels along the normal of the first one."""
+    """Move all panels along the normal of the first one, which stays on its side of the sample."""
     first = detector[0]
     known = np.isfinite(first.origin)
     old = float(np.where(known, first.origin, 0.0) @ first.normal)
+    change = (distance - old if old >= 0 else -distance - old) * first.normal
     for panel in detector:
         lost = ~np.isfinite(panel.origin) & (np.abs(first.normal) > 0.5)
-        panel.origin = np.where(lost, 0.0, panel.origin) + (distance - old) * first.normal
+        panel.origin = np.where(lost, 0.0, panel.origin) + change
 
 
 def _change_beam_centre(detector: Detector, beam: Beam, options: DetectorGeometry) -> list[str]:

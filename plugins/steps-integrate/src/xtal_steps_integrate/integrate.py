@@ -72,9 +72,15 @@ def _check(experiments: ExperimentList) -> None:
     for k, e in enumerate(experiments):
         if e.crystal is None:
             raise DataError(f"Experiment {k} has no crystal.", advice="Run the steps index and refine first.")
-        if e.is_still or e.images is None:
-            what = "is a still" if e.is_still else "has no images"
-            raise DataError(f"Experiment {k} {what}; integrate needs rotation images.")
+        if e.images is None:
+            raise DataError(f"Experiment {k} has no images.", advice="Import them and index again.")
+        if e.is_still:
+            raise DataError(
+                f"Experiment {k} is a still, which shows an unknown part of each reflection: integrate needs images "
+                "that turn.",
+                advice="Cell and orientation are in the .expt; collect a scan, or give import "
+                "geometry.scan.oscillation= if the images did turn.",
+            )
 
 
 def _integrate_images(

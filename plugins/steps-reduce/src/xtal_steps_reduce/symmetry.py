@@ -13,6 +13,7 @@ from xtal.models import Crystal
 from xtal.models.crystal import space_group_of
 from xtal.physics.lattice import constrain
 from xtal.physics.merging import Intensities, integrated_intensities, merge, scaled_intensities
+from xtal.physics.merging.intensities import partiality_of
 from xtal.physics.symmetry import (
     LaueResult,
     SpaceGroupScore,
@@ -34,6 +35,8 @@ F = NDArray[np.float64]
 
 FEWEST = 20
 """Intensities below which nothing is said about symmetry."""
+WHOLE = 0.95
+"""Recorded fraction from which a reflection was seen whole."""
 DECIDED = 0.9
 """Probability from which a space group counts as decided."""
 RIVAL = 0.2
@@ -43,6 +46,7 @@ RIVAL = 0.2
 def run(context: Context) -> None:
     """Find and apply the symmetry."""
     options, table = context.options, context.reflections
+    _demand_whole_reflections(context, table)
     crystals = crystals_of(context.experiments)
     _check_common_lattice(crystals)
     data = _intensities(context, table)
@@ -75,6 +79,20 @@ def run(context: Context) -> None:
         if not options.space_group
         else f"Laue group {_laue_name(group)} by the option space_group",
         f"Cell {_cell_text(new)}",
+    )
+
+
+def _demand_whole_reflections(context: Context, table: ReflectionTable) -> None:
+    """Stop where the scans are too narrow to show one reflection whole."""
+    if len(table) == 0 or np.any(partiality_of(table) >= WHOLE):
+        return
+    scans = [e.scan for e in context.experiments if e.scan is not None]
+    widest = max((abs(scan.n_images * scan.oscillation_deg[1]) for scan in scans), default=0.0)
+    raise AlgorithmFailed(
+        f"Not one of {len(table)} reflections was seen whole on {widest:g}° of rotation: what is missing of each is a "
+        "guess from the model of their width, so that intensities cannot be compared and merged.",
+        advice="Lattice, cell and orientation are in the .expt; for intensities collect a scan several times wider "
+        "than reflections are.",
     )
 
 

@@ -84,6 +84,20 @@ def fit_with_shift(
     return a_matrix, shift
 
 
+def fit_shift(hkl: F, rlp: F, derivatives: F, sigma_mm: F) -> tuple[F, F]:
+    """Setting matrix and shift (3,) of the detector, mm, that bring spots nearest to points of known indices.
+
+    Parameters
+    ----------
+    derivatives : (n, 3, 3) of `shift_derivatives`
+    sigma_mm : (3,) how far the detector may well be off; 0 holds a direction fixed
+    """
+    weight, free = np.ones(len(hkl)), np.flatnonzero(sigma_mm > 0)
+    a_matrix, shift = _solve(hkl, rlp, derivatives, weight, 0.0, sigma_mm, free)
+    left = rlp + derivatives @ shift - hkl @ a_matrix.T
+    return _solve(hkl, rlp, derivatives, weight, float(np.mean(np.sum(left**2, axis=1))), sigma_mm, free)
+
+
 def _solve(h: F, r: F, derivatives: F, weight: F, scale: float, sigma_mm: F, free: NDArray[np.int64]) -> tuple[F, F]:
     """Weighted least squares of A h - D t = r over A and t, with a prior on t."""
     n = len(h)

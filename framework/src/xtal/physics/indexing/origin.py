@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from itertools import product
 
 import numpy as np
@@ -58,17 +59,33 @@ def shift_for_offset(found: list[OffsetClass], a_matrix: F, derivatives: F, move
     shift : (3,) mm, along fast, slow, normal
     offset : (3,) to be added to all indices
     """
-    mean = derivatives[:, :, :2].mean(axis=0)
     best: tuple[float, F, NDArray[np.int64]] | None = None
-    for t in product(range(-3, 4), repeat=3):
-        offset = np.array(t)
+    for offset, plane in plane_shifts(a_matrix, derivatives, 3):
         if any((offset @ c.v + c.remainder) % c.modulus != 0 for c in found):
-            continue
-        wanted = a_matrix @ offset
-        plane = np.linalg.lstsq(mean, wanted, rcond=None)[0]
-        if np.linalg.norm(mean @ plane - wanted) > 0.3 * np.linalg.norm(wanted):
             continue
         size = float(np.linalg.norm(moved[:2] + plane))
         if best is None or size < best[0]:
             best = size, np.append(plane, 0.0), offset
     return (np.zeros(3), np.zeros(3, np.int64)) if best is None else (best[1], best[2])
+
+
+def plane_shifts(a_matrix: F, derivatives: F, reach: int) -> Iterator[tuple[NDArray[np.int64], F]]:
+    """Offsets of indices up to ``reach`` that a shift of the detector in its plane can make.
+
+    Parameters
+    ----------
+    a_matrix : (3, 3) setting matrix
+    derivatives : (n, 3, 3) of `shift_derivatives`
+
+    Yields
+    ------
+    offset : (3,)
+    shift : (2,) mm along fast and slow
+    """
+    mean = derivatives[:, :, :2].mean(axis=0)
+    for t in product(range(-reach, reach + 1), repeat=3):
+        offset = np.array(t)
+        wanted = a_matrix @ offset
+        plane = np.linalg.lstsq(mean, wanted, rcond=None)[0]
+        if any(t) and np.linalg.norm(mean @ plane - wanted) <= 0.3 * np.linalg.norm(wanted):
+            yield offset, plane

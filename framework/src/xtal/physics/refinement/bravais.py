@@ -2,7 +2,8 @@
 
 Only the crystal moves in the comparison: a free beam and detector let wrong lattices fit. For
 electrons the detector moves too, but for its distance: lenses distort the pattern by a per
-cent or two, which triclinic cells hide and others cannot.
+cent or two, which triclinic cells hide and others cannot. On stills and narrow scans the triclinic
+cell has bent to fit a detector that was not quite in its place, so that it moves there too.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from attrs import evolve, frozen
 from numpy.typing import NDArray
 
 from xtal.errors import AlgorithmFailed
-from xtal.models import Crystal, ExperimentList
+from xtal.models import Crystal, Experiment, ExperimentList
 from xtal.physics.lattice import LatticeCandidate, lattice_candidates
 from xtal.physics.refinement.engine import refine
 from xtal.physics.refinement.settings import RefinementResult, RefinementSettings
@@ -26,6 +27,10 @@ SUBSET = 3000
 MIN_PAIRS = 10
 RMSD_FLOOR = 0.05
 """Pixels and images: rmsds below this are good whatever their ratio to those of triclinic."""
+
+
+NARROW_DEG = 3.0
+"""Rotation below which the place of the detector trades off with the cell."""
 
 
 @frozen(eq=False)
@@ -62,10 +67,13 @@ def compare_lattices(
     spots = ReflectionTable({c: np.asarray(table[c])[rows] for c in columns if c in table})
     spots["id"] = np.zeros(len(rows), np.int32)
     settings = RefinementSettings(
-        beam_fix=("all",), detector_fix=("all",), max_reflections=SUBSET, macrocycles=1, max_iterations=10
-    )
+        beam_fix=("all",), detector_fix=("all",), max_reflections=SUBSET, macrocycles=1, most_macrocycles=1,
+        max_iterations=10,
+    )  # fmt: skip
     if experiment.beam.is_electron:
         settings = evolve(settings, detector_fix=("distance",), macrocycles=2, max_iterations=30)
+    elif rotation_deg(experiment) < NARROW_DEG:
+        settings = evolve(settings, detector_fix=(), macrocycles=2, max_iterations=30)
     candidates = lattice_candidates(experiment.crystal, max_delta_deg)
     results: list[tuple[LatticeCandidate, Array, float]] = []
     base: RefinementResult | None = None
@@ -86,6 +94,12 @@ def compare_lattices(
     triclinic = results[0][1]
     trials = [LatticeTrial(c, r, cc, fits(c.delta_deg, r, cc, triclinic)) for c, r, cc in results]
     return trials[::-1]
+
+
+def rotation_deg(experiment: Experiment) -> float:
+    """How far the images of an experiment turn; 0 for stills."""
+    scan = experiment.scan
+    return 0.0 if experiment.is_still or scan is None else float(abs(scan.n_images * scan.oscillation_deg[1]))
 
 
 def _used(result: RefinementResult) -> NDArray[np.int64]:

@@ -26,6 +26,9 @@ Array = NDArray[np.float64]
 DEFAULT_INTERVAL_DEG = 18.0
 """Width of the intervals over which a crystal varies, where the data do not say otherwise."""
 
+SETTLED = 0.99
+"""Share of an rmsd that a minimisation leaves where there is no more to be gained."""
+
 
 def refine(experiments: ExperimentList, table: ReflectionTable, settings: RefinementSettings) -> RefinementResult:
     """Refine beam, detector, goniometer and crystals against the observed centroids.
@@ -63,7 +66,9 @@ def refine(experiments: ExperimentList, table: ReflectionTable, settings: Refine
     seen = np.bincount(selection.obs.experiment, minlength=len(experiments))
     settings = reduced(settings, seen, experiments, warnings)
     run = _Run(experiments, selection, settings)
-    for cycle in range(settings.macrocycles):
+    for cycle in range(max(settings.macrocycles, settings.most_macrocycles)):
+        if cycle >= settings.macrocycles and run.settled():
+            break
         run.cycle("static", [0] * len(experiments), first=cycle == 0)
     if settings.scan_varying:
         split_crystals(experiments)
@@ -115,6 +120,11 @@ class _Run:
                 reason=minimum.reason,
             )
         )
+
+    def settled(self) -> bool:
+        """Whether the last minimisation hardly lowered an rmsd: outliers and weights then stay as they are too."""
+        last = self.history[-1]
+        return all(after > SETTLED * before for before, after in zip(last.rmsd_before, last.rmsd_after, strict=True))
 
     def _judge(self, residual: Array, first: bool) -> None:
         """Outliers and variances (px, px, images) from residuals in those units."""
@@ -232,7 +242,7 @@ def write_flags(
 
 
 def rmsd_by_experiment(table: ReflectionTable, experiments: ExperimentList) -> tuple[Array, NDArray[np.int64]]:
-    """(n_experiments, 3) px, px, images and (n_experiments,) number of reflections used."""
+    """(n_experiments, 3) px, px, images (stills: degrees of delta-psi) and (n_experiments,) reflections used."""
     used = table.has_flags(Flag.USED_IN_REFINEMENT | Flag.PREDICTED)
     difference = np.asarray(table["xyzcal.px"]) - np.asarray(table["xyzobs.px.value"])
     ids = np.asarray(table["id"])
@@ -241,6 +251,6 @@ def rmsd_by_experiment(table: ReflectionTable, experiments: ExperimentList) -> t
         mine = used & (ids == k)
         n_used[k] = mine.sum()
         out[k] = rms(difference[mine])
-        if experiment.is_still:
-            out[k, 2] = 0.0
+        if experiment.is_still and n_used[k]:
+            out[k, 2] = np.sqrt(np.mean(table["delpsical.rad"][mine] ** 2)) / DEG
     return out, n_used

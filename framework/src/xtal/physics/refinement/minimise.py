@@ -26,13 +26,16 @@ ANCHOR = 1e-6
 
 Turning detector and crystal together about the laboratory changes almost nothing once the
 crystal may vary; such directions (scaled eigenvalues of 1e-7 and less, where those that data
-determine are 1e-3 and more) stay at the start instead of wandering.
+determine are 1e-3 and more) stay at the start instead of wandering. Where data are few more
+directions are all but free, and detector and beam may run off by degrees and centimetres to fit noise:
+they are held by what is known of instruments too (`Parameters.trust`), which is nothing beside
+what a common scan says of them.
 """
 
 
 @define(kw_only=True)
 class Minimum:
-    """Where a minimisation ended; ``normal`` is J^T W J there, without damping."""
+    """Where a minimisation ended; ``normal`` is J^T W J there with the anchor, without damping."""
 
     chi2: float
     normal: Array
@@ -57,7 +60,7 @@ def minimise(models: Models, obs: Observations, max_iterations: int) -> Minimum:
     damping, reason, n = 1e-6, "maximum number of iterations", 0
     if models.n_free == 0:
         return _minimum(chi2, matrix, 0, "nothing to refine", obs)
-    start, anchor = x, ANCHOR * np.diag(matrix)
+    start, anchor = x, ANCHOR * np.diag(matrix) + models.stiffness
     while n < max_iterations:
         away = x - start
         step = -solve(matrix + np.diag(anchor), vector + anchor * away, damping)
@@ -81,7 +84,7 @@ def minimise(models: Models, obs: Observations, max_iterations: int) -> Minimum:
                 reason = "no step decreases the residuals"
                 break
     models.x = x
-    return _minimum(chi2, matrix, n, reason, obs)
+    return _minimum(chi2, matrix + np.diag(anchor), n, reason, obs)
 
 
 def _minimum(chi2: float, matrix: Array, n: int, reason: str, obs: Observations) -> Minimum:

@@ -35,13 +35,15 @@ class Parameters:
     values : (n_samples, k); static models have one sample
     free : (k,) bool
     offset : place of its first free parameter in the whole vector; samples follow one another
+    trust : (k,) how far the parameters may well be from the start; infinite unless an instrument vouches for it
     """
 
     names: tuple[str, ...]
 
-    def __init__(self, values: ArrayLike, free: ArrayLike) -> None:
+    def __init__(self, values: ArrayLike, free: ArrayLike, trust: ArrayLike = np.inf) -> None:
         self.values = np.atleast_2d(np.asarray(values, dtype=float))
         self.free = np.asarray(free, dtype=bool)
+        self.trust = np.broadcast_to(np.asarray(trust, dtype=float), self.free.shape)
         self.offset = 0
 
     @property
@@ -61,6 +63,10 @@ class Parameters:
         k = int(self.free.sum())
         return self.offset + sample * k + np.arange(k)
 
+    def stiffness(self) -> Array:
+        """(n_free,) weights of staying at the start, 1 / trust^2."""
+        return np.tile(1.0 / self.trust[self.free] ** 2, len(self.values))
+
 
 class BeamParameters(Parameters):
     """Mu1 about an axis in the plane of beam and spindle, Mu2 about that plane's normal, nu (1/angstrom)."""
@@ -78,7 +84,8 @@ class BeamParameters(Parameters):
             self.dir1 = unit(np.cross(s0, np.eye(3)[np.argmin(np.abs(s0))]))
             self.dir2 = unit(np.cross(s0, self.dir1))
         fixed = [name in fix or "all" in fix for name in ("in_spindle_plane", "out_spindle_plane", "wavelength")]
-        super().__init__([0.0, 0.0, float(np.linalg.norm(s0))], ~np.array(fixed))
+        trust = np.inf if beam.is_electron else (2.0, 2.0, np.inf)
+        super().__init__([0.0, 0.0, float(np.linalg.norm(s0))], ~np.array(fixed), trust)
 
     def rotation(self) -> Array:
         """(3, 3) from the first direction to the present one."""
@@ -212,25 +219,27 @@ class DetectorParameters(Parameters):
 
     With f, s, n the axes of the reference panel (that nearest to the beam) at the start, a point x0
     goes to Dist n + T (x0 - Dist0 n + Shift1 f + Shift2 s), T = R(s, Tau3) R(f, Tau2) R(n, Tau1):
-    rotations are about the foot of the normal from the sample.
+    rotations are about the foot of the normal from the sample. Behind electron lenses they stand for distortions, so
+    that nothing vouches for them there.
     """
 
     names = ("Dist", "Shift1", "Shift2", "Tau1", "Tau2", "Tau3")
 
-    def __init__(self, detector: Detector, panels: list[int], s0: Array, fix: tuple[str, ...]) -> None:
+    def __init__(self, detector: Detector, panels: list[int], beam: Beam, fix: tuple[str, ...]) -> None:
         self.model, self.panels = detector, panels
         self.start = {p: detector[p].d_matrix for p in panels}
         middle = [detector[p].lab(np.array(detector[p].image_size) * detector[p].pixel_size / 2) for p in panels]
-        away = [np.arccos(np.clip(unit(m) @ unit(s0), -1, 1)) for m in middle]
+        away = [np.arccos(np.clip(unit(m) @ unit(beam.s0), -1, 1)) for m in middle]
         reference = detector[panels[int(np.argmin(away))]]
         self.axes = np.array([reference.fast_axis, reference.slow_axis, reference.normal])
-        self.distance = reference.distance
+        self.distance = reference.directed_distance
         fixed = np.zeros(6, bool)
         groups = {"position": (0, 1, 2), "orientation": (3, 4, 5), "distance": (0,), "tilt": (4, 5)}
         for name, places in groups.items():
             if name in fix or "all" in fix:
                 fixed[list(places)] = True
-        super().__init__([self.distance, 0, 0, 0, 0, 0], ~fixed)
+        trust = np.inf if beam.is_electron else (1.0, 1.0, 1.0, 5.0, 5.0, 5.0)
+        super().__init__([self.distance, 0, 0, 0, 0, 0], ~fixed, trust)
 
     def _rotations(self) -> tuple[Array, Array, Array]:
         f, s, n = self.axes

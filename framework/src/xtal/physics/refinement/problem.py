@@ -135,6 +135,11 @@ class Models:
         for p in self.all:
             p.set(value)
 
+    @property
+    def stiffness(self) -> Array:
+        """(n_free,) weights of staying at the start."""
+        return np.concatenate([p.stiffness() for p in self.all]) if self.all else np.zeros(0)
+
 
 def _parts(experiment: Experiment, settings: RefinementSettings, n: int, once: Any) -> Parts:
     crystal, detector, goniometer = experiment.crystal, experiment.detector, experiment.goniometer
@@ -171,7 +176,7 @@ def detector_parameters(
     panel_part = np.zeros(len(detector), np.int64)
     for k, panels in enumerate(groups):
         panel_part[panels] = k
-    return [DetectorParameters(detector, panels, beam.s0, fix) for panels in groups], panel_part
+    return [DetectorParameters(detector, panels, beam, fix) for panels in groups], panel_part
 
 
 def panel_groups(detector: Detector, level: int) -> list[list[int]]:

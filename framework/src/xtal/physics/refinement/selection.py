@@ -16,6 +16,9 @@ from xtal.units import DEG
 Array = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 
+FEWEST_WHOLE = 5
+"""Spots of a scan seen whole that determine its angles without those that run out of it."""
+
 
 @define(eq=False)
 class Selection:
@@ -117,7 +120,7 @@ def scales(table: ReflectionTable, experiments: ExperimentList, rows: NDArray[np
 def phi_weights(table: ReflectionTable, experiments: ExperimentList, rows: NDArray[np.int64]) -> Array:
     """0 where a spot runs out of the scan, so that its centre in phi was not seen; else 1.
 
-    Where most spots do (scans of a few images) all angles are kept, for want of better.
+    Where hardly a spot does not (scans of a few images) all angles are kept, for want of better.
     """
     out = np.ones(len(rows))
     if "bbox" not in table:
@@ -129,6 +132,6 @@ def phi_weights(table: ReflectionTable, experiments: ExperimentList, rows: NDArr
         z0, z1 = experiment.scan.array_range
         mine = np.flatnonzero(ids == k)
         cut = (bbox[mine, 4] <= z0) | (bbox[mine, 5] >= z1)
-        if cut.mean() < 0.25:
+        if (~cut).sum() >= FEWEST_WHOLE:
             out[mine[cut]] = 0.0
     return out

@@ -29,6 +29,7 @@ class RefinementSettings:
         "statistical" (as they stand in the table)
     max_iterations : of each minimisation
     macrocycles : rounds of outlier rejection, weighting and minimisation, of each kind
+    most_macrocycles : static rounds, where outliers and weights do not settle sooner
     max_reflections : most reflections used (evenly drawn over the scan); None for all
     close_to_spindle_cutoff : smallest |zeta| used
     scan_margin_deg : centroids closer than this to the ends of the scan are not used
@@ -50,6 +51,7 @@ class RefinementSettings:
     weights: str = "calibrated"
     max_iterations: int = 30
     macrocycles: int = 2
+    most_macrocycles: int = 8
     max_reflections: int | None = None
     close_to_spindle_cutoff: float = 0.02
     scan_margin_deg: float = 0.0
@@ -63,7 +65,7 @@ class Cycle:
 
     Attributes
     ----------
-    rmsd_before, rmsd_after : (x, y) mm and phi (radian)
+    rmsd_before, rmsd_after : (x, y) mm and phi or delta-psi (radian)
     reason : why it stopped
     """
 
@@ -87,7 +89,8 @@ class RefinementResult:
     experiments : models that were shared are still shared
     table : copy with ``xyzcal.*``, ``s1``, ``entering`` and the flags *predicted*,
         *used_in_refinement*, *centroid_outlier*, *excluded_for_refinement* renewed
-    rmsd : (n_experiments, 3) pixel, pixel, images over the reflections used (nan where none)
+    rmsd : (n_experiments, 3) pixel, pixel, images (stills: degrees of delta-psi) over the reflections used (nan where
+        none)
     n_used : (n_experiments,) reflections used
     history : the minimisations in order
     warnings : sentences that the user should see
