@@ -128,7 +128,9 @@ def test_without_goniometer_it_is_a_still(tmp_path: Path, image: np.ndarray) -> 
         (b"S0 translation detector M0", b"S0 translation detector M7", "M7"),
         (b"PHI 20 0 0", b"PHI 20 1 0", "turn together"),
         (b"wavelength 1.2", b"wavelength one", "no number"),
-        (b"A0 1 31 1", b"A0 1 31000000000000 1", "size"),
+        (b"A0 1 31 1", b"A0 1 31000000000000 1", "claims 31000000000000 x 23"),
+        (b"A0 1 31 1", b"A0 1 2147483647 1", "claims 2147483647 x 23"),
+        (b"_diffrn_scan_axis.angle_start", b"_other.angle_start", "tables"),
         (b"loop_\n_axis.id", b"loop_\n_axis.id _axis.id", "tables"),
     ],
 )

@@ -115,6 +115,17 @@ def test_a_header_that_claims_more_pixels_than_bytes_allocates_nothing(tmp_path:
         CbfMini().open(path).shapes  # noqa: B018
 
 
+def test_a_packed_header_that_claims_more_pixels_than_any_image_has(tmp_path: Path, image: np.ndarray) -> None:
+    """Within .gz the size of the file says nothing of the pixels."""
+    content = write(tmp_path / "plain.cbf", image).read_bytes()
+    for key in (b"Fastest-Dimension: 487", b"Second-Dimension: 407", b"X-Binary-Size: "):
+        content = content.replace(key, key + b"00000000")
+    path = tmp_path / "a_0001.cbf.gz"
+    path.write_bytes(gzip.compress(content))
+    with pytest.raises(DataError, match=r"a_0001\.cbf\.gz claims"):
+        CbfMini().open(path).models()
+
+
 def test_headers_without_rotation_or_numbers(tmp_path: Path, image: np.ndarray) -> None:
     """No angles: a still. A missing number is NaN, for the step import to ask for."""
     source = CbfMini().open(write(tmp_path / "a.cbf", image, rotation=""))

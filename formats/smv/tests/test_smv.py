@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,14 @@ def test_damage_is_named(tmp_path: Path) -> None:
         path.write_bytes(content[:keep])
         with pytest.raises(DataError, match="a_001"):
             Smv().open(path).read(0, out)
+
+
+def test_a_packed_header_that_claims_more_pixels_than_any_image_has(tmp_path: Path) -> None:
+    content = write(tmp_path / "plain.img", SIZE1=999999, SIZE2=999999).read_bytes()
+    path = tmp_path / "a_001.img.gz"
+    path.write_bytes(gzip.compress(content))
+    with pytest.raises(DataError, match=r"a_001\.img\.gz claims 999999 x 999999"):
+        Smv().open(path).models()
 
 
 def test_missing_numbers_are_nan_and_missing_angles_make_a_still(tmp_path: Path) -> None:

@@ -122,6 +122,12 @@ def test_pilatus(tmp_path: Path) -> None:
     assert scan.oscillation_deg == (10.0, 0.1)
 
 
+def test_a_rayonix_header_that_claims_more_pixels_than_any_image_has(tmp_path: Path) -> None:
+    path = rayonix(tmp_path / "a_001.mccd", fast=65535, slow=65535)
+    with pytest.raises(DataError, match=r"a_001\.mccd claims 65535 x 65535"):
+        Tiff().open(path).models()
+
+
 def test_colours_and_claims_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, np.zeros((8, 8, 3), np.uint8), photometric="rgb")
