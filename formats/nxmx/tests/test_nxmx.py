@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import os
+import warnings
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +147,37 @@ def test_links_out_of_the_folder_are_told_before_they_are_followed(tmp_path: Pat
     link(path, "../raw/a.h5")
     with pytest.warns(ImageWarning, match=r"a_master\.h5 takes its data from outside its folder: from .*raw"):
         np.testing.assert_array_equal(read(path, 1), frames(2)[1])
+
+
+def test_nothing_outside_is_opened_before_it_is_told(tmp_path: Path) -> None:
+    """Who turns the warning into an error has opened nothing, by whatever link: what is linked is no HDF5 file."""
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "raw" / "a.h5").write_text("an error would tell that this was opened")
+    (tmp_path / "run" / "b.h5").symlink_to(tmp_path / "raw" / "a.h5")
+    layout = h5py.VirtualLayout((2, *SHAPE), "uint16")
+    layout[:] = h5py.VirtualSource("../raw/a.h5", "/entry/data/data", (2, *SHAPE))
+
+    def signal(path: Path) -> None:
+        link(path, "../raw/a.h5", "entry/data/away")
+        with h5py.File(path, "a") as file:
+            file["entry/data"].attrs["signal"] = "away/data"
+            file["entry/data/data_000001"] = h5py.SoftLink("/entry/data/away")
+
+    ways = (
+        lambda path: link(path, "../raw/a.h5"),
+        lambda path: link(path, str(tmp_path / "raw" / "a.h5")),
+        lambda path: link(path, "b.h5"),
+        lambda path: virtual(path, layout),
+        signal,
+    )
+    for k, way in enumerate(ways):
+        path = write_nxmx(tmp_path / "run" / f"{k}_master.h5", 2)
+        way(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", ImageWarning)
+            with pytest.raises(ImageWarning, match="outside its folder"):
+                NXmx().open(path)
 
 
 def test_links_to_what_is_no_file_and_circles_are_errors(tmp_path: Path) -> None:
@@ -327,6 +361,69 @@ def test_damaged_chunks_and_files_are_errors(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(DataError, match=r"a\.nxs"):
         NXmx().open(path)
+
+
+CHUNKED = {"chunks": (1, *SHAPE)}
+LYING = (2**40).to_bytes(8, "big")
+
+
+@pytest.mark.parametrize(
+    ("filters", "chunk", "mask"),
+    [
+        ({"compression": "gzip"}, zlib.compress(bytes(10**7)), 0),
+        ({"compression": "gzip", "shuffle": True}, zlib.compress(bytes(10**7)), 1),
+        ({"compression": "gzip", "fletcher32": True}, b"abc", 0),
+        ({"compression": "gzip", "fletcher32": True}, zlib.compress(bytes(10**7)) + bytes(4), 0),
+        ({"shuffle": True}, b"too short", 0),
+        ({"compression": hdf5plugin.Bitshuffle(cname="zstd")}, LYING + bytes(40), 0),
+        ({"compression": hdf5plugin.LZ4()}, LYING + bytes(40), 0),
+        ({"compression": hdf5plugin.Zstd()}, b"\x28\xb5\x2f\xfd\xe0" + LYING[::-1] + bytes(40), 0),
+        ({"compression": hdf5plugin.Blosc()}, b"\x02\x01\x21\x02\xff\xff\xff\xff" + bytes(40), 0),
+        ({"compression": hdf5plugin.Blosc2()}, b"\x9e\xa8b2frame\0" + bytes(20) + LYING + bytes(40), 0),
+        ({"compression": hdf5plugin.BZip2()}, bz2.compress(bytes(10**7)), 0),
+    ],
+    ids=["deflate", "no shuffle", "fletcher32", "in fletcher32", "shuffle", "bszstd", "lz4", "zstd", "blosc", "blosc2",
+         "bzip2"],
+)  # fmt: skip
+def test_chunks_that_lie_are_refused_before_the_library_undoes_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, filters: dict[str, Any], chunk: bytes, mask: int
+) -> None:
+    """It would crash on some, and make room for gigabytes for others."""
+    path = write_nxmx(tmp_path / "a.nxs", 2)
+    with h5py.File(path, "a") as file:
+        data = file["entry/data"].create_dataset("data", (2, *SHAPE), "uint16", **CHUNKED, **filters)
+        data[1] = 7
+        data.id.write_direct_chunk((0, 0, 0), chunk, mask)
+    assert (read(path, 1) == 7).all()
+    monkeypatch.setattr(h5py.Dataset, "read_direct", lambda *_: pytest.fail("the library read it"))
+    with pytest.raises(DataError, match=r"Frame 1 of .*a\.nxs"):
+        read(path, 0)
+
+
+def test_values_that_are_no_numbers_name_file_and_place(tmp_path: Path) -> None:
+    for name, value in (("vector", "x"), ("vector", [0.0, 0, 0]), ("offset", [1.0, 2]), ("units", "parsec")):
+        path = write_nxmx(tmp_path / "a.nxs", 2)
+        store(path, frames(2))
+        with h5py.File(path, "a") as file:
+            file["entry/instrument/detector/z"].attrs[name] = value
+        with pytest.raises(DataError, match=r"/entry/instrument/detector/z of .*a\.nxs has"):
+            NXmx().open(path).models()
+
+
+def test_damage_within_the_structure_names_the_file(tmp_path: Path) -> None:
+    path = write_nxmx(tmp_path / "a.nxs", 2)
+    store(path, frames(2))
+    whole = path.read_bytes()
+    for word in (b"SNOD", b"TREE", b"HEAP"):
+        places = [k for k in range(len(whole)) if whole.startswith(word, k)]
+        for at in places:
+            path.write_bytes(whole[:at] + b"XXXX" + whole[at + 4 :])
+            if not NXmx().sniff(path.read_bytes()[:4096], path):
+                continue
+            try:
+                read(path, 1)
+            except DataError as error:
+                assert "a.nxs" in str(error)
 
 
 def bitshuffled(data: np.ndarray, block: int) -> bytes:
