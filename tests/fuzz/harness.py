@@ -137,20 +137,29 @@ def read_one(target: Any, path: Path) -> tuple[str, str]:
     return "data", ""
 
 
-def _peak(*, forget: bool = False) -> int:
-    """Most bytes of memory that were in use at a time, since it was last forgotten."""
-    if forget:
-        Path("/proc/self/clear_refs").write_text("5")
-    status = Path("/proc/self/status").read_text()
-    return 1024 * int(status.split("VmHWM:")[1].split()[0])
+class Memory:
+    """How much memory this process took at a time, beyond what it has now."""
+
+    def __init__(self) -> None:
+        self._base = self._number("VmRSS")
+
+    def taken(self) -> int:
+        """Bytes; what is more than is allowed is forgotten, once it is told."""
+        found = self._number("VmHWM") - self._base
+        if found > MEMORY:
+            Path("/proc/self/clear_refs").write_text("5")
+        return found
+
+    @staticmethod
+    def _number(name: str) -> int:
+        return 1024 * int(Path("/proc/self/status").read_text().split(f"{name}:")[1].split()[0])
 
 
-def judge(target: Any, path: Path, outside: Outside) -> tuple[str, str]:
+def judge(target: Any, path: Path, outside: Outside, memory: Memory) -> tuple[str, str]:
     """How reading ended, an error that says too little and a file opened without a word being failures too."""
     outside.begin()
-    before = _peak(forget=True)
     end, message = read_one(target, path)
-    taken = _peak() - before
+    taken = memory.taken()
     if taken > MEMORY:
         return "failed", f"it takes {taken >> 20} MB ({end}: {message[:200]})"
     if outside.end():
@@ -195,13 +204,14 @@ def run(target: Any, count: int, first: int, folder: Path, say: Callable[[str], 
         end, message = read_one(target, path)
         assert end == "data", f"a seed of {target.name} cannot be read: {message}"
     limit_memory()
+    memory = Memory()
     for number in range(first, first + count):
         say(str(number))
         # another name each time: what is said once of a file is to be heard again
         path.unlink()
         path = path.with_name(f"damaged_{number}{target.suffix}")
         path.write_bytes(damaged(target, number))
-        end, message = judge(target, path, outside)
+        end, message = judge(target, path, outside, memory)
         ends[end] += 1
         if end == "failed":
             ends["failures"].append({"number": number, "message": message})

@@ -32,12 +32,12 @@ def _entry(file: Any) -> Any:
 
 
 def holds_images(path: Path) -> bool:
-    """Whether an HDF5 file has an entry that is read here."""
+    """Whether an HDF5 file has an entry that is read here, or is too damaged to tell: opening it then says so."""
     try:
         with open_file(str(path)) as file, telling_damage(str(path)):
             return _entry(file) is not None
     except DataError:
-        return False
+        return True
 
 
 class NXmxImages:
