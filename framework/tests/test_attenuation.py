@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 
 from xtal.errors import DataError
-from xtal.physics.attenuation import attenuation
+from xtal.models import Beam
+from xtal.physics.attenuation import LONGEST_WAVELENGTH, attenuation
+from xtal.physics.detectors import set_sensor
+from xtal.testing import tiny_experiment
 
 CHECKS = {
     "Si": (1.48297, 3.96039, 4.20799, 14.84615),
@@ -29,3 +32,11 @@ def test_an_edge_is_a_jump_upwards_with_energy() -> None:
 def test_what_is_not_tabulated_is_refused(material: str, wavelength: float) -> None:
     with pytest.raises(DataError, match="tabulated"):
         attenuation(material, wavelength)
+
+
+def test_a_header_with_an_impossible_wavelength_is_read_without_parallax() -> None:
+    """The step import tells it, and takes geometry.beam.wavelength=."""
+    detector = tiny_experiment().detector
+    for wavelength, corrected in ((1.0, True), (LONGEST_WAVELENGTH, True), (1e6, False)):
+        set_sensor(detector, Beam(wavelength), "Si", 0.3)
+        assert (detector[0].parallax, detector[0].mu > 0) == (corrected, corrected)

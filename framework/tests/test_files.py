@@ -7,13 +7,14 @@ import json
 import os
 import shutil
 import subprocess
+import warnings
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xtal.errors import DataError
+from xtal.errors import DataError, ImageWarning
 from xtal.files import read_experiments, read_reflections, write_experiments, write_reflections, writing
 from xtal.models import Beam, Crystal, Detector, Experiment, ExperimentList, Goniometer, Group, Images, Panel, Scan
 from xtal.table import Flag, ReflectionTable, Shoeboxes
@@ -144,6 +145,40 @@ def test_broken_experiment_lists_name_the_file(tmp_path, content):
     path.write_text(content)
     with pytest.raises(DataError, match=r"broken\.expt"):
         read_experiments(path)
+
+
+def test_models_in_other_files_are_told_before_they_are_opened(tmp_path):
+    """A list may name a file for each model; it may come from anybody."""
+    (tmp_path / "list").mkdir()
+    path = tmp_path / "list" / "a.expt"
+    write_experiments(experiments(), path)
+    content = json.loads(path.read_text())
+    beam = tmp_path / "beam.json"
+    for name in ("beam.json", "../beam.json"):
+        content["experiment"][0]["beam"] = name
+        path.write_text(json.dumps(content))
+        (path.parent / name).write_text(json.dumps(content["beam"][0]))
+        if name.startswith(".."):
+            os.chmod(beam, 0)
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", ImageWarning)
+                with pytest.raises(ImageWarning, match=r"a\.expt takes its data from outside its folder"):
+                    read_experiments(path)
+        else:
+            assert read_experiments(path)[0].beam.wavelength == 0.9795
+    os.mkfifo(path.parent / "pipe")
+    for name, says in (("pipe", "is no file"), ("none.json", "does not exist"), ("a\0b", "does not exist")):
+        content["experiment"][0]["beam"] = name
+        path.write_text(json.dumps(content))
+        with pytest.raises(DataError, match=says):
+            read_experiments(path)
+
+
+def test_of_a_long_message_the_middle_is_left_out():
+    error = DataError("The file a.expt says " + "x" * 10_000 + ", which is wrong.", advice="Copy it again.")
+    assert str(error).startswith("The file a.expt says xxx")
+    assert str(error).endswith("which is wrong. Copy it again.")
+    assert len(str(error)) < 1600
 
 
 def test_a_full_disk_leaves_the_old_file_and_says_so(tmp_path):

@@ -198,6 +198,7 @@ def test_policy_files_override_one_another(tmp_path: Path) -> None:
         ("[plugins]\ndeny = [3]\n", r"plugins\.deny: a list of texts"),
         ('[plugins]\nallow = "x"\n', r"plugins\.allow: a list of texts"),
         ('[plugins]\nrequired = ["x~1"]\n', r"plugins\.required: 'x~1' is no requirement"),
+        (f'[plugins]\nrequired = ["x>={"9" * 5000}"]\n', r"plugins\.required: 'x>=9+.* is no requirement"),
         ("[plugins]\nprefer = []\n", r"plugins\.prefer: a table"),
         ('[plugins]\nprefer = {"x" = "y"}\n', r"plugins\.prefer: 'x' is not KIND:NAME"),
         ('[plugins]\nprefer = {"step:x" = 3}\n', r"plugins\.prefer\.step:x"),

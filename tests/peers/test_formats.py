@@ -366,5 +366,5 @@ def test_all_images_are_explained(name: str, capsys: pytest.CaptureFixture[str])
 
     code = main(["explain", str(shared_dir() / "data" / name)])
     out = capsys.readouterr().out
-    assert ("It is not read: The data file" in out) == (code == 1) == (name not in OF_FABIO)
+    assert ("It is not read: The file" in out) == (code == 1) == (name not in OF_FABIO)
     assert "Read from the header" in out

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 
 from xtal.files import read_experiments, read_reflections
-from xtal.testing import shared_dir, simulated
+from xtal.testing import load_module, shared_dir, simulated
 
 pytestmark = [
     pytest.mark.peer,
@@ -24,10 +23,7 @@ DIALS_NEEDS = (
     "\n!OUTPUT_FILE=XDS_ASCII.HKL\n!BEAM_DIVERGENCE_E.S.D.= 0.058\n!REFLECTING_RANGE_E.S.D.= 0.157\n!MINPK= 75.0\n"
 )
 XTAL = str(Path(sys.executable).parent / "xtal")
-_path = Path(__file__).parents[2] / "plugins" / "steps-tables" / "tests" / "xds_run.py"
-_spec = importlib.util.spec_from_file_location("xds_run", _path)
-xds_run = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(xds_run)
+xds_run = load_module(Path(__file__).parents[2] / "plugins" / "steps-tables" / "tests" / "xds_run.py")
 
 
 def run(command: list[str], folder: Path, *words: object) -> str:

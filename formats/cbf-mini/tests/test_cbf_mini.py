@@ -13,55 +13,13 @@ from hypothesis import strategies as st
 
 from xtal.errors import DataError
 from xtal.files.raw import read_head
-from xtal_format_cbf_mini.header import MAGIC, Header
+from xtal.testing import load_module
+from xtal_format_cbf_mini.header import Header
 from xtal_format_cbf_mini.kernels import decode_byte_offset
 from xtal_format_cbf_mini.source import CbfMini
 
-HEADER = """###CBF: VERSION 1.5
-data_x
-_array_data.header_convention "PILATUS_1.2"
-_array_data.header_contents
-;
-# Detector: {detector}
-# 2020-01-02T03:04:05.250
-# Pixel_size 172e-6 m x 172e-6 m
-# Silicon sensor, thickness 0.000320 m
-# Exposure_time 0.0990000 s
-# Exposure_period 0.1000000 s
-# Count_cutoff 1000 counts
-# Wavelength {wavelength} A
-# Detector_distance 0.2 m
-# Beam_xy (244.00, 203.50) pixels
-{rotation};
-
-_array_data.data
-;
---CIF-BINARY-FORMAT-SECTION--
-Content-Type: application/octet-stream;
-     conversions="x-CBF_BYTE_OFFSET"
-X-Binary-Size: {size}
-X-Binary-Element-Type: "signed 32-bit integer"
-X-Binary-Number-of-Elements: {n}
-X-Binary-Size-Fastest-Dimension: {fast}
-X-Binary-Size-Second-Dimension: {slow}
-
-"""
-ROTATION = "# Start_angle 10.0 deg.\n# Angle_increment 0.5 deg.\n"
-
-
-def encode(values: np.ndarray) -> bytes:
-    """Byte-offset compression, slowly."""
-    out, before = bytearray(), 0
-    for value in map(int, values.ravel()):
-        step = value - before
-        before = value
-        if -127 <= step <= 127:
-            out += step.to_bytes(1, "little", signed=True)
-        elif -32767 <= step <= 32767:
-            out += b"\x80" + step.to_bytes(2, "little", signed=True)
-        else:
-            out += b"\x80\x00\x80" + step.to_bytes(4, "little", signed=True)
-    return bytes(out)
+made = load_module(Path(__file__).with_name("cbf_files.py"))
+encode, write = made.encode, made.write
 
 
 def decode(data: bytes, n: int) -> list[int]:
@@ -80,19 +38,6 @@ def decode(data: bytes, n: int) -> list[int]:
         value += step
         out.append(value)
     return out
-
-
-def write(
-    path: Path, image: np.ndarray, *, rotation: str = ROTATION, detector: str = "PILATUS 200K", **more: str
-) -> Path:
-    data = encode(image)
-    slow, fast = image.shape
-    text = HEADER.format(
-        detector=detector, rotation=rotation, size=len(data), n=image.size, fast=fast, slow=slow,
-        wavelength=more.get("wavelength", "1.0"),
-    )  # fmt: skip
-    path.write_bytes(text.replace("\n", "\r\n").encode() + MAGIC + data + bytes(4095))
-    return path
 
 
 @pytest.fixture
@@ -168,6 +113,17 @@ def test_a_header_that_claims_more_pixels_than_bytes_allocates_nothing(tmp_path:
     path.write_bytes(content)
     with pytest.raises(DataError, match="claims"):
         CbfMini().open(path).shapes  # noqa: B018
+
+
+def test_a_packed_header_that_claims_more_pixels_than_any_image_has(tmp_path: Path, image: np.ndarray) -> None:
+    """Within .gz the size of the file says nothing of the pixels."""
+    content = write(tmp_path / "plain.cbf", image).read_bytes()
+    for key in (b"Fastest-Dimension: 487", b"Second-Dimension: 407", b"X-Binary-Size: "):
+        content = content.replace(key, key + b"00000000")
+    path = tmp_path / "a_0001.cbf.gz"
+    path.write_bytes(gzip.compress(content))
+    with pytest.raises(DataError, match=r"a_0001\.cbf\.gz claims"):
+        CbfMini().open(path).models()
 
 
 def test_headers_without_rotation_or_numbers(tmp_path: Path, image: np.ndarray) -> None:

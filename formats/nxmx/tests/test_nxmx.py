@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import os
+import warnings
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -12,65 +15,13 @@ import numpy as np
 import pytest
 
 from xtal.errors import DataError, ImageWarning
+from xtal.testing import load_module
 from xtal_format_nxmx.bitshuffle import unpack
 from xtal_format_nxmx.format import NXmx
 
-SHAPE = (514, 1030)
-
-
-def frames(n: int, dtype: str = "uint16", shape: tuple[int, int] = SHAPE) -> np.ndarray:
-    return np.random.default_rng(3).poisson(4.0, (n, *shape)).astype(dtype)
-
-
-def store(path: Path, data: np.ndarray, name: str = "/entry/data/data", **more: Any) -> None:
-    more = more or {"chunks": (1, *data.shape[1:]), "compression": hdf5plugin.Bitshuffle(cname="lz4")}
-    with h5py.File(path, "a") as file:
-        file.create_dataset(name, data=data, **more)
-
-
-def axis(
-    group: Any, name: str, values: Any, kind: str, vector: Any, units: str, depends_on: str = ".", **more: Any
-) -> None:
-    group[name] = values
-    group[name].attrs.update(transformation_type=kind, vector=vector, units=units, depends_on=depends_on, **more)
-
-
-def nx(parent: Any, name: str, kind: str) -> Any:
-    group = parent.create_group(name)
-    group.attrs["NX_class"] = kind
-    return group
-
-
-def write_nxmx(path: Path, n: int, *, width: float = 0.5, shape: tuple[int, int] = SHAPE) -> Path:
-    """A master with one module, 200 mm from the sample, whose frames are added by the caller."""
-    with h5py.File(path, "w") as file:
-        entry = nx(file, "entry", "NXentry")
-        entry["definition"] = "NXmx"
-        nx(entry, "data", "NXdata").attrs["signal"] = "data"
-        instrument = nx(entry, "instrument", "NXinstrument")
-        beam = nx(instrument, "beam", "NXbeam")
-        beam["incident_wavelength"] = 1.0
-        beam["incident_wavelength"].attrs["units"] = "angstrom"
-        detector = nx(instrument, "detector", "NXdetector")
-        detector["saturation_value"] = 50000
-        detector["sensor_material"] = "Silicon"
-        detector["sensor_thickness"] = 0.45e-3
-        detector["sensor_thickness"].attrs["units"] = "m"
-        detector["frame_time"] = 0.02
-        axis(detector, "z", 200.0, "translation", (0.0, 0.0, 1.0), "mm")
-        module = nx(detector, "module", "NXdetector_module")
-        module["data_origin"], module["data_size"] = [0, 0], list(shape)
-        z = "/entry/instrument/detector/z"
-        offset = "/entry/instrument/detector/module/offset"
-        axis(module, "offset", 0.0, "translation", (1.0, 0.0, 0.0), "mm", z, offset=(40.0, 20.0, 0.0))
-        axis(module, "fast_pixel_direction", 0.075, "translation", (-1.0, 0.0, 0.0), "mm", offset)
-        axis(module, "slow_pixel_direction", 0.075, "translation", (0.0, -1.0, 0.0), "mm", offset)
-        sample = nx(entry, "sample", "NXsample")
-        sample["depends_on"] = "/entry/sample/turn/phi"
-        turn = nx(sample, "turn", "NXtransformations")
-        axis(turn, "omega", 10.0 + width * np.arange(n), "rotation", (-1.0, 0.0, 0.0), "deg")
-        axis(turn, "phi", [0.0], "rotation", (0.0, -1.0, 0.0), "deg", "omega")
-    return path
+made = load_module(Path(__file__).with_name("nxmx_files.py"))
+SHAPE, frames, store, axis, nx = made.SHAPE, made.frames, made.store, made.axis, made.nx
+write_nxmx, write_dectris, virtual, link = made.write_nxmx, made.write_dectris, made.virtual, made.link
 
 
 def read(path: Path, frame: int) -> np.ndarray:
@@ -122,11 +73,6 @@ def test_virtual_and_linked_data_in_other_files(tmp_path: Path) -> None:
     (tmp_path / "a_000002.h5").unlink()
     with pytest.raises(DataError, match="a_000002"):
         NXmx().open(path)
-
-
-def virtual(path: Path, layout: h5py.VirtualLayout, fill: int = 0) -> None:
-    with h5py.File(path, "a") as file:
-        file["entry/data"].create_virtual_dataset("data", layout, fillvalue=fill)
 
 
 def test_frames_of_two_files_in_turns(tmp_path: Path) -> None:
@@ -193,11 +139,6 @@ def test_frames_never_written_are_errors_and_not_zeros(tmp_path: Path, how: str)
         read(path, 1)
 
 
-def link(path: Path, target: str, name: str = "entry/data/data") -> None:
-    with h5py.File(path, "a") as file:
-        file[name] = h5py.ExternalLink(target, "/entry/data/data")
-
-
 def test_links_out_of_the_folder_are_told_before_they_are_followed(tmp_path: Path) -> None:
     (tmp_path / "raw").mkdir()
     (tmp_path / "run").mkdir()
@@ -206,6 +147,37 @@ def test_links_out_of_the_folder_are_told_before_they_are_followed(tmp_path: Pat
     link(path, "../raw/a.h5")
     with pytest.warns(ImageWarning, match=r"a_master\.h5 takes its data from outside its folder: from .*raw"):
         np.testing.assert_array_equal(read(path, 1), frames(2)[1])
+
+
+def test_nothing_outside_is_opened_before_it_is_told(tmp_path: Path) -> None:
+    """Who turns the warning into an error has opened nothing, by whatever link: what is linked is no HDF5 file."""
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "raw" / "a.h5").write_text("an error would tell that this was opened")
+    (tmp_path / "run" / "b.h5").symlink_to(tmp_path / "raw" / "a.h5")
+    layout = h5py.VirtualLayout((2, *SHAPE), "uint16")
+    layout[:] = h5py.VirtualSource("../raw/a.h5", "/entry/data/data", (2, *SHAPE))
+
+    def signal(path: Path) -> None:
+        link(path, "../raw/a.h5", "entry/data/away")
+        with h5py.File(path, "a") as file:
+            file["entry/data"].attrs["signal"] = "away/data"
+            file["entry/data/data_000001"] = h5py.SoftLink("/entry/data/away")
+
+    ways = (
+        lambda path: link(path, "../raw/a.h5"),
+        lambda path: link(path, str(tmp_path / "raw" / "a.h5")),
+        lambda path: link(path, "b.h5"),
+        lambda path: virtual(path, layout),
+        signal,
+    )
+    for k, way in enumerate(ways):
+        path = write_nxmx(tmp_path / "run" / f"{k}_master.h5", 2)
+        way(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", ImageWarning)
+            with pytest.raises(ImageWarning, match="outside its folder"):
+                NXmx().open(path)
 
 
 def test_links_to_what_is_no_file_and_circles_are_errors(tmp_path: Path) -> None:
@@ -356,31 +328,6 @@ def test_marks_of_bad_pixels_are_no_counts_and_the_pixel_mask_is_used(tmp_path: 
     assert not good[0][3, 5]
 
 
-def write_dectris(path: Path, n_files: int = 2) -> np.ndarray:
-    """A master of the old kind with two frames in each data file."""
-    data = frames(2 * n_files, "uint32")
-    with h5py.File(path, "w") as file:
-        entry = nx(file, "entry", "NXentry")
-        group = nx(entry, "data", "NXdata")
-        for k in range(n_files):
-            group[f"data_{k + 1:06}"] = h5py.ExternalLink(f"b_data_{k + 1:06}.h5", "entry/data/data")
-            store(path.parent / f"b_data_{k + 1:06}.h5", data[2 * k : 2 * k + 2])
-        instrument = nx(entry, "instrument", "NXinstrument")
-        nx(instrument, "beam", "NXbeam")["incident_wavelength"] = np.float32(1.0)
-        detector = nx(instrument, "detector", "NXdetector")
-        detector["description"] = "Dectris Eiger 500K"
-        detector["x_pixel_size"] = detector["y_pixel_size"] = np.float32(75e-6)
-        detector["sensor_material"], detector["sensor_thickness"] = "Si", np.float32(450e-6)
-        detector["bit_depth_image"] = 32
-        detector["detectorSpecific/countrate_correction_count_cutoff"] = 12440
-        detector["geometry/orientation/value"] = np.float32([-1, 0, 0, 0, -1, 0])
-        detector["geometry/translation/distances"] = np.float32([0.04, 0.02, -0.2])
-        turn = nx(nx(entry, "sample", "NXsample"), "goniometer", "NXtransformations")
-        turn["omega"] = np.float32(10.0 + 0.1 * np.arange(2 * n_files))
-        turn["omega_range_average"] = np.float32(0.1)
-    return data
-
-
 def test_dectris_master(tmp_path: Path) -> None:
     path = tmp_path / "b_master.h5"
     data = write_dectris(path)
@@ -414,6 +361,76 @@ def test_damaged_chunks_and_files_are_errors(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(DataError, match=r"a\.nxs"):
         NXmx().open(path)
+
+
+CHUNKED = {"chunks": (1, *SHAPE)}
+LYING = (2**40).to_bytes(8, "big")
+
+
+@pytest.mark.parametrize(
+    ("filters", "chunk", "mask"),
+    [
+        ({"compression": "gzip"}, zlib.compress(bytes(10**7)), 0),
+        ({"compression": "gzip", "shuffle": True}, zlib.compress(bytes(10**7)), 1),
+        ({"compression": "gzip", "fletcher32": True}, b"abc", 0),
+        ({"compression": "gzip", "fletcher32": True}, zlib.compress(bytes(10**7)) + bytes(4), 0),
+        ({"shuffle": True}, b"too short", 0),
+        ({"compression": hdf5plugin.Bitshuffle(cname="zstd")}, LYING + bytes(40), 0),
+        ({"compression": hdf5plugin.LZ4()}, LYING + bytes(40), 0),
+        ({"compression": hdf5plugin.Zstd()}, b"\x28\xb5\x2f\xfd\xe0" + LYING[::-1] + bytes(40), 0),
+        ({"compression": hdf5plugin.Blosc()}, b"\x02\x01\x21\x02\xff\xff\xff\xff" + bytes(40), 0),
+        ({"compression": hdf5plugin.Blosc2()}, b"\x9e\xa8b2frame\0" + bytes(20) + LYING + bytes(40), 0),
+        ({"compression": hdf5plugin.BZip2()}, bz2.compress(bytes(10**7)), 0),
+    ],
+    ids=["deflate", "no shuffle", "fletcher32", "in fletcher32", "shuffle", "bszstd", "lz4", "zstd", "blosc", "blosc2",
+         "bzip2"],
+)  # fmt: skip
+def test_chunks_that_lie_are_refused_before_the_library_undoes_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, filters: dict[str, Any], chunk: bytes, mask: int
+) -> None:
+    """It would crash on some, and make room for gigabytes for others."""
+    path = write_nxmx(tmp_path / "a.nxs", 2)
+    with h5py.File(path, "a") as file:
+        data = file["entry/data"].create_dataset("data", (2, *SHAPE), "uint16", **CHUNKED, **filters)
+        data[1] = 7
+        data.id.write_direct_chunk((0, 0, 0), chunk, mask)
+    assert (read(path, 1) == 7).all()
+    monkeypatch.setattr(h5py.Dataset, "read_direct", lambda *_: pytest.fail("the library read it"))
+    with pytest.raises(DataError, match=r"Frame 1 of .*a\.nxs"):
+        read(path, 0)
+
+
+def test_values_that_are_no_numbers_name_file_and_place(tmp_path: Path) -> None:
+    for name, value in (("vector", "x"), ("vector", [0.0, 0, 0]), ("offset", [1.0, 2]), ("units", "parsec")):
+        path = write_nxmx(tmp_path / "a.nxs", 2)
+        store(path, frames(2))
+        with h5py.File(path, "a") as file:
+            file["entry/instrument/detector/z"].attrs[name] = value
+        with pytest.raises(DataError, match=r"/entry/instrument/detector/z of .*a\.nxs has"):
+            NXmx().open(path).models()
+
+
+def test_a_file_too_damaged_to_tell_is_claimed_and_told(tmp_path: Path) -> None:
+    """Else it would be one that no format knows."""
+    path = write_nxmx(tmp_path / "a.nxs", 2)
+    path.write_bytes(path.read_bytes()[:3000])
+    assert NXmx().sniff(path.read_bytes()[:4096], path) == 5
+    with pytest.raises(DataError, match=r"a\.nxs is no HDF5 file that can be read, or is truncated"):
+        NXmx().open(path)
+
+
+def test_damage_within_the_structure_names_the_file(tmp_path: Path) -> None:
+    path = write_nxmx(tmp_path / "a.nxs", 2)
+    store(path, frames(2))
+    whole = path.read_bytes()
+    for word in (b"SNOD", b"TREE", b"HEAP"):
+        places = [k for k in range(len(whole)) if whole.startswith(word, k)]
+        for at in places:
+            path.write_bytes(whole[:at] + b"XXXX" + whole[at + 4 :])
+            try:
+                read(path, 1)
+            except DataError as error:
+                assert "a.nxs" in str(error)
 
 
 def bitshuffled(data: np.ndarray, block: int) -> bytes:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+LONGEST = 1500
+"""Characters of a message: of a longer one the middle is left out."""
+
 
 class XtalError(Exception):
     """Something that the data or the options cannot do: one clear sentence.
@@ -17,6 +20,8 @@ class XtalError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, *, advice: str = "") -> None:
+        if len(message) > LONGEST:  # it may quote a file, and the file may say anything
+            message = f"{message[: LONGEST // 2]} ... {message[-LONGEST // 2 :]}"
         super().__init__(message)
         self.message = message
         self.advice = advice
@@ -48,4 +53,4 @@ class PluginError(XtalError):
 
 
 class ImageWarning(UserWarning):
-    """Something about image files that the user should know before they are used (given to `warnings.warn`)."""
+    """Something about files of data that the user should know before they are used (given to `warnings.warn`)."""

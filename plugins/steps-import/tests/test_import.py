@@ -51,6 +51,13 @@ def imported(run_step: Any) -> Any:
     return call
 
 
+@pytest.mark.parametrize("distance", [0.0, 1e-9, 1e30])
+def test_a_distance_that_cannot_be_is_refused(run_step: Any, tmp_path: Path, distance: float) -> None:
+    path = smv(tmp_path / "a_0001.img", 0.0, DISTANCE=distance)
+    with pytest.raises(DataError, match=r"a_####\.img: the distance .* is .* mm.*geometry.detector.distance="):
+        run_step("import", str(path))
+
+
 @pytest.mark.parametrize("how", ["folder", "template", "option", "glob", "files"])
 def test_every_way_to_name_a_scan(imported: Any, scan: Path, how: str) -> None:
     words = {

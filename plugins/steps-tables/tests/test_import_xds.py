@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +10,10 @@ import pytest
 from xtal.errors import DataError, UsageError
 from xtal.files import read_experiments, read_reflections
 from xtal.table import Flag
+from xtal.testing import load_module
 from xtal_steps_tables.xds_files import keywords
 
-_spec = importlib.util.spec_from_file_location("xds_run", Path(__file__).parent / "xds_run.py")
-xds_run = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(xds_run)
+xds_run = load_module(Path(__file__).with_name("xds_run.py"))
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from xtal.errors import DataError
 from xtal.files import notes
+from xtal.files.raw import check_claim
 from xtal.models import Detector, Panel
 from xtal.models.detector import Group
 from xtal_format_cbf_imgcif.axes import Axes, Axis
@@ -66,8 +67,7 @@ def tiles_of(tables: Tables) -> list[Tile]:
 def size_of(tables: Tables, tile: Tile) -> tuple[int, int]:
     """(fast, slow) pixels of a panel."""
     size = [tables.integer(tile.rows.get(k, {}), "dimension") for k in (1, 2)]
-    if min(size) < 1 or max(size) > 2**31:
-        raise DataError(f"The header of {tables.path} gives the panel {tile.name} a size of {size[0]} x {size[1]}.")
+    check_claim(tables.path, size[1], size[0])
     return size[0], size[1]
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from xtal.errors import DataError
 from xtal.files import notes
-from xtal.files.raw import read_whole
+from xtal.files.raw import LARGEST, read_whole
 from xtal.models import Beam, Detector, Goniometer, Scan
 from xtal.physics.detectors import PILATUS_MODULE, beam_of, module_gaps, set_sensor
 from xtal_format_cbf_imgcif.axes import Axes
@@ -70,6 +70,8 @@ class CbfImgcifImage:
     @cached_property
     def shapes(self) -> Sequence[tuple[int, int]]:
         sizes = [size_of(self.tables, tile) for tile in self._tiles]
+        if 4 * sum(fast * slow for fast, slow in sizes) > LARGEST:
+            raise DataError(f"The panels of {self.path} claim more pixels than any image has.", advice="Copy it again.")
         return [(slow, fast) for fast, slow in sizes]
 
     @property

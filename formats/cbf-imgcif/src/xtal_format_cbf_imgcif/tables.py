@@ -34,17 +34,30 @@ class Tables:
         clean = text.replace(b"\0", b" ").replace(b"\r\n", b"\n").decode("latin-1")
         try:
             document = gemmi.cif.read_string(clean)
-            if len(document) == 0:
-                raise DataError(f"The CBF image {path} has no tables.")
-            self._block: Any = document[0]
         except (ValueError, RuntimeError) as error:
-            raise DataError(
-                f"The tables of the CBF image {path} cannot be read: {str(error).splitlines()[0][:200]}."
-            ) from error
+            raise self._unreadable(error) from error
+        if len(document) == 0:
+            raise DataError(f"The CBF image {path} has no tables.")
+        self._block: Any = document[0]
+
+    def _unreadable(self, error: Exception) -> DataError:
+        return DataError(
+            f"The tables of the CBF image {self.path} cannot be read: {str(error).splitlines()[0][:200]}.",
+            advice="Copy it again.",
+        )
 
     def rows(self, category: str) -> list[Row]:
-        """All rows of a category, empty if there is none."""
-        table = self._block.find_mmcif_category(f"_{category}.")
+        """All rows of a category, empty if there is none.
+
+        Raises
+        ------
+        DataError
+            If a loop holds tags of another category too.
+        """
+        try:
+            table = self._block.find_mmcif_category(f"_{category}.")
+        except RuntimeError as error:
+            raise self._unreadable(error) from error
         names = [tag.split(".", 1)[1].lower() for tag in table.tags]
         found = []
         for row in table:

@@ -11,6 +11,7 @@ from attrs import frozen
 
 from xtal.errors import DataError
 from xtal.files import notes
+from xtal.files.raw import check_claim
 
 MAGIC = b"\x0c\x1a\x04\xd5"
 """What stands between the text and the pixels."""
@@ -65,7 +66,8 @@ def binary_section(head: bytes, path: Path) -> Binary:
         conversion = items.get("conversions", b"x-CBF_NONE").decode("latin-1").lower()
     except (KeyError, ValueError) as error:
         raise DataError(f"The CBF image {path} does not say the size of its pixels ({error}).") from error
-    if fast < 1 or slow < 1 or fast * slow > size:
+    check_claim(path, slow, fast)
+    if fast * slow > size:
         raise DataError(f"The CBF image {path} claims {fast} x {slow} pixels in {size} bytes.")
     return Binary(start + len(MAGIC), size, (slow, fast), conversion)
 

@@ -14,13 +14,10 @@ import hdf5plugin
 import numpy as np
 from numpy.typing import NDArray
 
-FILTER = 32008
+from xtal_format_nxmx.chunks import BITSHUFFLE, DEFLATE, SHUFFLE, inflate_frame, pipeline, read_by_library, stored_chunk
+
 LZ4_BLOCKS = 2
 _thread = threading.local()
-
-
-class NeverWritten(Exception):
-    """A frame whose chunk does not exist: the library would give zeros for it."""
 
 
 @cache
@@ -36,12 +33,19 @@ def _decompressor() -> int:
 
 
 def decoder(dataset: Any) -> Callable[[Any, int, NDArray[Any]], None] | None:
-    """A fast way to read frames of a dataset, or None: it needs one chunk a frame, and this filter alone."""
-    pipeline = dataset.id.get_create_plist()
-    if dataset.ndim != 3 or dataset.chunks != (1, *dataset.shape[1:]) or pipeline.get_nfilters() != 1:
+    """A way to read frames of a dataset without the library's filters, or None.
+
+    It needs one chunk a frame, and this filter alone, or deflate (shuffled before or not).
+    """
+    if dataset.ndim != 3 or dataset.chunks != (1, *dataset.shape[1:]):
         return None
-    number, _, values, _ = pipeline.get_filter(0)
-    if number != FILTER or len(values) < 5 or values[4] != LZ4_BLOCKS or not _decompressor():
+    filters = pipeline(dataset)
+    if [number for number, _ in filters] in ([DEFLATE], [SHUFFLE, DEFLATE]):
+        return inflate_frame
+    if len(filters) != 1 or filters[0][0] != BITSHUFFLE or not _decompressor():
+        return None
+    values = filters[0][1]
+    if len(values) < 5 or values[4] != LZ4_BLOCKS:
         return None
     return _read if dataset.dtype.kind in "iu" and dataset.dtype.itemsize <= 4 else None
 
@@ -54,11 +58,9 @@ def _read(dataset: Any, at: int, out: NDArray[Any]) -> None:
     NeverWritten, ValueError
         If there is none, or it is damaged.
     """
-    info = dataset.id.get_chunk_info_by_coord((at, 0, 0))
-    if info.byte_offset is None:
-        raise NeverWritten
+    info = stored_chunk(dataset, (at, 0, 0))
     if info.filter_mask:
-        dataset.read_direct(out, np.s_[at])  # stored plain
+        read_by_library(dataset, at, out)  # stored plain
         return
     chunk = _buffer("chunk", info.size)[: info.size]
     dataset.id.read_direct_chunk((at, 0, 0), out=chunk)

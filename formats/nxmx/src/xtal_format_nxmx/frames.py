@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import zlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,9 +15,11 @@ from attrs import frozen
 from numpy.typing import NDArray
 
 from xtal.errors import DataError
-from xtal.files.raw import LARGEST
-from xtal_format_nxmx.bitshuffle import NeverWritten, decoder
-from xtal_format_nxmx.links import check_dataset, follow, open_file, target_of
+from xtal.files.links import target_of
+from xtal.files.raw import check_claim
+from xtal_format_nxmx.bitshuffle import decoder
+from xtal_format_nxmx.chunks import NeverWritten, read_by_library
+from xtal_format_nxmx.links import check_dataset, follow, open_file
 
 MOST_FRAMES = 10_000_000
 """More frames than any scan: what claims more is damaged."""
@@ -135,8 +138,7 @@ class Frames:
         self.shape: tuple[int, int] = dataset.shape[-2:]
         self.stored: np.dtype[Any] = dataset.dtype
         slow, fast = self.shape
-        if not 0 < slow * fast * self.stored.itemsize <= LARGEST:
-            raise DataError(f"{self.parts[0].file} claims images of {fast} x {slow} pixels.")
+        check_claim(Path(self.parts[0].file), slow, fast, self.stored.itemsize)
 
     def _dataset(self, part: Part) -> tuple[Any, Callable[..., None] | None]:
         key = part.file, part.dataset
@@ -176,13 +178,13 @@ class Frames:
             if decode is not None and out.dtype == dataset.dtype and out.flags.c_contiguous:
                 decode(dataset, at, out)
             else:
-                _read_by_library(dataset, at, out)
+                read_by_library(dataset, at, out)
         except NeverWritten as error:
             raise DataError(
                 f"Frame {frame + 1} of {self.master} was never written to {part.file}.",
                 advice="Leave it out with geometry.scan.image_range=, or copy the file again.",
             ) from error
-        except (OSError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError, KeyError, zlib.error) as error:
             raise DataError(
                 f"Frame {frame + 1} of {self.master} cannot be read from {part.file}: it is truncated or damaged.",
                 advice="Copy the file again.",
@@ -194,23 +196,3 @@ class Frames:
                 file.close()
             self._files.clear()
             self._datasets.clear()
-
-
-def _read_by_library(dataset: Any, at: int, out: NDArray[Any]) -> None:
-    """Read one frame in whatever way it is stored.
-
-    Raises
-    ------
-    NeverWritten
-        If it is not stored.
-    """
-    if dataset.chunks is not None and dataset.ndim == 3:
-        first = (at // dataset.chunks[0] * dataset.chunks[0], 0, 0)
-        if dataset.id.get_chunk_info_by_coord(first).byte_offset is None:
-            raise NeverWritten
-    elif not dataset.is_virtual and dataset.id.get_storage_size() == 0:
-        raise NeverWritten
-    if dataset.ndim == 3:
-        dataset.read_direct(out, np.s_[at])
-    else:
-        dataset.read_direct(out)

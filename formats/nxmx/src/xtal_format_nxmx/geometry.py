@@ -14,7 +14,8 @@ from xtal.errors import DataError, ImageWarning
 from xtal.files import notes
 from xtal.models import Beam, Detector, Goniometer, Panel, Scan
 from xtal.physics.detectors import beam_of, set_sensor
-from xtal_format_nxmx.links import member
+from xtal_format_nxmx.chunks import check_chunks
+from xtal_format_nxmx.links import member, telling_damage
 from xtal_format_nxmx.tree import TO_LAB, Axis, axis_of, chain, children, length_mm, number, numbers_of, text, total
 
 UNEVEN = 0.1
@@ -209,7 +210,9 @@ def pixel_mask(detector: Any, shape: tuple[int, int]) -> NDArray[np.bool_] | Non
         if found.shape[-2:] != shape:
             notes.assumed("pixel mask", "not used", f"{found.name} has {found.shape[-2:]} pixels, images have {shape}")
             continue
-        good = np.asarray(found[(0,) * (found.ndim - 2)] == 0)
+        with telling_damage(found.file.filename):
+            check_chunks(found)
+            good = np.asarray(found[(0,) * (found.ndim - 2)] == 0)
         notes.read("pixel mask", f"{good.size - np.count_nonzero(good)} bad pixels", found.name)
         return good
     return None

@@ -1,29 +1,29 @@
-"""Links between HDF5 files: followed one by one, never by the library on its own.
-
-A link comes from the file, and the file may come from anybody: a target is a regular file, and one that lies
-outside the folder of the file that names it is told before it is opened.
-"""
+"""Links between HDF5 files: followed one by one, never by the library on its own (see `xtal.files.links`)."""
 
 from __future__ import annotations
 
-import os
-import warnings
-from functools import cache
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import h5py
 
-from xtal.errors import DataError, ImageWarning
+from xtal.errors import DataError
+from xtal.files.hdf5 import look_over
+from xtal.files.links import target_of
 
 _MOST_LINKS = 32
 
 
-def missing(path: str, master: str) -> DataError:
-    """The error of a data file that is not there."""
-    return DataError(
-        f"The data file {path}, which {master} refers to, does not exist.",
-        advice="Put it beside the master file, or check how it was copied.",
-    )
+@contextmanager
+def telling_damage(file: str) -> Iterator[None]:
+    """Turn what the library raises for a damaged file, of whatever type, into an error that names the file."""
+    try:
+        yield
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, zlib.error) as error:
+        cause = " ".join(str(error).split())[:200]
+        raise DataError(f"The file {file} is truncated or damaged ({cause}).", advice="Copy it again.") from error
 
 
 def open_file(path: str) -> Any:
@@ -34,44 +34,13 @@ def open_file(path: str) -> Any:
     DataError
         If it is no HDF5 file, or is damaged.
     """
+    look_over(path)
     for locking in (False, None):  # another part of this process may hold it open with locks
         try:
             return h5py.File(path, "r", locking=locking)
         except OSError as error:
             trouble = error
     raise DataError(f"{path} is no HDF5 file that can be read, or is truncated.", advice="Copy it again.") from trouble
-
-
-def target_of(file: str, name: str) -> str:
-    """Path of the file that ``file`` links to as ``name``.
-
-    Warns
-    -----
-    ImageWarning
-        If it lies outside the folder of ``file``.
-
-    Raises
-    ------
-    DataError
-        If it does not exist or is no regular file; names it.
-    """
-    folder = os.path.dirname(os.path.abspath(file))
-    path = os.path.normpath(os.path.join(folder, name))
-    if not os.path.exists(path):
-        raise missing(path, file)
-    real, home = os.path.realpath(path), os.path.realpath(folder)
-    if not os.path.isfile(real):
-        raise DataError(f"{path}, which {file} refers to, is no file.")
-    if os.path.commonpath([real, home]) != home:
-        _tell_outside(os.path.basename(file), os.path.dirname(real))
-    return path
-
-
-@cache
-def _tell_outside(file: str, folder: str) -> None:
-    """Once, however often the link is followed."""
-    text = f"{file} takes its data from outside its folder: from {folder}."
-    warnings.warn(text, ImageWarning, stacklevel=3)
 
 
 def follow(file: str, name: str) -> tuple[str, str]:

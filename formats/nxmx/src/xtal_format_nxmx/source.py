@@ -16,7 +16,7 @@ from xtal.files.raw import fill
 from xtal.models import Beam, Detector, Goniometer, Scan
 from xtal_format_nxmx import dectris, geometry
 from xtal_format_nxmx.frames import Frames, Part, parts_of
-from xtal_format_nxmx.links import member, open_file
+from xtal_format_nxmx.links import member, open_file, telling_damage
 from xtal_format_nxmx.tree import children, number, text
 
 _NUMBERED = re.compile(r"data_\d+")
@@ -33,12 +33,12 @@ def _entry(file: Any) -> Any:
 
 
 def holds_images(path: Path) -> bool:
-    """Whether an HDF5 file has an entry that is read here."""
+    """Whether an HDF5 file has an entry that is read here, or is too damaged to tell: opening it then says so."""
     try:
-        with open_file(str(path)) as file:
+        with open_file(str(path)) as file, telling_damage(str(path)):
             return _entry(file) is not None
-    except (DataError, OSError, RuntimeError, KeyError):
-        return False
+    except DataError:
+        return True
 
 
 class NXmxImages:
@@ -55,7 +55,11 @@ class NXmxImages:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file = open_file(str(path))
-        entry = _entry(self._file)
+        with telling_damage(str(path)):
+            self._find_frames()
+
+    def _find_frames(self) -> None:
+        path, entry = self.path, _entry(self._file)
         if entry is None:
             raise DataError(f"{path} has no entry after the definition NXmx.")
         self._parts = geometry.parts_of_entry(entry)
@@ -77,6 +81,10 @@ class NXmxImages:
 
     @cached_property
     def _models(self) -> tuple[Beam, Detector, Goniometer | None, Scan | None, list[Any]]:
+        with telling_damage(str(self.path)):
+            return self._read_models()
+
+    def _read_models(self) -> tuple[Beam, Detector, Goniometer | None, Scan | None, list[Any]]:
         parts, shape, limit = self._parts, self._frames.shape, float(self.value_limit)
         beam = geometry.beam_model(parts)
         eiger = dectris.is_dectris(parts.detector)
@@ -109,7 +117,8 @@ class NXmxImages:
 
     def masks(self) -> Sequence[NDArray[np.bool_]] | None:
         """The detector's own pixel mask, per module."""
-        mask = geometry.pixel_mask(self._parts.detector, self._frames.shape)
+        with telling_damage(str(self.path)):
+            mask = geometry.pixel_mask(self._parts.detector, self._frames.shape)
         return None if mask is None else [np.ascontiguousarray(mask[part]) for part in self._models[4]]
 
     def frame_mask(self, frame: int) -> None:
@@ -127,7 +136,7 @@ def _data(entry: Any, path: Path) -> list[Part]:
     for group in children(entry, "NXdata"):
         signal = text(group.attrs.get("signal")) or "data"
         numbered = sorted(name for name in group if _NUMBERED.fullmatch(name))
-        if signal in group:
+        if "/" not in signal and signal in group:  # a path would be followed through links, unsaid
             return parts_of(str(path), f"{group.name}/{signal}")
         for name in numbered:
             found += parts_of(str(path), f"{group.name}/{name}", found[-1].first + found[-1].n if found else 0)

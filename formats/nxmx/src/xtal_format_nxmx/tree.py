@@ -14,23 +14,37 @@ from numpy.typing import NDArray
 from xtal.errors import DataError
 from xtal.files import notes
 from xtal.models import rotation_matrix
-from xtal_format_nxmx.links import member
+from xtal_format_nxmx.chunks import check_chunks
+from xtal_format_nxmx.links import member, telling_damage
 
 TO_LAB = np.diag([-1.0, 1.0, -1.0])
 """From the frame of NeXus (McStas, +z with the beam) to the laboratory frame (imgCIF, +z to the source)."""
 
 _TO_MM = {"m": 1000.0, "cm": 10.0, "mm": 1.0, "um": 1e-3, "µm": 1e-3, "nm": 1e-6, "metre": 1000.0, "meter": 1000.0}
 _LONGEST_CHAIN = 64
-_MOST_VALUES = 10_000_000
-"""More numbers than any axis of a scan has: nothing larger is read as one."""
+_MOST_VALUES, _MOST_BYTES = 10_000_000, 10_000_000
+"""More numbers than any axis of a scan has, and longer than any text: nothing larger is read as one."""
+
+
+def content(dataset: Any) -> Any:
+    """All values of a dataset, whose chunks are checked first.
+
+    Raises
+    ------
+    DataError
+        If it is damaged; names the file.
+    """
+    with telling_damage(dataset.file.filename):
+        check_chunks(dataset)
+        return dataset[()]
 
 
 def text(value: Any) -> str:
     """Text of a dataset's or attribute's value, "" for None and for what is no small piece of text."""
     if isinstance(value, h5py.Dataset):
-        if value.size is None or value.size > _MOST_VALUES:
+        if value.nbytes is None or value.nbytes > _MOST_BYTES:
             return ""
-        found = text(value[()])
+        found = text(content(value))
         notes.read(value.name.rsplit("/", 1)[-1], found, value.name)
         return found
     if isinstance(value, np.ndarray):
@@ -67,7 +81,7 @@ def numbers_of(item: Any) -> NDArray[np.float64]:
         return np.empty(0)
     if item.size is None or item.size > _MOST_VALUES:
         return np.empty(0)
-    values = np.asarray(item[()], dtype=float).ravel()
+    values = np.asarray(content(item), dtype=float).ravel()
     notes.read(item.name.rsplit("/", 1)[-1], values, item.name)
     return values
 
@@ -77,12 +91,14 @@ def length_mm(group: Any, name: str, *, unit: str = "m", default: float = float(
     value = number(group, name, default=float("nan"))
     if not np.isfinite(value):
         return default
-    return value * _factor(text(member(group, name).attrs.get("units")) or unit)
+    dataset = member(group, name)
+    return value * _factor(dataset, text(dataset.attrs.get("units")) or unit)
 
 
-def _factor(unit: str) -> float:
+def _factor(dataset: Any, unit: str) -> float:
+    """Millimetres in a unit."""
     if unit.lower().rstrip("s") not in _TO_MM and unit.lower() not in _TO_MM:
-        raise DataError(f"A length in a NeXus file has the unit {unit!r}, which xtal does not know.")
+        raise DataError(f"The length {dataset.name} of {dataset.file.filename} has the unit {unit!r}, unknown here.")
     return _TO_MM.get(unit.lower(), _TO_MM.get(unit.lower().rstrip("s"), 1.0))
 
 
@@ -108,6 +124,20 @@ class Axis:
         return total
 
 
+def _vector(dataset: Any, name: str, default: tuple[float, ...]) -> NDArray[np.float64]:
+    """An attribute of three numbers.
+
+    Raises
+    ------
+    DataError
+        If it is anything else.
+    """
+    found = np.asarray(dataset.attrs.get(name, default))
+    if found.shape != (3,) or found.dtype.kind not in "iuf" or not np.isfinite(found).all():
+        raise DataError(f"The transformation {dataset.name} of {dataset.file.filename} has no usable {name}.")
+    return found.astype(np.float64)
+
+
 def axis_of(dataset: Any) -> Axis:
     """What a dataset of a chain says."""
     attributes = dataset.attrs
@@ -119,13 +149,13 @@ def axis_of(dataset: Any) -> Axis:
     if rotation:
         values = np.degrees(values) if unit.lower().startswith("rad") else values
     else:
-        values = values * (_factor(unit) if unit else 1.0)
-    offset = np.asarray(attributes.get("offset", (0.0, 0.0, 0.0)), dtype=float)
+        values = values * (_factor(dataset, unit) if unit else 1.0)
+    offset = _vector(dataset, "offset", (0.0, 0.0, 0.0))
     offset_unit = text(attributes.get("offset_units")) or ("" if rotation else unit)
-    offset = offset * (_factor(offset_unit) if offset_unit else 1.0)
-    vector = np.asarray(attributes.get("vector", (0.0, 0.0, 1.0)), dtype=float)
-    if vector.shape != (3,) or offset.shape != (3,) or not np.linalg.norm(vector) > 0:
-        raise DataError(f"The transformation {dataset.name} of {dataset.file.filename} has no usable vector.")
+    offset = offset * (_factor(dataset, offset_unit) if offset_unit else 1.0)
+    vector = _vector(dataset, "vector", (0.0, 0.0, 1.0))
+    if not np.linalg.norm(vector) > 0:
+        raise DataError(f"The transformation {dataset.name} of {dataset.file.filename} has a vector without length.")
     kind = "axis of rotation" if rotation else "direction"
     notes.read(f"{kind} {dataset.name.rsplit('/', 1)[-1]}", vector, f"{dataset.name}@vector")
     return Axis(dataset.name.rsplit("/", 1)[-1], rotation, vector, offset, values, dataset.name)

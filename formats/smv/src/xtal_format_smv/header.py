@@ -12,6 +12,7 @@ from attrs import frozen
 
 from xtal.errors import DataError
 from xtal.files import notes
+from xtal.files.raw import check_claim
 
 _ITEM = re.compile(r"^\s*([A-Za-z0-9_]+)\s*=\s*(.*?)\s*;?\s*$", re.MULTILINE)
 _TYPES = {
@@ -86,7 +87,9 @@ class Header:
     @property
     def shape(self) -> tuple[int, int]:
         """(slow, fast) pixels of the stored image."""
-        return self.needed("SIZE2"), self.needed("SIZE1")
+        slow, fast = self.needed("SIZE2"), self.needed("SIZE1")
+        check_claim(self.path, slow, fast)
+        return slow, fast
 
     @property
     def stored(self) -> np.dtype[np.int64]:

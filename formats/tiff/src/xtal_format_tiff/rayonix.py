@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from xtal.errors import DataError
 from xtal.files import notes
+from xtal.files.raw import check_claim
 from xtal.models import Beam, Detector, Goniometer, Panel, Scan, rotation_matrix
 from xtal.physics.detectors import beam_of, flat_panel
 
@@ -67,8 +68,7 @@ class Header:
     def shape(self) -> tuple[int, int]:
         """(slow, fast)."""
         slow, fast = self.raw("slow"), self.raw("fast")
-        if not (0 < slow < 65536 and 0 < fast < 65536):
-            raise DataError(f"The image {self.path} claims {fast} x {slow} pixels.")
+        check_claim(self.path, slow, fast)
         return slow, fast
 
     @property

@@ -14,6 +14,7 @@ from xtal.errors import DataError
 from xtal.files.atomic import writing
 from xtal.files.decode import decode_list
 from xtal.files.encode import encode_list
+from xtal.files.links import target_of
 from xtal.models import ExperimentList
 
 
@@ -24,13 +25,18 @@ def read_experiments(path: str | Path) -> ExperimentList:
     ------
     DataError
         If the file is absent or is no experiment list; names the file and the fault.
+
+    Warns
+    -----
+    ImageWarning
+        If a model stands in a file outside of the folder of the list, before that is opened.
     """
     path = Path(path)
     content = _load(path)
     if not isinstance(content, dict) or content.get("__id__") != "ExperimentList":
         raise DataError(f"{path} is no experiment list.", advice="Give a .expt file written by xtal or DIALS.")
     try:
-        return decode_list(content, path.parent.absolute(), lambda name: _load(path.parent / name))
+        return decode_list(content, path.parent.absolute(), lambda name: _load(Path(target_of(str(path), name))))
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
         what = f"the key {error} is missing" if isinstance(error, KeyError) else str(error)
         raise DataError(

@@ -9,7 +9,9 @@ which any program that knows HDF5 reads:
 
 from __future__ import annotations
 
+import io
 import re
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
@@ -21,6 +23,7 @@ from numpy.typing import NDArray
 
 from xtal.errors import DataError
 from xtal.files.atomic import writing
+from xtal.files.hdf5 import look_over
 from xtal.files.masks_pickle import dump_masks, load_masks
 
 Shapes = Sequence[tuple[int, int]]
@@ -33,6 +36,8 @@ FORMAT, VERSION, MEANING = "xtal mask", 1, "1 good, 0 masked"
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _LARGEST_CHUNK = 2**28
 """Most bytes of a chunk that is read: the writer of a file chooses them, not its reader."""
+_LARGEST_HEADER = 10_000
+"""Most bytes of the header of a file of numpy; in an archive a few bytes unpack to gigabytes."""
 _ACCEPTED = "Give a mask of xtal (.h5), of DIALS (.mask, .pickle) or of numpy (.npy, .npz), True where pixels are good."
 
 
@@ -85,6 +90,7 @@ def _read(path: Path, shapes: Shapes) -> Masks:
             head = file.read(8)
             file.seek(0)
             if head == _HDF5:
+                look_over(str(path))
                 return _read_hdf5(path, shapes)
             if head[:6] == b"\x93NUMPY":
                 return [_read_npy(file, shapes)]
@@ -95,7 +101,7 @@ def _read(path: Path, shapes: Shapes) -> Masks:
     except OSError as error:
         cause = error.strerror or "it is damaged"
         raise DataError(f"The mask {path} cannot be read: {cause}.", advice=_ACCEPTED) from error
-    except (ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+    except (ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error, tokenize.TokenError) as error:
         raise DataError(f"The mask {path} cannot be read: {error}.", advice=_ACCEPTED) from error
     raise DataError(f"{path} is no mask.", advice=_ACCEPTED)
 
@@ -115,13 +121,13 @@ def _read_hdf5(path: Path, shapes: Shapes) -> Masks:
     with h5py.File(path, "r") as file:
         if file.attrs.get("format") != FORMAT or file.attrs.get("version") != VERSION:
             raise ValueError("it is HDF5, but no mask of xtal that this version knows")
-        names = [name for name in file if re.fullmatch(r"panel_\d+", name)]
+        names = [name for name in file if re.fullmatch(r"panel_\d+", str(name))]
         if any(not isinstance(file.get(name, getlink=True), h5py.HardLink) for name in names):
             raise ValueError("its panels are links to other files")
         panels = [file[name] for name in sorted(names, key=_natural)]
         if any(not isinstance(p, h5py.Dataset) or p.is_virtual or p.external for p in panels):
             raise ValueError("its panels do not stand in the file itself")
-        _fit([p.shape for p in panels], shapes)
+        _fit([p.shape or () for p in panels], shapes)
         if any(p.dtype != np.uint8 for p in panels):
             raise ValueError("its panels are not of uint8")
         return [_read_panel(p) != 0 for p in panels]
@@ -168,9 +174,14 @@ def _write_pickle(path: Path, masks: Sequence[NDArray[np.bool_]]) -> None:
 
 def _read_npy(file: IO[bytes], shapes: Shapes) -> NDArray[np.bool_]:
     """An array of numpy's own file; its header is checked before room is made for it."""
-    version = np.lib.format.read_magic(file)
-    header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    found, fortran, dtype = header(file)
+    old = np.lib.format.read_magic(file) == (1, 0)
+    length = file.read(2 if old else 4)
+    if int.from_bytes(length, "little") > _LARGEST_HEADER:
+        raise ValueError("its header is longer than that of any array")
+    header = io.BytesIO(length + file.read(int.from_bytes(length, "little")))
+    found, fortran, dtype = (np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0)(
+        header
+    )
     _fit([found], shapes)
     if dtype != np.bool_:
         raise ValueError(f"its values are {dtype}, not bool")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from xtal.errors import DataError
 
 LARGEST = 2**29
-"""Most bytes that a compressed image may unpack to: four times the largest frame known; what is more is a trap."""
+"""Most bytes of an image, also once it is unpacked: several times the largest frame known; what is more is a trap."""
 
 _PROBLEMS = (OSError, EOFError, ValueError, zlib.error)
 _thread = threading.local()
@@ -29,6 +29,28 @@ def _trouble(path: Path, error: Exception) -> DataError:
     if isinstance(error, OSError) and error.errno is not None:
         return DataError(f"The image {path} cannot be read: {error.strerror}.")
     return DataError(f"The compressed image {path} is truncated or damaged.", advice="Copy it again.")
+
+
+def check_claim(path: Path, slow: int, fast: int, n_bytes: int = 4) -> None:
+    """Refuse an image larger than any that is known, before room is made for it.
+
+    Parameters
+    ----------
+    path
+        Of the file whose header says so.
+    slow, fast, n_bytes
+        Pixels, and bytes of one; at least four are counted, as most are widened.
+
+    Raises
+    ------
+    DataError
+        Names the file.
+    """
+    if not 0 < slow * fast * max(n_bytes, 4) <= LARGEST or min(slow, fast) < 1:
+        raise DataError(
+            f"The image {path} claims {fast} x {slow} pixels, which no image has.",
+            advice="Its header is damaged: copy it again, or leave it out.",
+        )
 
 
 def read_head(path: Path, size: int = 4096) -> bytes:

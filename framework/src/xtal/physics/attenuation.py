@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 from xtal.errors import DataError
 from xtal.units import EV_ANGSTROM
 
+LONGEST_WAVELENGTH = EV_ANGSTROM / 1000.0
+"""Of the least energy that is tabulated, angstrom."""
+
 _DENSITY = {"Si": 2.33, "CdTe": 6.2, "GaAs": 5.32}
 _HIGH = (0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0)
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xtal.models import Beam, Detector, Panel
-from xtal.physics.attenuation import attenuation
+from xtal.physics.attenuation import LONGEST_WAVELENGTH, attenuation
 from xtal.units import ELECTRON_WAVELENGTH_MAX
 
 Rectangle = tuple[int, int, int, int]
@@ -65,12 +65,13 @@ def set_sensor(detector: Detector, beam: Beam, material: str, thickness: float) 
     """Say what the sensor of all panels is made of (thickness in mm).
 
     With X-rays the attenuation is looked up and positions are corrected for parallax;
-    electrons are stopped at the surface, so neither is meant for them.
+    electrons are stopped at the surface, so neither is meant for them. A wavelength that is not
+    tabulated is a slip of the header, for the user to set right.
     """
     known = material in ("Si", "CdTe", "GaAs")
     for panel in detector:
         panel.material, panel.thickness = material, thickness
-        if known and not beam.is_electron and np.isfinite(beam.wavelength):
+        if known and not beam.is_electron and beam.wavelength <= LONGEST_WAVELENGTH:
             panel.mu = attenuation(material, beam.wavelength)
             panel.parallax = True
         else:

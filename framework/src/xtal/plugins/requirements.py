@@ -13,6 +13,8 @@ from attrs import frozen
 from xtal.errors import PluginError
 
 _REQUIREMENT = re.compile(r"([A-Za-z0-9][\w.-]*)((?:(?:==|!=|>=|<=|>|<)\d+(?:\.\d+)*[\w.+]*(?:,|$))*)")
+_LONGEST = 256
+"""Characters of a requirement: what is longer is none."""
 _CLAUSE = re.compile(r"(==|!=|>=|<=|>|<)([^,]+)")
 
 
@@ -28,7 +30,7 @@ class Requirement:
     @classmethod
     def parse(cls, text: str, source: str) -> Requirement | None:
         """The requirement that a text says, or None where it is none."""
-        found = _REQUIREMENT.fullmatch(text.replace(" ", ""))
+        found = _REQUIREMENT.fullmatch(text.replace(" ", "")) if len(text) <= _LONGEST else None
         if found is None:
             return None
         return cls(text, found[1].lower().replace("_", "-"), tuple(_CLAUSE.findall(found[2])), source)

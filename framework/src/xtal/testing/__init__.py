@@ -12,7 +12,7 @@ The pytest plugin `xtal.testing.plugin` (found by itself) gives the fixtures ``c
 """
 
 from xtal.testing.conformance import check, checks
-from xtal.testing.data import shared_dir, simulated, tiny_experiment
+from xtal.testing.data import load_module, shared_dir, simulated, tiny_experiment
 from xtal.testing.kinds import (
     check_background,
     check_executor,
@@ -37,6 +37,7 @@ __all__ = [
     "check_step",
     "check_threshold",
     "checks",
+    "load_module",
     "shared_dir",
     "simulated",
     "tiny_experiment",

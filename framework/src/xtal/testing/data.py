@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -33,6 +35,16 @@ def shared_dir() -> Path:
             return path
     _skip("the shared reference data are missing: set XTAL_SHARED to their folder")
     raise AssertionError
+
+
+def load_module(path: Path) -> ModuleType:
+    """A Python file as a module: what several tests share stands beside them and is in no package."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def truth_python() -> str:

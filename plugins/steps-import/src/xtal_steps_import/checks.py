@@ -14,6 +14,8 @@ from xtal_steps_import.geometry import beam_centre, check_complete
 
 WAVELENGTHS = (0.005, 20.0)
 """Angstrom; others are most likely a slip of units."""
+DISTANCES = (1e-3, 1e6)
+"""Millimetres; at others no ray meets the detector in a place that can be told."""
 LARGEST_WIDTH = 20.0
 """Degrees per image; more is a slip, or a header that means something else."""
 
@@ -52,6 +54,11 @@ def _refuse(path: str, e: Experiment) -> None:
             raise DataError(
                 f"{path}: panel {number} has {panel.image_size} pixels of {panel.pixel_size} mm.",
                 advice="Give geometry.detector.panel.image_size= or pixel_size=.",
+            )
+        if not DISTANCES[0] < abs(panel.distance) < DISTANCES[1]:
+            raise DataError(
+                f"{path}: the distance from the sample to the plane of panel {number} is {panel.distance:g} mm.",
+                advice="Give geometry.detector.distance=, in mm.",
             )
         if not panel.trusted_range[0] < panel.trusted_range[1]:
             raise DataError(

@@ -1,58 +1,35 @@
-"""What is mutated and read: seeds are made here, small, by our own writers."""
+"""Targets of files other than images: lists, tables, masks, and what a site decides."""
 
 from __future__ import annotations
 
 import gzip
-import importlib.util
+import io
 import json
 import random
+import struct
 import tempfile
+import zipfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from attrs import frozen
+from fuzz_target import NUMBERS, ODD, Target, numbers_replaced, written
 
 from xtal.files import read_experiments, read_reflections, write_experiments, write_reflections
 from xtal.files.encode import encode_list
+from xtal.files.masks import read_mask, write_mask
 from xtal.models import Detector, ExperimentList, Goniometer, Group, Images
+from xtal.plugins import Plugins, default_plugins
+from xtal.plugins.lock import differences, lock_text
+from xtal.plugins.policy import Policy
+from xtal.run.settings import step_classes
+from xtal.run.site import site_options
 from xtal.table import ReflectionTable, Shoeboxes
-from xtal.testing import tiny_experiment
+from xtal.testing import load_module, tiny_experiment
 
-NUMBERS = (b"1e999", b"-1", b"0", b"999999999999", b"1000000000000000000000", b"NaN", b"null", b"[]", b"{}", b'""')
-ODD: tuple[Any, ...] = (
-    None, True, -1, 0, 1.5, 1e308, -(10**30), 10**13, float("nan"), float("inf"), "", "x", "\0", "../../etc/passwd",
-    [], {}, [0, 0], [[]], {"a": 1}, [1e300, 1, 1], [0, 0, 0], "9" * 400, [None] * 3,
-)  # fmt: skip
-
-
-@frozen
-class Target:
-    """A reader and what it is given.
-
-    Attributes
-    ----------
-    name, suffix : of the target and of its files
-    seeds : whole files, which must be readable
-    read : reads a file to its last part; data, or an error of `xtal.errors`
-    words : put into files at random
-    mutate : damages a file in the terms of its format, or None
-    """
-
-    name: str
-    suffix: str
-    seeds: tuple[bytes, ...]
-    read: Callable[[Path], object]
-    words: tuple[bytes, ...] = ()
-    mutate: Callable[[bytes, random.Random], bytes] | None = None
-
-
-def written(write: Callable[[Path], object], name: str) -> bytes:
-    """Bytes of a file that ``write`` makes."""
-    with tempfile.TemporaryDirectory() as folder:
-        write(Path(folder) / name)
-        return (Path(folder) / name).read_bytes()
+ROOT = Path(__file__).parents[2]
 
 
 def experiments() -> ExperimentList:
@@ -104,7 +81,8 @@ def read_and_encode(path: Path) -> None:
 def expt() -> Target:
     seed = written(lambda p: write_experiments(experiments(), p), "a.expt")
     small = json.dumps(json.loads(seed)).encode()
-    return Target("expt", ".expt", (seed, small), read_and_encode, (*NUMBERS, b"[" * 5000, b'"__id__"'), mutate_json)
+    words = (*NUMBERS, b"[" * 5000, b'"__id__"')
+    return Target("expt", ".expt", (seed, small), read_and_encode, words, mutate_json)
 
 
 def table() -> ReflectionTable:
@@ -158,11 +136,7 @@ def xds() -> Target:
     from xtal_steps_tables.xds_models import experiment_of
     from xtal_steps_tables.xds_tables import table_of_integrate_hkl, table_of_spot_xds
 
-    path = Path(__file__).parents[2] / "plugins" / "steps-tables" / "tests" / "xds_run.py"
-    spec = importlib.util.spec_from_file_location("xds_run", path)
-    assert spec is not None and spec.loader is not None
-    made = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(made)
+    made = load_module(ROOT / "plugins" / "steps-tables" / "tests" / "xds_run.py")
     run = made.XdsRun(made.experiment())
     rows = made.integrate_rows(run)[:5]
     texts = {"XDS.INP": run.xds_inp(), "XPARM.XDS": run.xparm(), "INTEGRATE.HKL": run.integrate_hkl(rows)}
@@ -184,7 +158,116 @@ def xds() -> Target:
             table_of_integrate_hkl(place / "INTEGRATE.HKL", experiment, own)
             table_of_spot_xds(place / "SPOT.XDS", experiment, geometry, remove_invalid=True)
 
-    return Target("xds", ".txt", seeds, read, (*NUMBERS, b"!", b"=", b"SEGMENT= 1 2 3 4", b"1e30 ", b"nan "))
+    words = (*NUMBERS, b"!", b"=", b"SEGMENT= 1 2 3 4", b"1e30 ", b"nan ")
+    return Target("xds", ".txt", seeds, read, words, names_file=False)
 
 
-TARGETS: dict[str, Callable[[], Target]] = {"expt": expt, "refl": refl, "refl_gz": refl_gz, "xds": xds}
+# --- masks ------------------------------------------------------------------------------
+
+
+def mask() -> Target:
+    """Pickles of DIALS of three protocols, and arrays of numpy, alone and in an archive."""
+    made = load_module(ROOT / "framework" / "tests" / "mask_files.py")
+    masks = [np.arange(slow * fast).reshape(slow, fast) % 5 > 0 for slow, fast in made.SHAPES]
+    archive = written(lambda p: np.savez_compressed(p, p0=masks[0], p1=masks[1]), "a.npz")
+    ours = written(lambda p: write_mask(p, masks), "a.mask")
+    words = (
+        b"\x93NUMPY\x02\x00", b"PK\x03\x04", b"cos\nsystem\n", b"\x8d" + b"\xff" * 8, b"\x8e" + b"\xff" * 8,
+        b"B\xff\xff\xff\x7f", b"(" * 3000, b"r\xff\xff\xff\x7f", b"0" * 5000, b"'|O'", b"I99999999999999\n",
+    )  # fmt: skip
+
+    def read(path: Path) -> None:
+        found = read_mask(path, made.SHAPES)
+        assert [m.shape for m in found] == made.SHAPES
+
+    def mutate(seed: bytes, rng: random.Random) -> bytes:
+        """Numbers of texts; in archives, members whose headers claim gigabytes and are packed well."""
+        if not seed.startswith(b"PK"):
+            return numbers_replaced(400)(seed, rng)
+        file = io.BytesIO()
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as packed:
+            for name in ("p0.npy", "p1.npy"):
+                claim = rng.choice((0, 118, 9000, 2**20, 2**32 - 1))
+                text = b"\x93NUMPY\x02\x00" + struct.pack("<I", claim) + rng.choice((b"", b"{'descr':"))
+                packed.writestr(name, text + bytes(rng.choice((0, 0, 200, 200, 1 << 20, 1 << 25))))
+        return file.getvalue()
+
+    return Target("mask", ".mask", (*made.THEIRS.values(), ours, archive), read, words, mutate)
+
+
+# --- site -------------------------------------------------------------------------------
+
+POLICY = b"""[plugins]
+allow = ["*"]
+deny = ["threshold-slow", "acme-*"]
+required = ["xtal-format-smv>=0.0", "xtal-format-nxmx>=0.0,!=99"]
+prefer = { "threshold:dispersion" = "xtal-threshold-dispersion" }
+lock = "xtal.lock.toml"
+
+[options.find_spots]
+"filter.d_min" = 2.0
+
+[options."*"]
+nproc = 2
+
+[enforced.plugins]
+deny = ["other-*"]
+
+[enforced.options.find_spots]
+"spotfinder.threshold.algorithm" = "dispersion"
+"""
+
+
+@cache
+def _lock() -> bytes:
+    return lock_text(default_plugins()).encode()
+
+
+def policy() -> Target:
+    """A site's file: plugins found and checked under it, and the options of a step that it sets."""
+
+    def read(path: Path) -> None:
+        decided = Policy()
+        decided.read(path)
+        plugins = Plugins(decided)
+        step = plugins.find("step", "find_spots")
+        site_options(plugins, step, step_classes(step, plugins.options_class("step", "find_spots")))
+        plugins.check()
+
+    words = (
+        *NUMBERS, b"[[", b"]]", b"'" * 3, b"[enforced.options.scale]\n", b"a.b.c.d = 1\n", b"\\u0000", b"[" * 3000,
+        b"**", b"[!", b">=1.", b"{", b"0" * 5000, b"1979-05-27T07:32:00Z", b"prefer = 3\n", b"0x",
+    )  # fmt: skip
+    beside = {"xtal.lock.toml": _lock()}
+    return Target("policy", ".toml", (POLICY,), read, words, numbers_replaced(1000), beside, names_file=False)
+
+
+def lock() -> Target:
+    """The exact set of plugins, compared with the installed one."""
+    words = (
+        *NUMBERS,
+        b"[[",
+        b"'" * 3,
+        b"[format]\n",
+        b"[distributions]\n",
+        b"a.b = 1\n",
+        b"[" * 3000,
+        b"\\u0000",
+        b"=",
+    )
+
+    def read(path: Path) -> None:
+        assert all(isinstance(text, str) for text in differences(default_plugins(), path))
+
+    return Target("lock", ".toml", (_lock(),), read, words, numbers_replaced(4000))
+
+
+TARGETS: dict[str, Callable[[], Target]] = {
+    "expt": expt,
+    "refl": refl,
+    "refl_gz": refl_gz,
+    "xds": xds,
+    "mask": mask,
+    "policy": policy,
+    "lock": lock,
+}

@@ -1,0 +1,98 @@
+"""A look at an HDF5 file by a process of its own, before this one opens it.
+
+The HDF5 library trusts the structures of a file: on damaged ones it may go round in circles or end the process,
+inside calls that nothing in Python can stop. So each file is walked through once by a child, whose time is
+limited; what the child survives is opened here. On systems that cannot fork nothing is looked at.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import signal
+from typing import Any
+
+from xtal.errors import DataError
+
+SECONDS = 5
+"""Of the processor, which the child may use: the largest masters need less than one."""
+
+SMALL = 1 << 16
+"""Bytes of values that are read too, where they are stored without a filter."""
+
+_seen: set[tuple[str, int, int]] = set()
+
+
+def look_over(path: str) -> None:
+    """Have the structure of a file walked by a child of this process, once as long as it does not change.
+
+    Raises
+    ------
+    DataError
+        If the child hangs or crashes; names the file.
+    """
+    try:
+        stat = os.stat(path)
+    except OSError:  # told by who opens it
+        return
+    key = os.path.realpath(path), stat.st_mtime_ns, stat.st_size
+    if key in _seen or not hasattr(os, "fork"):
+        return
+    child = os.fork()
+    if child == 0:
+        _walk(path)
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        how = "goes round in circles" if os.WTERMSIG(status) == signal.SIGXCPU else "crashes"
+        raise DataError(f"{path} is damaged: the HDF5 library {how} when it reads it.", advice="Copy it again.")
+    _seen.add(key)
+
+
+def _walk(path: str) -> None:
+    """In the child: touch all that the file holds, and end. Errors that Python sees are met again by the parent."""
+    import resource
+
+    import h5py
+
+    faulthandler.disable()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signal.signal(signal.SIGXCPU, signal.SIG_DFL)
+    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 1))
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            _touch("/", file)
+            file.visititems(_touch)
+    finally:
+        os._exit(0)
+
+
+def _touch(_name: str, item: Any) -> None:
+    """Attributes, names, kinds of links, and where values stand; small values themselves."""
+    import h5py
+
+    for read in (_attributes, _values if isinstance(item, h5py.Dataset) else _links):
+        try:
+            read(item)
+        except (OSError, RuntimeError, KeyError, ValueError, TypeError):
+            continue
+
+
+def _attributes(item: Any) -> None:
+    for name in item.attrs:
+        item.attrs.get(name)
+
+
+def _links(item: Any) -> None:
+    for name in getattr(item, "keys", tuple)():
+        item.get(name, getlink=True)
+
+
+def _values(dataset: Any) -> None:
+    filters = dataset.id.get_create_plist().get_nfilters()
+    if dataset.chunks is not None and dataset.id.get_num_chunks():
+        dataset.id.get_chunk_info(0)
+        dataset.id.get_chunk_info_by_coord((0,) * dataset.ndim)
+    elif dataset.is_virtual:
+        dataset.virtual_sources()
+    elif not filters and not dataset.external and dataset.nbytes <= SMALL:
+        dataset[()]

@@ -1,0 +1,57 @@
+"""Files on which the HDF5 library hangs or crashes end in an error."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import h5py
+import pytest
+
+from xtal.errors import DataError
+from xtal.files import hdf5
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["entry/data"] = [1, 2, 3]
+    return tmp_path / "a.h5"
+
+
+def hang(_name: str, _item: Any) -> None:
+    while True:
+        pass
+
+
+def crash(_name: str, _item: Any) -> None:
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+@pytest.mark.parametrize(("touch", "says"), [(hang, "circles"), (crash, "crashes")])
+def test_a_child_takes_the_harm(path: Path, monkeypatch: pytest.MonkeyPatch, touch: Any, says: str) -> None:
+    monkeypatch.setattr(hdf5, "_touch", touch)
+    monkeypatch.setattr(hdf5, "SECONDS", 1)
+    with pytest.raises(DataError, match=rf"a\.h5 is damaged: the HDF5 library .*{says}"):
+        hdf5.look_over(str(path))
+
+
+def test_a_file_is_looked_at_once_until_it_changes(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    children: list[int] = []
+    fork = os.fork
+    monkeypatch.setattr(os, "fork", lambda: children.append(1) or fork())
+    for _ in range(3):
+        hdf5.look_over(str(path))
+    assert len(children) == 1
+    with h5py.File(path, "a") as file:
+        file["entry/more"] = 1
+    hdf5.look_over(str(path))
+    assert len(children) == 2
+
+
+def test_damage_that_python_sees_is_left_to_who_reads(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:100])
+    hdf5.look_over(str(path))
+    hdf5.look_over(str(path.with_name("none.h5")))
