@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 import attrs
@@ -15,7 +16,7 @@ from xtal.physics.spots import Spots, SpotStream
 from xtal.run import Context
 from xtal.table import ReflectionTable
 from xtal_steps_spots import advice, report
-from xtal_steps_spots.filters import density_filter, gradient_filter
+from xtal_steps_spots.filters import density_filter, gradient_filter, warm_filter
 from xtal_steps_spots.frames import excluded_frames, frame_ranges
 from xtal_steps_spots.hot import HotPixels
 from xtal_steps_spots.imagesets import images_key
@@ -36,6 +37,7 @@ class Counts:
     off_centre: int = 0
     steep: int = 0
     crowded: int = 0
+    warm: int = 0
     hot: int = 0
     bad: list[int] = field(factory=list)
 
@@ -119,7 +121,7 @@ def search_experiment(context: Context, number: int, experiment: Experiment, cou
         report.mean_background(context, search.background)
         counts.bad += sorted(search.bad)
         table = tables[0] if len(tables) == 1 else ReflectionTable.concatenate(tables)
-        table = filter_table(table, reader, options.filter, counts)
+        table = filter_table(table, experiment, reader, options, counts)
         background = search.sample_background()
     finally:
         reader.close()
@@ -199,17 +201,26 @@ def filtered(spots: Spots, experiment: Experiment, options: FilterOptions, count
     return spots.select(passed(spots, experiment, options, counts))
 
 
-def filter_table(table: ReflectionTable, reader: Any, options: FilterOptions, counts: Counts) -> ReflectionTable:
+def filter_table(
+    table: ReflectionTable, experiment: Experiment, reader: Any, options: SpotfinderOptions, counts: Counts
+) -> ReflectionTable:
     """The filters that look at all spots of an experiment."""
-    if options.background_gradient.filter and len(table):
-        o = options.background_gradient
-        keep = gradient_filter(table, reader, o.background_size, o.gradient_cutoff)
+    o = options.filter
+    if o.background_gradient.filter and len(table):
+        keep = gradient_filter(
+            table, reader, o.background_gradient.background_size, o.background_gradient.gradient_cutoff
+        )
         counts.steep += int((~keep).sum())
         table = table.select(keep)
-    if options.spot_density.filter and len(table):
+    if o.spot_density.filter and len(table):
         keep = density_filter(table["xyzobs.px.value"][:, :2])
         counts.crowded += int((~keep).sum())
         table = table.select(keep)
+    if o.warm_pixels and len(table) and experiment.scan is not None and not experiment.is_still:
+        n_turns = math.ceil(experiment.scan.n_images * abs(experiment.scan.oscillation_deg[1]) / 360)
+        keep = warm_filter(table, sum(slow * fast for slow, fast in reader.shapes), n_turns)
+        counts.warm += int((~keep).sum())
+        table = table if keep.all() else table.select(keep)
     return table
 
 
