@@ -15,7 +15,10 @@ def help_of(plugins: Plugins, step: Step, level: int) -> str:
     site = site_values(site_options(plugins, step, classes))
     end = ".algorithm"
     chosen = {p.removesuffix(end): one.assignment.value for p, one in site.items() if p.endswith(end)}
-    files = " ".join(f"[{r.rstrip('?')}]" if r.endswith("?") else r.upper() for r in step.inputs)
+    images = "|IMAGES" if step.imports else ""
+    files = " ".join(
+        f"[{r.rstrip('?')}]" if r.endswith("?") else r.upper() + images * (r == "experiments") for r in step.inputs
+    )
     lines = [f"xtal run {step.name} {files}".rstrip() + " [name=value ...]", "", f"{step.summary}."]
     if step.outputs:
         lines.append("Writes " + ", ".join(step.outputs.values()) + ".")

@@ -107,6 +107,7 @@ def check_step(plugin: str | Descriptor) -> None:
     check_descriptor("step", step)
     for role in step.inputs:
         assert role.rstrip("?") in ROLES, f"{step.name}: unknown role {role!r} of an input"
+    assert not step.imports or "experiments" in step.inputs, f"{step.name}: it imports, but reads no experiments"
     for role, name in step.outputs.items():
         assert role.isidentifier() and role not in ("log", "directory"), f"{step.name}: bad role {role!r} of an output"
         assert name and "/" not in name, f"{step.name}: bad default name {name!r} of an output"
