@@ -45,7 +45,7 @@ def test_what_is_wrong_is_told_before_anything_is_imported(run_step, images, tmp
         run_step("find_spots", *images, "d_mni=2")
     with pytest.raises(DataError, match="nothing_0001"):
         run_step("find_spots", *images, "nothing_0001.cbf")
-    with pytest.raises(UsageError, match="experiment list .* or images"):
+    with pytest.raises(UsageError, match=r"experiment list .* or images"):
         run_step("find_spots")
     assert not list(tmp_path.iterdir())
 
