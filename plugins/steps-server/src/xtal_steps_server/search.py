@@ -80,7 +80,7 @@ class ImageSearch:
         experiment = prepared.experiment
         for panel, pixels in enumerate(prepared.search.block(range(z, z + 1))):
             spots = filtered(find_spots(pixels, link_frames=False), experiment, options.spotfinder.filter, Counts())
-            table = spots.table(panel, 0, z, shoeboxes=False)
+            table = spots.table(panel, 0, z)
             d = d_at(experiment.detector[panel], experiment.beam, table["xyzobs.px.value"][:, :2])
             columns.append((d, table["intensity.sum.value"], table["intensity.sum.variance"]))
         return [np.concatenate(column) for column in zip(*columns, strict=True)]
