@@ -15,7 +15,7 @@ import weakref
 import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -40,6 +40,8 @@ SMALL = 1 << 24
 """Bytes of a file up to which it is read whole."""
 PARTS_PER_WRITE = 1 << 14
 """Pieces of shoeboxes joined before they are written: few calls, little memory."""
+BOXES_AT_A_TIME = 1 << 12
+"""Shoeboxes whose places are Python's own numbers at a time."""
 
 TYPES: dict[str, tuple[str, int]] = {
     "bool": ("?", 1),
@@ -344,11 +346,14 @@ def _type_name(name: str, column: NDArray[Any]) -> str:
 def _packed_boxes(boxes: Shoeboxes) -> Iterator[bytes]:
     data, mask = boxes.data.astype("<f4", copy=False), boxes.mask.astype("<i4", copy=False)
     background = boxes.background.astype("<f4", copy=False)
-    offsets = boxes.offsets.tolist()
-    for i, (panel, box) in enumerate(zip(boxes.panel.tolist(), boxes.bbox.tolist(), strict=True)):
-        a, b = offsets[i], offsets[i + 1]
-        yield SHOEBOX_HEADER.pack(panel, *box, int(b > a))
-        if b > a:
-            yield data[a:b].tobytes()
-            yield mask[a:b].tobytes()
-            yield background[a:b].tobytes()
+    for first in range(0, len(boxes), BOXES_AT_A_TIME):
+        rows = slice(first, first + BOXES_AT_A_TIME)
+        offsets = boxes.offsets[first : first + BOXES_AT_A_TIME + 1].tolist()
+        for panel, box, (a, b) in zip(
+            boxes.panel[rows].tolist(), boxes.bbox[rows].tolist(), pairwise(offsets), strict=True
+        ):
+            yield SHOEBOX_HEADER.pack(panel, *box, int(b > a))
+            if b > a:
+                yield data[a:b].tobytes()
+                yield mask[a:b].tobytes()
+                yield background[a:b].tobytes()

@@ -47,7 +47,7 @@ class Counts:
 
 @define
 class Found:
-    """Of one experiment: its spots, what one of its images holds between them, and its hot pixels."""
+    """Of one experiment: its spots, its hot pixels and, where advice is due, what an image holds between spots."""
 
     number: int
     experiment: Experiment
@@ -129,7 +129,8 @@ def search_experiment(context: Context, number: int, experiment: Experiment, cou
         if options.shoeboxes:
             columns = {**{name: table[name] for name in table}, "shoebox": pieces.boxes(table, numbers)}
             table = ReflectionTable(dict(sorted(columns.items())))
-        background = search.sample_background()
+        strange = advice.too_many(len(table), hot.images, experiment) or advice.too_few(len(table), hot.images)
+        background = search.sample_background() if strange else None
     finally:
         reader.close()
     counts.hot += sum(map(len, hot.found(options.hot_fraction)))
