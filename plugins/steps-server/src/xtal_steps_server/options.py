@@ -35,6 +35,9 @@ class RequestOptions:
     spotfinder: SpotfinderOptions = scope(SpotfinderOptions)
     ice_rings: IceOptions = scope(IceOptions)
     resolution_analysis: bool = option(True, help="Estimate the resolution")
+    index: bool = option(False, help="Look for lattices; options of the step index may then be given")
+    integrate: bool = option(False, help="Integrate what was indexed; options of the step integrate may then be given")
+    indexing_min_spots: int = option(10, help="Index images with more spots off ice rings than these", ge=0, level=1)
     format: str = option(
         "auto", help="Form of the answer (auto: as the request accepts)", choices=("auto", "json", "xml")
     )
@@ -58,3 +61,9 @@ class ClientOptions:
     spotfinder: SpotfinderOptions = scope(SpotfinderOptions)
     ice_rings: IceOptions = scope(IceOptions)
     resolution_analysis: bool = option(True, help="Estimate the resolution", level=1)
+    index: bool = option(False, help="Look for lattices, too")
+    integrate: bool = option(False, help="Integrate what was indexed", level=1)
+    indexing_min_spots: int = option(10, help="Index images with more spots off ice rings than these", ge=0, level=1)
+    more: tuple[str, ...] = option(
+        (), help="NAME=VALUE of an option of index or integrate; may be repeated", multiple=True, level=1
+    )
