@@ -127,7 +127,10 @@ def search_experiment(context: Context, number: int, experiment: Experiment, cou
         kept = rows_kept(table, experiment, reader, options, counts)
         table, numbers = table.select(kept), numbers[kept]
         if options.shoeboxes:
-            columns = {**{name: table[name] for name in table}, "shoebox": pieces.boxes(table, numbers)}
+            columns = {
+                **{name: table[name] for name in table},
+                "shoebox": pieces.boxes(table, numbers, context.executor),
+            }
             table = ReflectionTable(dict(sorted(columns.items())))
         strange = advice.too_many(len(table), hot.images, experiment) or advice.too_few(len(table), hot.images)
         background = search.sample_background() if strange else None

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterator
+
 import numpy as np
 from attrs import field, frozen
 from numpy.typing import NDArray
 
+from xtal.hooks.protocols import BlockExecutor
 from xtal.physics.spots import Spots
 from xtal.physics.spots.stream import Finished
 from xtal.table import ReflectionTable, Shoeboxes
@@ -54,16 +58,23 @@ class Pieces:
         numbers = np.lexsort(np.concatenate(keys).T[::-1])
         return table.select(numbers), numbers
 
-    def boxes(self, table: ReflectionTable, numbers: NDArray[np.int64]) -> Shoeboxes:
+    def boxes(self, table: ReflectionTable, numbers: NDArray[np.int64], executor: BlockExecutor) -> Shoeboxes:
         """Pixels of the rows of a table, whose numbers are given. The pieces are let go one by one."""
         boxes = Shoeboxes.allocate(table["panel"], table["bbox"])
         at = np.full(sum(len(p.spots) for p in self._pieces), -1, np.int64)
         at[numbers] = np.arange(len(numbers))
-        self._pieces.reverse()
-        begin = 0
-        while self._pieces:
-            piece = self._pieces.pop()
-            end = begin + len(piece.spots)
-            piece.spots.fill(boxes, at[begin:end], piece.first_frame)
-            begin = end
+
+        def jobs() -> Iterator[tuple[Piece, NDArray[np.int64]]]:
+            self._pieces.reverse()
+            begin = 0
+            while self._pieces:
+                piece = self._pieces.pop()
+                yield piece, at[begin : begin + len(piece.spots)]
+                begin += len(piece.spots)
+
+        def fill(job: tuple[Piece, NDArray[np.int64]]) -> None:
+            piece, rows = job
+            piece.spots.fill(boxes, rows, piece.first_frame)
+
+        deque(executor.map(fill, jobs()), maxlen=0)
         return boxes
