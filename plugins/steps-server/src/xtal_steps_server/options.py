@@ -55,7 +55,7 @@ class ClientOptions:
     json: str | None = option(None, help="Write all answers to this file")
     plot: str | None = option(None, help="Draw the numbers of spots into this PNG file", level=1)
     grid: tuple[int, ...] | None = option(
-        None, help="Images per row and column: a map of spots in spot_count.png", size=2
+        None, help="Images per row and column: a map of spots in spot_count.png", size=2, level=1
     )
     timeout: float = option(60.0, help="Longest wait for an answer", unit="s", gt=0, level=1)
     spotfinder: SpotfinderOptions = scope(SpotfinderOptions)
