@@ -7,6 +7,7 @@ from pathlib import Path
 from xtal.hooks import KINDS, Step
 from xtal.options import help_rows
 from xtal.plugins import Plugins, default_plugins
+from xtal.run.help import usage
 from xtal.run.settings import step_classes
 from xtal.testing.conformance import EVERY, checks_of
 
@@ -27,9 +28,8 @@ def plain(text: str) -> str:
 
 def step_page(plugins: Plugins, step: Step) -> str:
     """A step: files and all options."""
-    files = " ".join(f"[{r.rstrip('?')}]" if r.endswith("?") else r.upper() for r in step.inputs)
     lines = [f"# {step.name}", "", NOTE, "", f"{step.summary}.", ""]
-    lines += ["```sh", f"xtal run {step.name} {files}".rstrip() + " [name=value ...]", "```", ""]
+    lines += ["```sh", usage(step), "```", ""]
     if step.outputs:
         lines += ["Writes " + ", ".join(f"`{name}`" for name in step.outputs.values()) + ".", ""]
     if step.reference:

@@ -22,7 +22,7 @@ from xtal.options import parse, split_tokens
 from xtal.plugins import default_plugins
 from xtal.run import run_step as run_step_of
 from xtal_steps_server.options import ServerOptions
-from xtal_steps_server.replies import as_xml
+from xtal_steps_server.replies import as_xml, cell_of_lattice
 from xtal_steps_server.server import Service, is_loopback, listen
 
 PORT = 17433
@@ -96,6 +96,44 @@ def test_parameters_are_those_of_find_spots(served: Path) -> None:
     status, text = get(path + ";d_minn=4")
     assert status == 500
     assert "d_minn" in json.loads(text)["error"]
+
+
+def test_an_image_is_indexed_and_integrated_on_request(served: Path, run_step: Any) -> None:
+    path = quote(str(images(served)[0]))
+    reply = json.loads(get(path + ";index=True;integrate=True;space_group=P1;d_min=2.2")[1])
+    assert reply["n_indexed"] > 0.95 * reply["n_spots_total"] > 50
+    (lattice,) = reply["lattices"]
+    assert lattice["n_indexed"] == reply["n_indexed"]
+    assert lattice["crystal"]["space_group_hall_symbol"].strip() == "P 1"
+    assert cell_of_lattice(lattice)[:3] == pytest.approx((30.4, 36.1, 43.7), rel=0.01)
+    assert reply["integrated_intensity"] == pytest.approx(reply["total_intensity"], rel=0.3)
+    tree = ElementTree.fromstring(as_xml(reply))
+    assert len(str(tree.findtext("unit_cell")).split()) == 6
+    assert tree.findtext("n_indexed") == str(reply["n_indexed"])
+    names = [str(images(served)[0])]
+    run_step(
+        "find_spots_client", *names, f"port={PORT}", "index=True", "more=space_group=P1", "d_min=2.2", "json=a.json"
+    )
+    (asked,) = json.loads(Path("a.json").read_text())
+    assert asked["lattices"] == reply["lattices"]
+
+
+def test_an_image_that_cannot_be_indexed_keeps_its_statistics(served: Path) -> None:
+    path = quote(str(images(served)[0]))
+    status, text = get(path + ";index=True;unit_cell=5,5,5,90,90,90;space_group=P1")
+    reply = json.loads(text)
+    assert (status, reply["n_spots_total"] > 50, "lattices" in reply) == (200, True, False)
+    assert reply["error"]
+    few = json.loads(get(path + ";index=True;indexing_min_spots=100000")[1])
+    assert "lattices" not in few
+    assert "error" not in few
+
+
+def test_options_of_steps_that_were_not_asked_for_are_refused(served: Path) -> None:
+    status, text = get(quote(str(images(served)[0])) + ";max_lattices=2")
+    assert (status, "index=True" in json.loads(text)["error"]) == (500, True)
+    status, text = get(quote(str(images(served)[0])) + ";index=True;output.directory=" + quote("/", safe=""))
+    assert (status, "output.directory" in json.loads(text)["error"]) == (500, True)
 
 
 def test_xml_on_request(served: Path) -> None:

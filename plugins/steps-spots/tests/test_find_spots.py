@@ -498,6 +498,49 @@ def test_crowded_places_are_dropped_on_request():
     assert filters.density_filter(xy[:1]).all()
 
 
+def warm(z, panel, shape):
+    """Spots, and a pixel that is strong on images 1 to 3 and 6 to 9, beside one that is on 3 to 5 alone."""
+    image = spotty(z, panel, shape)
+    image[30, 38:48] = image[40, 38:48] = 10
+    image[30, 42] = 30 * (z in (0, 1, 2, 5, 6, 7, 8))
+    image[40, 42] = 30 * (z in (2, 3, 4))
+    return image
+
+
+def test_spots_on_warm_pixels_are_dropped():
+    everything = run(Frames(warm), filter=FilterOptions(warm_pixels=False)).table
+    kept = run(Frames(warm))
+    at = everything["xyzobs.px.value"][:, :2]
+    expected = everything.select(~(at == (42.5, 30.5)).all(axis=1))
+    assert len(everything) - len(expected) == 2
+    equal(kept.table, expected)
+    assert "2 on warm pixels" in kept.lines[1]
+    still = tiny_experiment(size=SIZE)
+    still.scan.oscillation_deg = (0.0, 0.0)
+    small = {"min_spot_size": 1}
+    both = [
+        run(Frames(warm), still, filter=FilterOptions(warm_pixels=w, **small)).table["xyzobs.px.value"]
+        for w in (True, False)
+    ]
+    np.testing.assert_array_equal(*both)
+
+
+def test_reflections_that_come_back_with_each_turn_are_no_warm_pixels():
+    table = run(Frames(warm), filter=FilterOptions(warm_pixels=False)).table
+    assert (~filters.warm_filter(table, 3000, 1)).sum() == 2
+    assert filters.warm_filter(table, 3000, 2).all()
+
+
+@pytest.mark.parametrize(
+    ("n", "places", "least"), [(0, 10**6, 2), (100, 10**6, 2), (1000, 10**6, 3), (10**5, 10**6, 6)]
+)
+def test_how_many_spots_of_one_pixel_are_no_chance(n, places, least):
+    assert filters.more_than_chance(n, places) == least
+    rng = np.random.default_rng(4)
+    most = [np.bincount(rng.integers(0, places, n), minlength=places).max() for _ in range(5)]
+    assert max(most) < least
+
+
 def test_blank_images_advise_to_look_at_the_beam():
     with pytest.raises(AlgorithmFailed) as caught:
         run(Frames(lambda z, p, shape: np.zeros(shape)))

@@ -59,6 +59,7 @@ def prints(context: Any) -> None:
 
 WRONG = {
     "inputs": {"inputs": ("mtz",)},
+    "imports": {"imports": True, "inputs": ("reflections",)},
     "outputs": {"outputs": {"log": "right.txt"}},
     "names": {"outputs": {"reflections": "folder/right.refl"}},
     "options": {"options": Doubled},

@@ -15,7 +15,6 @@ import weakref
 import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -38,8 +37,8 @@ MAX_RATIO, ALWAYS_UNPACKED = 100, 1 << 26
 MAX_ROWS = 1 << 40
 SMALL = 1 << 24
 """Bytes of a file up to which it is read whole."""
-PARTS_PER_WRITE = 1 << 14
-"""Pieces of shoeboxes joined before they are written: few calls, little memory."""
+BOXES_PER_WRITE = 1 << 12
+"""Shoeboxes that are put together before they are written: few calls, little memory."""
 
 TYPES: dict[str, tuple[str, int]] = {
     "bool": ("?", 1),
@@ -305,7 +304,7 @@ def _write(table: ReflectionTable, stream: BinaryIO) -> None:
         column = table[name]
         if isinstance(column, Shoeboxes):
             type_name, size = SHOEBOX, SHOEBOX_HEADER.size * len(column) + 12 * int(column.offsets[-1])
-            parts = _packed_boxes(column)
+            parts: Iterator[bytes | memoryview] = _packed_boxes(column)
         else:
             type_name = _type_name(name, column)
             content = np.ascontiguousarray(column, TYPES[type_name][0]).tobytes()
@@ -317,8 +316,8 @@ def _write(table: ReflectionTable, stream: BinaryIO) -> None:
             )
         stream.write(packer.pack(name) + packer.pack_array_header(2) + packer.pack(type_name))
         stream.write(packer.pack_array_header(2) + packer.pack(len(table)) + _bin_header(size))
-        while chunk := b"".join(islice(parts, PARTS_PER_WRITE)):
-            stream.write(chunk)
+        for part in parts:
+            stream.write(part)
 
 
 def _bin_header(size: int) -> bytes:
@@ -341,14 +340,19 @@ def _type_name(name: str, column: NDArray[Any]) -> str:
     return names[width]
 
 
-def _packed_boxes(boxes: Shoeboxes) -> Iterator[bytes]:
-    data, mask = boxes.data.astype("<f4", copy=False), boxes.mask.astype("<i4", copy=False)
-    background = boxes.background.astype("<f4", copy=False)
-    offsets = boxes.offsets.tolist()
-    for i, (panel, box) in enumerate(zip(boxes.panel.tolist(), boxes.bbox.tolist(), strict=True)):
-        a, b = offsets[i], offsets[i + 1]
-        yield SHOEBOX_HEADER.pack(panel, *box, int(b > a))
-        if b > a:
-            yield data[a:b].tobytes()
-            yield mask[a:b].tobytes()
-            yield background[a:b].tobytes()
+def _packed_boxes(boxes: Shoeboxes) -> Iterator[bytes | memoryview]:
+    """The content of the column, some thousand boxes at a time."""
+    from xtal.files.kernels import pack_boxes
+
+    data, mask, background = (
+        np.ascontiguousarray(values, kind).view(np.uint8)
+        for values, kind in ((boxes.data, "<f4"), (boxes.mask, "<i4"), (boxes.background, "<f4"))
+    )
+    for first in range(0, len(boxes), BOXES_PER_WRITE):
+        rows = slice(first, first + BOXES_PER_WRITE)
+        offsets = np.asarray(boxes.offsets[first : first + BOXES_PER_WRITE + 1], np.int64)
+        numbers = np.column_stack([boxes.panel[rows], boxes.bbox[rows]]).astype("<i4")
+        headers = np.column_stack([numbers.view(np.uint8), np.diff(offsets) > 0]).astype(np.uint8)
+        out = np.empty(headers.size + 12 * int(offsets[-1] - offsets[0]), np.uint8)
+        pack_boxes(headers, offsets, data, mask, background, out)
+        yield out.data

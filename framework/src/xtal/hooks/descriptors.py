@@ -107,12 +107,14 @@ class Step(Descriptor):
         60 symmetry, 70 scale, 80 merge, 90 export; helpers between them)
     inputs : roles that it reads: "images", "experiments", "reflections"; a trailing "?"
         marks one that may be absent
+    imports : whether images may stand in the place of "experiments": they are imported first
     outputs : role to the default file name, for example {"reflections": "strong.refl"};
         the user changes it with ``output.<role>=NAME``
     """
 
     order: int = field(default=100, validator=_typed(int))
     inputs: tuple[str, ...] = field(default=(), validator=_typed(tuple, str))
+    imports: bool = field(default=False, validator=_typed(bool))
     outputs: dict[str, str] = field(factory=dict, validator=_typed(dict, str))
 
 

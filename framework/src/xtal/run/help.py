@@ -15,8 +15,7 @@ def help_of(plugins: Plugins, step: Step, level: int) -> str:
     site = site_values(site_options(plugins, step, classes))
     end = ".algorithm"
     chosen = {p.removesuffix(end): one.assignment.value for p, one in site.items() if p.endswith(end)}
-    files = " ".join(f"[{r.rstrip('?')}]" if r.endswith("?") else r.upper() for r in step.inputs)
-    lines = [f"xtal run {step.name} {files}".rstrip() + " [name=value ...]", "", f"{step.summary}."]
+    lines = [usage(step), "", f"{step.summary}."]
     if step.outputs:
         lines.append("Writes " + ", ".join(step.outputs.values()) + ".")
     if step.reference:
@@ -32,3 +31,12 @@ def help_of(plugins: Plugins, step: Step, level: int) -> str:
         lines += ["", f"{hidden} more with --help -v."]
     lines += ["Names may be shortened to any part that is unambiguous: d_min=2. A *.phil file holds settings too."]
     return "\n".join(lines)
+
+
+def usage(step: Step) -> str:
+    """The command with the files that the step reads."""
+    names = {role: role.upper() for role in step.inputs}
+    if step.imports:
+        names["experiments"] += "|IMAGES"
+    files = (f"[{role.rstrip('?')}]" if role.endswith("?") else names[role] for role in step.inputs)
+    return " ".join(["xtal run", step.name, *files, "[name=value ...]"])

@@ -66,7 +66,7 @@ def sort_inputs(step: Step, files: Iterable[str], named: Mapping[str, Iterable[s
     for name in files:
         if name.endswith(RECORD_SUFFIX):
             continue  # a shell's integrated.* names them too
-        if "images" in roles and (is_pattern(name) or Path(name).is_dir()):
+        if "images" in roles and stands_for_many(name):
             found["images"].append(Path(name))
             continue
         path = _existing(name)
@@ -76,9 +76,28 @@ def sort_inputs(step: Step, files: Iterable[str], named: Mapping[str, Iterable[s
         _add(step, found, role, path)
     for role, needed in roles.items():
         if needed and not found[role]:
-            example = EXAMPLES.get(role, role)
+            example = EXAMPLES.get(role, role) + (" or images" if step.imports else "")
             raise UsageError(f"The step {step.name} needs {example}.", advice=f"See xtal run {step.name} --help.")
     return found
+
+
+def images_to_import(step: Step, files: Iterable[str], named: Mapping[str, Iterable[str]]) -> list[str]:
+    """Those files that are images given in the place of experiments; none where experiments are given too.
+
+    Raises
+    ------
+    DataError
+        If a file is absent.
+    """
+    if not step.imports or any(named.get("experiments", ())):
+        return []
+    roles = {name: "images" if stands_for_many(name) else role_of(_existing(name)) for name in files}
+    return [] if "experiments" in roles.values() else [name for name, role in roles.items() if role == "images"]
+
+
+def stands_for_many(name: str) -> bool:
+    """Whether a name is that of a folder, a template or a glob."""
+    return is_pattern(name) or Path(os.path.expanduser(name)).is_dir()
 
 
 def is_pattern(name: str) -> bool:

@@ -21,7 +21,7 @@ from xtal.options.parsing import Parsed
 from xtal.plugins import Plugins
 from xtal.run import interrupt
 from xtal.run.context import Context
-from xtal.run.inputs import sort_inputs
+from xtal.run.inputs import images_to_import, sort_inputs
 from xtal.run.report import Reporter
 from xtal.run.settings import step_classes
 from xtal.run.site import SiteOption, site_options, site_values
@@ -83,8 +83,12 @@ def prepare(plugins: Plugins, name: str, assignments: Sequence[Assignment], file
     changed: dict[str, str] = {}
     for options in parsed.objects:
         changed.update(differences(options))
-    named = {role: getattr(parsed.objects[2].input, role) for role in ("experiments", "reflections")}
-    return Prepared(step, parsed, changed, sort_inputs(step, files, named), site)
+    return Prepared(step, parsed, changed, sort_inputs(step, files, _named(parsed)), site)
+
+
+def _named(parsed: Parsed) -> dict[str, Sequence[str]]:
+    """Role to the files given by ``input.<role>=``."""
+    return {role: getattr(parsed.objects[2].input, role) for role in ("experiments", "reflections")}
 
 
 def step_options(
@@ -154,7 +158,22 @@ def run_step(
         What the data or the options cannot do. Any other exception is a defect; its traceback
         stands in the log, whose path the exception carries as ``xtal_log``.
     """
+    files = import_images(plugins, name, assignments, files, verbosity)
     return run_prepared(plugins, prepare(plugins, name, assignments, files), verbosity=verbosity)
+
+
+def import_images(
+    plugins: Plugins, name: str, assignments: Sequence[Assignment], files: Sequence[str], verbosity: int
+) -> list[str]:
+    """The files of a step; where it takes images for experiments, they are imported, and the list takes their place."""
+    step: Step = plugins.find("step", name)
+    parsed, _ = step_options(plugins, step, assignments)
+    images = images_to_import(step, files, _named(parsed))
+    if not images:
+        return list(files)
+    folder = Assignment("output.directory", parsed.objects[1].output.directory)
+    imported = run_step(plugins, "import", [folder], images, verbosity=verbosity)
+    return [str(imported.outputs["experiments"]), *(name for name in files if name not in images)]
 
 
 def run_prepared(plugins: Plugins, prepared: Prepared, *, verbosity: int = 2) -> Outcome:

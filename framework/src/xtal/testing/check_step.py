@@ -124,6 +124,12 @@ def inputs(case: StepCase) -> None:
     ensure(not bad, f"its inputs are {', '.join(case.descriptor.inputs)}")
 
 
+@expects("step", "read experiments if images may stand in their place")
+def imports(case: StepCase) -> None:
+    roles = [role.removesuffix("?") for role in case.descriptor.inputs]
+    ensure(not case.descriptor.imports or "experiments" in roles, "it reads none")
+
+
 @expects("step", "name the roles of its outputs so that output.ROLE= can be typed")
 def outputs(case: StepCase) -> None:
     bad = [role for role in case.descriptor.outputs if not role.isidentifier() or role in TAKEN]

@@ -19,7 +19,7 @@ from xtal.physics.spots import (
     polygon_mask,
     resolution_mask,
 )
-from xtal.table import Flag, ReflectionTable
+from xtal.table import Flag, ReflectionTable, Shoeboxes
 from xtal.testing import tiny_experiment
 
 
@@ -30,6 +30,13 @@ def volume(seed, shape=(7, 19, 23), fraction=0.25):
 
 def pixels(image, strong):
     return StrongPixels.concatenate([StrongPixels.of_frame(i, s) for i, s in zip(image, strong, strict=True)])
+
+
+def boxes_of(spots, first_frame=0):
+    table = spots.table(0, 0, first_frame)
+    boxes = Shoeboxes.allocate(table["panel"], table["bbox"])
+    spots.fill(boxes, np.arange(len(spots)), first_frame)
+    return boxes
 
 
 @given(seed=st.integers(0, 2**31), fraction=st.floats(0.0, 0.9), link=st.booleans())
@@ -51,20 +58,25 @@ def test_labels_are_connected_components(seed, fraction, link):
 def test_a_stream_gives_the_same_spots_however_it_is_cut(seed, size, link, fraction):
     image, strong = volume(seed, fraction=fraction)
     strong[3] &= seed % 2 == 0  # spots end between frames 2 and 4
-    expected = find_spots(pixels(image, strong), link_frames=link).table(0, 0, 5)
-    stream, tables, order = SpotStream(link_frames=link), [], []
+    whole = find_spots(pixels(image, strong), link_frames=link)
+    expected = whole.table(0, 0, 5)
+    stream, tables, order, batches = SpotStream(link_frames=link), [], [], []
     blocks = [pixels(image[a : a + size], strong[a : a + size]) for a in range(0, len(image), size)]
     for batch in filter(None, [*map(stream.add, blocks), stream.finish()]):
         tables.append(batch.spots.table(0, 0, 5))
         order.append(batch.order)
+        batches.append(batch.spots.compact())
     order = np.concatenate(order)
-    found = ReflectionTable.concatenate(tables).select(np.lexsort((order[:, 1], order[:, 0])))
+    number = np.lexsort((order[:, 1], order[:, 0]))
+    found = ReflectionTable.concatenate(tables).select(number)
     assert len(found) == len(expected)
     for name in expected:
-        if name == "shoebox":
-            np.testing.assert_array_equal(found[name].data, expected[name].data)
-        else:
-            np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+        np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+    boxes, place = Shoeboxes.allocate(found["panel"], found["bbox"]), np.argsort(number)
+    for spots, at in zip(batches, np.split(place, np.cumsum([len(t) for t in tables])[:-1]), strict=True):
+        spots.fill(boxes, at, 5)
+    np.testing.assert_array_equal(boxes.data, boxes_of(whole).data)
+    np.testing.assert_array_equal(boxes.mask, boxes_of(whole).mask)
 
 
 @pytest.mark.parametrize("size", [0, 1, 7, 8, 9, 64, 77])
@@ -95,7 +107,7 @@ def test_sums_centroids_and_boxes():
     spots = find_spots(pixels(image, strong), link_frames=True)
     labels, n = ndimage.label(strong)
     table = spots.table(panel=2, experiment=3, first_frame=100)
-    boxes = table["shoebox"]
+    boxes = boxes_of(spots, 100)
     for k in range(n):
         at = np.argwhere(labels == k + 1)
         v, c = image[tuple(at.T)].astype(float), at[:, ::-1] + 0.5
@@ -127,7 +139,9 @@ def test_selected_spots_keep_their_pixels():
     some = spots.select(spots.count >= 3)
     some = some.select(np.arange(len(some)) % 2 == 0)
     assert 5 < len(some) < len(spots) / 2
-    boxes = some.shoeboxes(0, 0)
+    boxes = boxes_of(some)
+    assert len(some.compact().pixels) == some.count.sum() < len(spots.pixels)
+    np.testing.assert_array_equal(boxes_of(some.compact()).data, boxes.data)
     sums = np.add.reduceat(boxes.data.astype(float), boxes.offsets[:-1])
     np.testing.assert_array_equal(sums, some.total)
     np.testing.assert_array_equal(np.diff(boxes.offsets), np.prod(some.bbox[:, 1::2] - some.bbox[:, ::2], axis=1))
@@ -152,10 +166,11 @@ def test_spot_without_positive_sum_has_no_weight():
 
 def test_nothing_strong():
     image, strong = volume(1, fraction=0.0)
-    table = find_spots(pixels(image, strong), link_frames=True).table(0, 0, 0)
+    spots = find_spots(pixels(image, strong), link_frames=True).compact()
+    table = spots.table(0, 0, 0)
     assert len(table) == 0
     assert table["xyzobs.px.value"].shape == (0, 3)
-    assert len(table["shoebox"]) == 0
+    assert len(boxes_of(spots)) == 0
 
 
 def test_frames_may_be_empty():

@@ -16,6 +16,7 @@ def xtal_steps() -> list[Step]:
             options="xtal_steps_images.options:BitmapOptions",
             order=250,
             inputs=("experiments",),
+            imports=True,
             outputs={"prefix": "image"},
         ),
         Step(
@@ -25,6 +26,7 @@ def xtal_steps() -> list[Step]:
             options="xtal_steps_images.options:MergeCbfOptions",
             order=252,
             inputs=("experiments",),
+            imports=True,
             outputs={"image_prefix": "sum_"},
         ),
     ]

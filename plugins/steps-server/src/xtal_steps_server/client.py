@@ -20,7 +20,7 @@ from xtal.run import Context
 from xtal_steps_server.options import ClientOptions
 from xtal_steps_server.replies import as_xml
 
-OWN = ("host", "port", "action", "image", "table", "json", "plot", "grid", "timeout")
+OWN = ("host", "port", "action", "image", "table", "json", "plot", "grid", "timeout", "more")
 """Options of the client itself; the others are sent on."""
 
 COLUMNS = {
@@ -32,6 +32,8 @@ COLUMNS = {
     "d_min (distl method 1)": "d_min_distl_method_1",
     "d_min (distl method 2)": "d_min_distl_method_2",
 }
+LATTICE_COLUMNS = {"#indexed": "n_indexed", "fraction_indexed": "fraction_indexed"}
+"""The same where images were indexed."""
 
 
 def run(context: Context) -> None:
@@ -58,8 +60,8 @@ def run(context: Context) -> None:
 
 def ask(options: ClientOptions, names: list[str], n_threads: int) -> Iterator[dict[str, Any]]:
     """Answers in the order of the names."""
-    settings = {k: v for k, v in differences(options).items() if k.partition(".")[0] not in OWN}
-    tail = "".join(f";{k}={quote(v, safe=',')}" for k, v in settings.items())
+    settings = [f"{k}={v}" for k, v in differences(options).items() if k.partition(".")[0] not in OWN]
+    tail = "".join(f";{quote(word, safe=',=')}" for word in [*settings, *options.more])
     with ThreadPoolExecutor(n_threads) as threads:
         yield from threads.map(lambda name: get(options, quote("/" + name.removeprefix("/"), safe="/") + tail), names)
 
@@ -110,7 +112,8 @@ def show(context: Context, replies: list[dict[str, Any]]) -> None:
     options: ClientOptions = context.options
     if options.table:
         good = [r for r in replies if "error" not in r]
-        context.table("Spots", list(COLUMNS), [[cell(r[key]) for key in COLUMNS.values()] for r in good])
+        columns = {**COLUMNS, **(LATTICE_COLUMNS if options.index else {})}
+        context.table("Spots", list(columns), [[cell(r.get(key, "")) for key in columns.values()] for r in good])
         for reply in replies:
             if "error" in reply:
                 context.warn(f"{reply.get('image', '')}: {reply['error']}")

@@ -35,6 +35,9 @@ class RequestOptions:
     spotfinder: SpotfinderOptions = scope(SpotfinderOptions)
     ice_rings: IceOptions = scope(IceOptions)
     resolution_analysis: bool = option(True, help="Estimate the resolution")
+    index: bool = option(False, help="Look for lattices; options of the step index may then be given")
+    integrate: bool = option(False, help="Integrate what was indexed; options of the step integrate may then be given")
+    indexing_min_spots: int = option(10, help="Index images with more spots off ice rings than these", ge=0, level=1)
     format: str = option(
         "auto", help="Form of the answer (auto: as the request accepts)", choices=("auto", "json", "xml")
     )
@@ -52,9 +55,15 @@ class ClientOptions:
     json: str | None = option(None, help="Write all answers to this file")
     plot: str | None = option(None, help="Draw the numbers of spots into this PNG file", level=1)
     grid: tuple[int, ...] | None = option(
-        None, help="Images per row and column: a map of spots in spot_count.png", size=2
+        None, help="Images per row and column: a map of spots in spot_count.png", size=2, level=1
     )
     timeout: float = option(60.0, help="Longest wait for an answer", unit="s", gt=0, level=1)
     spotfinder: SpotfinderOptions = scope(SpotfinderOptions)
     ice_rings: IceOptions = scope(IceOptions)
     resolution_analysis: bool = option(True, help="Estimate the resolution", level=1)
+    index: bool = option(False, help="Look for lattices, too")
+    integrate: bool = option(False, help="Integrate what was indexed", level=1)
+    indexing_min_spots: int = option(10, help="Index images with more spots off ice rings than these", ge=0, level=1)
+    more: tuple[str, ...] = option(
+        (), help="NAME=VALUE of an option of index or integrate; may be repeated", multiple=True, level=1
+    )

@@ -10,9 +10,10 @@ from typing import Any
 
 import attrs
 import numpy as np
+from numpy.typing import NDArray
 
 from xtal.errors import DataError
-from xtal.models import Experiment, Images
+from xtal.models import Experiment, Images, Scan
 from xtal.options import differences
 from xtal.physics.resolution import d_at
 from xtal.physics.spots import find_spots
@@ -20,6 +21,7 @@ from xtal.physics.spots.statistics import SpotStatistics, spot_statistics
 from xtal.plugins import Plugins
 from xtal.run.formats import Formats
 from xtal.run.images import FrameReader
+from xtal.table import ReflectionTable
 from xtal_steps_server.options import RequestOptions
 from xtal_steps_spots.find_spots import Counts, filtered
 from xtal_steps_spots.masks import search_masks
@@ -36,6 +38,42 @@ class Prepared:
     experiment: Experiment
     reader: FrameReader
     search: Search
+    oscillation: tuple[float, float]
+
+
+@attrs.frozen
+class Found:
+    """Spots of one image.
+
+    Attributes
+    ----------
+    experiment : of this image alone
+    table : its spots; d : (n,) angstrom, their resolution
+    """
+
+    experiment: Experiment
+    table: ReflectionTable
+    d: NDArray[np.float64]
+
+    def statistics(self, options: RequestOptions) -> SpotStatistics:
+        """Counts of spots and estimates of resolution."""
+        return spot_statistics(
+            self.d,
+            self.table["intensity.sum.value"],
+            self.table["intensity.sum.variance"],
+            filter_ice=options.ice_rings.filter,
+            ice_width=options.ice_rings.width,
+            resolution=options.resolution_analysis,
+        )
+
+
+def alone(prepared: Prepared, z: int) -> Experiment:
+    """The experiment of one frame of a container (from 0)."""
+    e = prepared.experiment
+    first, width = prepared.oscillation
+    scan = Scan((z + 1, z + 1), (first + z * width, width))
+    images = Images(paths=list(e.images.paths), indices=[z]) if e.images else None
+    return attrs.evolve(e, scan=scan, images=images, identifier=f"image {z + 1}")
 
 
 class ImageSearch:
@@ -52,8 +90,8 @@ class ImageSearch:
         self._kept: OrderedDict[Any, Prepared] = OrderedDict()
         self._lock = Lock()
 
-    def statistics(self, path: Path, options: RequestOptions) -> SpotStatistics:
-        """Counts of spots and estimates of resolution of one image.
+    def find(self, path: Path, options: RequestOptions) -> Found:
+        """Spots of one image.
 
         Raises
         ------
@@ -61,29 +99,17 @@ class ImageSearch:
             If the file is missing, damaged, no image or has no such frame.
         """
         prepared = self._prepare(path, options)
+        experiment, f = prepared.experiment, options.spotfinder.filter
         z = frame_of(path, options.spotfinder.scan_range, prepared.reader)
-        d, intensity, variance = self._measure(prepared, z, options)
-        f = options.spotfinder.filter
-        kept = (d >= (f.d_min or 0.0)) & (d <= (f.d_max or np.inf))
-        return spot_statistics(
-            d[kept],
-            intensity[kept],
-            variance[kept],
-            filter_ice=options.ice_rings.filter,
-            ice_width=options.ice_rings.width,
-            resolution=options.resolution_analysis,
-        )
-
-    def _measure(self, prepared: Prepared, z: int, options: RequestOptions) -> list[Any]:
-        """Resolution, intensity and variance of the spots of a frame."""
-        columns = []
-        experiment = prepared.experiment
+        tables, resolutions = [], []
         for panel, pixels in enumerate(prepared.search.block(range(z, z + 1))):
-            spots = filtered(find_spots(pixels, link_frames=False), experiment, options.spotfinder.filter, Counts())
-            table = spots.table(panel, 0, z, shoeboxes=False)
-            d = d_at(experiment.detector[panel], experiment.beam, table["xyzobs.px.value"][:, :2])
-            columns.append((d, table["intensity.sum.value"], table["intensity.sum.variance"]))
-        return [np.concatenate(column) for column in zip(*columns, strict=True)]
+            spots = filtered(find_spots(pixels, link_frames=False), experiment, f, Counts())
+            tables.append(spots.table(panel, 0, z))
+            xy = tables[-1]["xyzobs.px.value"][:, :2]
+            resolutions.append(d_at(experiment.detector[panel], experiment.beam, xy))
+        d = np.concatenate(resolutions)
+        kept = (d >= (f.d_min or 0.0)) & (d <= (f.d_max or np.inf))
+        return Found(alone(prepared, z), ReflectionTable.concatenate(tables).select(kept), d[kept])
 
     def _prepare(self, path: Path, options: RequestOptions) -> Prepared:
         """Open a file, or find it open: containers of many frames are kept, the least used is let go."""
@@ -110,10 +136,10 @@ class ImageSearch:
 
     def _open(self, path: Path, options: RequestOptions) -> Prepared:
         source = self._formats.open(path)
-        beam, detector, _, _ = source.models()
+        beam, detector, goniometer, scan = source.models()
         images = Images(paths=[str(path)], indices=list(range(source.n_frames)))
         source.close()
-        experiment = Experiment(beam, detector, images=images)
+        experiment = Experiment(beam, detector, goniometer=goniometer, images=images)
         f = options.spotfinder.filter
         # resolution limits are of centroids here, as DIALS's server has them
         wanted = attrs.evolve(options.spotfinder, filter=attrs.evolve(f, d_min=None, d_max=None))
@@ -121,7 +147,8 @@ class ImageSearch:
         threshold = self._plugins.load("threshold", choice.name, choice.options)
         reader = FrameReader(experiment, self._formats)
         masks = search_masks(experiment, wanted)
-        return Prepared(experiment, reader, Search(experiment, reader, threshold, masks, f.max_strong_pixel_fraction))
+        search = Search(experiment, reader, threshold, masks, f.max_strong_pixel_fraction)
+        return Prepared(experiment, reader, search, scan.oscillation_deg if scan else (0.0, 0.0))
 
 
 def frame_of(path: Path, scan_range: tuple[tuple[int, int], ...], reader: FrameReader) -> int:

@@ -6,6 +6,7 @@ import ipaddress
 import os
 import re
 import socket
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -19,9 +20,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from xtal.errors import DataError, OptionError, XtalError
-from xtal.options import parse
+from xtal.options import Entry, parse
 from xtal.plugins import Plugins
 from xtal.run import Context
+from xtal_steps_server.lattices import known_options, lattices_of, shared_out
 from xtal_steps_server.options import RequestOptions, ServerOptions
 from xtal_steps_server.replies import as_xml
 from xtal_steps_server.search import ImageSearch
@@ -53,6 +55,11 @@ class Service:
         self.server: uvicorn.Server | None = None
         self._limiter: CapacityLimiter | None = None
 
+    @cached_property
+    def known(self) -> dict[str, list[Entry]]:
+        """All options that a request may give."""
+        return known_options(self.plugins)
+
     def application(self) -> Starlette:
         """The ASGI application."""
         return Starlette(routes=[Route("/{path:path}", self.answer, methods=["GET"])])
@@ -83,13 +90,20 @@ class Service:
             name = name.removeprefix("/").partition("://")[2]
         form = "auto"
         try:
-            options = parse(RequestOptions, settings(words), self.plugins)
+            mine, theirs = shared_out(settings(words), self.known) if words else ([], {})
+            options = parse(RequestOptions, mine, self.plugins)
+            for step, wanted in (("index", options.index), ("integrate", options.index and options.integrate)):
+                if theirs.get(step) and not wanted:
+                    raise OptionError(f"{theirs[step][0].key} is an option of {step}.", advice=f"Ask for {step}=True.")
             form = options.format
             path = self.allowed(Path(name))
             if path is None:
                 return REFUSED, {"image": name, "error": f"{name} lies outside of the folders that are served."}, form
-            found = self.search.statistics(path, options).as_dict()
-            return 200, {"image": name, **found}, form
+            found = self.search.find(path, options)
+            reply = found.statistics(options).as_dict()
+            if options.index and reply["n_spots_no_ice"] > options.indexing_min_spots:
+                reply |= lattices_of(self.plugins, found.experiment, found.table, theirs, integrate=options.integrate)
+            return 200, {"image": name, **reply}, form
         except (XtalError, OSError) as error:
             return FAILED, {"image": name, "error": str(error)}, form
         except Exception as error:

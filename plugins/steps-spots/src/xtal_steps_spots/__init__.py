@@ -17,6 +17,7 @@ def xtal_steps() -> list[Step]:
             reference="Winter et al. (2018), Acta Cryst. D74, 85-97",
             order=20,
             inputs=("experiments",),
+            imports=True,
             outputs={"reflections": "strong.refl"},
         ),
         Step(
@@ -35,6 +36,7 @@ def xtal_steps() -> list[Step]:
             options="xtal_steps_spots.mask_step_options:GenerateMaskOptions",
             order=240,
             inputs=("experiments", "images?"),
+            imports=True,
             outputs={"mask": "pixels.mask"},
         ),
         Step(
@@ -62,6 +64,7 @@ def xtal_steps() -> list[Step]:
             options="xtal_steps_spots.gain_options:GainOptions",
             order=246,
             inputs=("experiments",),
+            imports=True,
         ),
         Step(
             name="detect_blanks",

@@ -1,7 +1,8 @@
-"""Filters that look at all spots of an experiment: steep background and crowded places."""
+"""Filters that look at all spots of an experiment: steep background, crowded places, warm pixels."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ SLOTS = 30
 """Most bins of the histogram of spots per cell."""
 FLAT = 0.002
 """Slope of its cumulative curve, part of the whole per spot, below which it is flat."""
+BY_CHANCE = 0.01
+"""Pixels of a detector that may be taken for warm by chance."""
 
 
 def gradient_filter(table: ReflectionTable, reader: Any, size: int, cutoff: float) -> Keep:
@@ -99,3 +102,36 @@ def density_filter(xy: NDArray[np.float64]) -> Keep:
     column = np.clip(np.searchsorted(x_edges, xy[:, 0], side="right") - 1, 0, CELLS - 1)
     row = np.clip(np.searchsorted(y_edges, xy[:, 1], side="right") - 1, 0, CELLS - 1)
     return np.asarray(counts[column, row] <= limit)
+
+
+def warm_filter(table: ReflectionTable, n_pixels: int, n_turns: int) -> Keep:
+    """Spots that do not lie on a warm pixel.
+
+    A warm pixel is strong now and then, with no neighbour: it holds several spots that are one pixel wide. Of a
+    crystal such spots are few and lie anywhere, so that hardly two of them share a pixel. Spots whose centroid is on
+    a pixel that holds more of them than chance brings together are dropped.
+
+    Parameters
+    ----------
+    table
+        Spots of the scan of one experiment.
+    n_pixels
+        Of its detector.
+    n_turns
+        How often a reflection may come back to its place: turns of the goniometer, begun ones counted.
+    """
+    x0, x1, y0, y1 = np.asarray(table["bbox"], np.int64).T[:4]
+    x, y = np.floor(table["xyzobs.px.value"][:, :2]).astype(np.int64).T
+    place = (np.asarray(table["panel"], np.int64) << 40) + (y << 20) + x
+    narrow = (x1 - x0 == 1) & (y1 - y0 == 1)
+    places, times = np.unique(place[narrow], return_counts=True)
+    warm = places[times >= n_turns * more_than_chance(int(narrow.sum()), n_pixels)]
+    return ~np.isin(place, warm)
+
+
+def more_than_chance(n: int, places: int) -> int:
+    """Least number of things in one place, two at least, that is not met by chance where ``n`` lie anywhere."""
+    density, least = n / places, 2
+    while places * density**least / math.factorial(least) > BY_CHANCE:
+        least += 1
+    return least

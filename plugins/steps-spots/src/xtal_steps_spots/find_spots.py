@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 import attrs
 import numpy as np
 from attrs import define, field
+from numpy.typing import NDArray
 
 from xtal.errors import AlgorithmFailed
 from xtal.models import Detector, Experiment, ExperimentList
 from xtal.physics.spots import Spots, SpotStream
+from xtal.physics.spots.stream import Finished
 from xtal.run import Context
 from xtal.table import ReflectionTable
 from xtal_steps_spots import advice, report
-from xtal_steps_spots.filters import density_filter, gradient_filter
+from xtal_steps_spots.filters import density_filter, gradient_filter, warm_filter
 from xtal_steps_spots.frames import excluded_frames, frame_ranges
 from xtal_steps_spots.hot import HotPixels
 from xtal_steps_spots.imagesets import images_key
 from xtal_steps_spots.masks import search_masks
 from xtal_steps_spots.options import FilterOptions, FindSpotsOptions, SpotfinderOptions
+from xtal_steps_spots.pieces import Pieces
 from xtal_steps_spots.search import Search
 
 
@@ -36,13 +40,14 @@ class Counts:
     off_centre: int = 0
     steep: int = 0
     crowded: int = 0
+    warm: int = 0
     hot: int = 0
     bad: list[int] = field(factory=list)
 
 
 @define
 class Found:
-    """Of one experiment: its spots, what one of its images holds between them, and its hot pixels."""
+    """Of one experiment: its spots, its hot pixels and, where advice is due, what an image holds between spots."""
 
     number: int
     experiment: Experiment
@@ -101,7 +106,7 @@ def search_experiment(context: Context, number: int, experiment: Experiment, cou
     threshold = context.plugin(options.threshold)
     reader = context.frames(experiment)
     hot = HotPixels(reader.shapes)
-    tables = []
+    pieces = Pieces(number)
     try:
         search = Search(
             experiment,
@@ -113,14 +118,22 @@ def search_experiment(context: Context, number: int, experiment: Experiment, cou
             skip_bad=options.skip_bad_images,
             measure_background=options.compute_mean_background,
         )
-        for first, last in frame_ranges(reader.z0, reader.z1, options.scan_range):
-            tables += spots_of_range(context, number, search, (first, last), hot, counts)
+        for k, frames in enumerate(frame_ranges(reader.z0, reader.z1, options.scan_range)):
+            spots_of_range(context, search, k, frames, hot, pieces, counts)
         report.bad_images(context, search.bad)
         report.mean_background(context, search.background)
         counts.bad += sorted(search.bad)
-        table = tables[0] if len(tables) == 1 else ReflectionTable.concatenate(tables)
-        table = filter_table(table, reader, options.filter, counts)
-        background = search.sample_background()
+        table, numbers = pieces.table()
+        kept = rows_kept(table, experiment, reader, options, counts)
+        table, numbers = table.select(kept), numbers[kept]
+        if options.shoeboxes:
+            columns = {
+                **{name: table[name] for name in table},
+                "shoebox": pieces.boxes(table, numbers, context.executor),
+            }
+            table = ReflectionTable(dict(sorted(columns.items())))
+        strange = advice.too_many(len(table), hot.images, experiment) or advice.too_few(len(table), hot.images)
+        background = search.sample_background() if strange else None
     finally:
         reader.close()
     counts.hot += sum(map(len, hot.found(options.hot_fraction)))
@@ -138,21 +151,17 @@ def with_trusted_limit(experiment: Experiment, limit: float | None) -> Experimen
 
 
 def spots_of_range(
-    context: Context, number: int, search: Search, frames: tuple[int, int], hot: HotPixels, counts: Counts
-) -> list[ReflectionTable]:
-    """Tables of the spots of each panel on a run of frames, in the order of their first pixels."""
+    context: Context, search: Search, run: int, frames: tuple[int, int], hot: HotPixels, pieces: Pieces, counts: Counts
+) -> None:
+    """Add the spots of each panel on a run of frames to the pieces."""
     options: SpotfinderOptions = context.options.spotfinder
     experiment, (first, last) = search.experiment, frames
     link = not (experiment.is_still or options.force_2d)
-    n_panels = len(search.reader.shapes)
-    streams = [SpotStream(link_frames=link) for _ in range(n_panels)]
-    parts: list[list[tuple[ReflectionTable, Any]]] = [[] for _ in range(n_panels)]
+    streams = [SpotStream(link_frames=link) for _ in search.reader.shapes]
 
-    def keep(panel: int, batch: Any) -> None:
-        if batch is not None and len(batch.spots):
-            good = passed(batch.spots, experiment, options.filter, counts)
-            table = batch.spots.select(good).table(panel, number, first, shoeboxes=options.shoeboxes)
-            parts[panel].append((table, batch.order[good]))
+    def keep(panel: int, finished: Finished | None) -> None:
+        if finished is not None:
+            pieces.add(run, panel, first, finished, passed(finished.spots, experiment, options.filter, counts))
 
     with context.progress(last - first, "frames") as progress:
         for n_frames, pixels in search.run(first, last, context.executor):
@@ -164,21 +173,6 @@ def spots_of_range(
     for panel, stream in enumerate(streams):
         keep(panel, stream.finish())
     counts.images += last - first
-    return [in_order(p) for p in parts if p] or [empty_table(search, options)]
-
-
-def in_order(parts: list[tuple[ReflectionTable, Any]]) -> ReflectionTable:
-    """One table, sorted by the order of its parts' rows."""
-    order = np.concatenate([o for _, o in parts])
-    table = ReflectionTable.concatenate([t for t, _ in parts])
-    rows = np.lexsort((order[:, 1], order[:, 0]))
-    return table if np.array_equal(rows, np.arange(len(rows))) else table.select(rows)
-
-
-def empty_table(search: Search, options: SpotfinderOptions) -> ReflectionTable:
-    """A table of no spots."""
-    stream = SpotStream(link_frames=False)
-    return stream.add(search.nothing(0)).spots.table(0, 0, 0, shoeboxes=options.shoeboxes)
 
 
 def passed(spots: Spots, experiment: Experiment, options: FilterOptions, counts: Counts) -> Any:
@@ -199,18 +193,27 @@ def filtered(spots: Spots, experiment: Experiment, options: FilterOptions, count
     return spots.select(passed(spots, experiment, options, counts))
 
 
-def filter_table(table: ReflectionTable, reader: Any, options: FilterOptions, counts: Counts) -> ReflectionTable:
-    """The filters that look at all spots of an experiment."""
-    if options.background_gradient.filter and len(table):
-        o = options.background_gradient
-        keep = gradient_filter(table, reader, o.background_size, o.gradient_cutoff)
-        counts.steep += int((~keep).sum())
-        table = table.select(keep)
-    if options.spot_density.filter and len(table):
-        keep = density_filter(table["xyzobs.px.value"][:, :2])
-        counts.crowded += int((~keep).sum())
-        table = table.select(keep)
-    return table
+def rows_kept(
+    table: ReflectionTable, experiment: Experiment, reader: Any, options: SpotfinderOptions, counts: Counts
+) -> NDArray[np.int64]:
+    """Rows that pass the filters which look at all spots of an experiment, one filter after another."""
+    o, rows = options.filter, np.arange(len(table))
+    gradient = o.background_gradient
+
+    def drop(keep: NDArray[np.bool_]) -> int:
+        nonlocal rows
+        rows = rows[keep]
+        return int((~keep).sum())
+
+    if gradient.filter and len(rows):
+        counts.steep += drop(gradient_filter(table, reader, gradient.background_size, gradient.gradient_cutoff))
+    if o.spot_density.filter and len(rows):
+        counts.crowded += drop(density_filter(table["xyzobs.px.value"][rows, :2]))
+    if o.warm_pixels and len(rows) and experiment.scan is not None and not experiment.is_still:
+        n_turns = math.ceil(experiment.scan.n_images * abs(experiment.scan.oscillation_deg[1]) / 360)
+        n_pixels = sum(slow * fast for slow, fast in reader.shapes)
+        counts.warm += drop(warm_filter(table.select(rows), n_pixels, n_turns))
+    return rows
 
 
 def write_hot_pixels(context: Context, found: list[Found]) -> None:

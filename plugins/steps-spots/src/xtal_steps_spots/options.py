@@ -40,6 +40,9 @@ class FilterOptions(MaskOptions):
     max_strong_pixel_fraction: float = option(
         0.25, help="Stop when more of an image's pixels than this are strong (1: never)", gt=0, level=1
     )
+    warm_pixels: bool = option(
+        True, help="Drop spots of scans on pixels that hold spots of one pixel's width again and again", level=1
+    )
     background_gradient: BackgroundGradientOptions = scope(BackgroundGradientOptions)
     spot_density: SpotDensityOptions = scope(SpotDensityOptions)
 

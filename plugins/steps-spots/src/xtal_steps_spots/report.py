@@ -87,6 +87,7 @@ def summarise(context: Context, table: ReflectionTable, counts: Any) -> None:
         (counts.off_centre, "had the highest pixel off the centre"),
         (counts.steep, "lay on a steep background"),
         (counts.crowded, "in crowded places"),
+        (counts.warm, "on warm pixels"),
     ]
     parts = [f"{k} {why}" for i, (k, why) in enumerate(dropped) if k or i < 3]
     name = context.options.spotfinder.threshold.name

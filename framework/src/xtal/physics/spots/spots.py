@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from attrs import frozen
+from attrs import evolve, frozen
 from numpy.typing import NDArray
 
 from xtal.physics.spots.kernels import fill_boxes, label, measure
@@ -81,19 +81,34 @@ class Spots:
             variance = np.where(w * w > q, self.spread / (w * w - q), 0.0) + PIXEL_VARIANCE
         return np.where(w > 0, variance, 0.0)
 
-    def shoeboxes(self, panel: int, first_frame: int) -> Shoeboxes:
-        """Boxes that hold values and mask of the strong pixels, zeros elsewhere."""
-        bbox = self.bbox + np.array([0, 0, 0, 0, first_frame, first_frame], dtype=np.int32)
-        boxes = Shoeboxes.allocate(np.full(len(self), panel, np.uint32), bbox)
+    def compact(self) -> Spots:
+        """The same spots, holding no other pixels than theirs."""
+        rows = self.rows[self.labels]
+        mine = rows >= 0
+        pixels = self.pixels.select(mine, 0)
+        return evolve(self, pixels=pixels, labels=rows[mine].astype(np.int32), rows=np.arange(len(self)))
+
+    def fill(self, boxes: Shoeboxes, at: NDArray[np.int64], first_frame: int) -> None:
+        """Put values and mask of the strong pixels into boxes.
+
+        Parameters
+        ----------
+        boxes
+            Zeros, or what other spots have filled.
+        at
+            (n,) row of ``boxes`` for each spot, -1 where it has none.
+        first_frame
+            Array index z of frame 0.
+        """
+        rows = np.where(self.rows >= 0, at[self.rows] if len(at) else -1, -1)
         p, code = self.pixels, np.int32(MaskBit.VALID | MaskBit.FOREGROUND)
         fill_boxes(
-            p.index, p.value, p.starts, p.width, p.first, self.labels, self.rows, self.bbox,
+            p.index, p.value, p.starts, p.width, p.first + first_frame, self.labels, rows, boxes.bbox,
             boxes.offsets, code, boxes.data, boxes.mask,
         )  # fmt: skip
-        return boxes
 
-    def table(self, panel: int, experiment: int, first_frame: int, *, shoeboxes: bool = True) -> ReflectionTable:
-        """Columns of a fresh table of strong spots, as DIALS names them.
+    def table(self, panel: int, experiment: int, first_frame: int) -> ReflectionTable:
+        """Columns of a fresh table of strong spots, as DIALS names them, without their pixels.
 
         Parameters
         ----------
@@ -103,11 +118,8 @@ class Spots:
             Value of the column ``id``.
         first_frame
             Array index z of frame 0.
-        shoeboxes
-            Whether to keep the pixels.
         """
         n = len(self)
-        boxes = self.shoeboxes(panel, first_frame) if shoeboxes else None
         columns = {
             "bbox": self.bbox + np.array([0, 0, 0, 0, first_frame, first_frame], dtype=np.int32),
             "flags": np.full(n, int(Flag.STRONG), np.uint64),
@@ -116,7 +128,6 @@ class Spots:
             "intensity.sum.variance": np.abs(self.total),
             "n_signal": self.count,
             "panel": np.full(n, panel, np.uint64),
-            **({"shoebox": boxes} if boxes is not None else {}),
             "xyzobs.px.value": self.centroid + np.array([0.0, 0.0, first_frame]),
             "xyzobs.px.variance": self.centroid_variance(),
         }
