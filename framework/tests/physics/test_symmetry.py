@@ -25,6 +25,7 @@ from xtal.physics.symmetry import (
     unpack,
 )
 from xtal.physics.symmetry.groups import as_matrix, closure
+from xtal.physics.symmetry.settings import conventional_setting
 
 CASES = {
     "P 1": (21, 25, 31, 75, 82, 83),
@@ -198,3 +199,12 @@ def test_a_lattice_off_by_half_a_degree_counts_within_the_tolerance_only() -> No
     cell = gemmi.UnitCell(25, 33, 41, 90, 90.5, 90)
     assert len(lattice_rotations(cell, 2.0)[0]) == 4
     assert len(lattice_rotations(cell, 0.1)[0]) == 2
+
+
+def test_round_off_is_not_the_smallest_mesh() -> None:
+    """A vector and its opposite span nothing, but their area is not quite 0 in floating point."""
+    metric = np.diag([29.398133923803066, 66.1545393118318, 144.5673676711828])
+    metric[0, 1] = metric[1, 0] = 2.228473767554605e-14
+    metric[0, 2] = metric[2, 0] = -1.0483690410226999e-14
+    setting = conventional_setting(np.array([np.eye(3), np.diag([-1, -1, 1])], dtype=np.int64), metric)
+    assert setting.centring == "P" and abs(np.linalg.det(setting.basis)) == pytest.approx(1.0)
