@@ -140,6 +140,7 @@ def test_spots_indices_and_cell_are_the_peers(frame: Any, name: str, n_spots: in
     np.testing.assert_allclose(a.cell.parameters[:3], (58.0, 58.0, 150.2), rtol=4e-3)
 
 
+@pytest.mark.slow
 def test_the_image_whose_header_has_the_beam_centre_100_pixels_off(frame: Any) -> None:
     """run2_1_00148 is of a cubic crystal, and its solvent ring is centred at (1328, 1302), not at (1230, 1310).
 
@@ -167,6 +168,7 @@ def test_the_image_whose_header_has_the_beam_centre_100_pixels_off(frame: Any) -
     assert np.linalg.norm(beam_px(theirs.experiment) - ring) > 90
 
 
+@pytest.mark.slow
 def test_the_peer_agrees_once_told_the_beam_centre(frame: Any, tmp_path: Path) -> None:
     ours, _ = frame("run2_1_00148.cbf.bz2")
     image = shared_dir() / "data" / "images" / "run2_1_00148.cbf.bz2"

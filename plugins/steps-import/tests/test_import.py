@@ -13,9 +13,11 @@ import pytest
 
 from xtal.errors import DataError, OptionError
 from xtal.files import read_experiments, read_mask, write_mask
-from xtal.models import ExperimentList
+from xtal.models import Beam, Detector, ExperimentList, Panel
 from xtal.run.provenance import read_made, same_run
 from xtal_steps_import.collect import parse_name, runs_of
+from xtal_steps_import.geometry import change_detector
+from xtal_steps_import.options import DetectorGeometry
 
 SIZE = 64
 
@@ -179,6 +181,14 @@ def test_a_list_is_imported_again_with_other_geometry(imported: Any, scan: Path)
     (e,) = imported("imported.expt", "distance=110")
     assert e.detector[0].distance == pytest.approx(110.0)
     assert e.scan.image_range == first.scan.image_range
+
+
+def test_a_distance_leaves_a_detector_on_its_side_of_the_sample() -> None:
+    """Rows that count upwards turn the normal to the sample."""
+    for slow, top in ((-1, 10), (1, -10)):
+        detector = Detector([Panel((1, 0, 0), (0, slow, 0), (-10, top, -50), (100, 100), (0.2, 0.2))])
+        change_detector(detector, Beam(1.0), DetectorGeometry(distance=60.0), new_wavelength=False)
+        np.testing.assert_allclose(detector[0].origin, (-10, top, -60))
 
 
 def test_names() -> None:
