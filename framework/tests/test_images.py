@@ -147,6 +147,15 @@ def test_marks_above_all_counts_are_bad_whatever_the_trusted_range(tmp_path: Pat
     assert not reader.mask(0, reader.read(0))[0][5, 5]
 
 
+@pytest.mark.parametrize("limits", [(float("nan"), 9.0), (0.0, float("nan")), (5.0, 4.0), (-1e30, -1.0)])
+def test_of_a_trusted_range_that_holds_no_value_no_pixel_is_good(tmp_path: Path, limits: tuple[float, float]) -> None:
+    path = write(tmp_path / "all.toy", frame(0), frame(1))
+    e = experiment(Images(str(path), indices=[0, 1]), n=2)
+    e.detector[0].trusted_range = limits
+    reader = open_images(e, formats())
+    assert not reader.mask(0, reader.read(0))[0].any()
+
+
 def test_threads_read_alike(tmp_path: Path) -> None:
     path = write(tmp_path / "all.toy", *(frame(z) for z in range(20)))
     reader = open_images(experiment(Images(str(path), indices=list(range(20))), n=20), formats())

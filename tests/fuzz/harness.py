@@ -251,6 +251,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="write the first file here, and read none")
     words = parser.parse_args()
     targets = load_targets()
+    import_module("xtal.run.kernels")  # numba takes a second: once, before children are made
     signal.signal(signal.SIGPROF, _ring)
     faulthandler.enable()
     for name in words.targets:

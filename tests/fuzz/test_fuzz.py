@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import importlib.util
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="m
 FEW, MANY = 340, 12_500
 """Files of each target in CI, and in the slow suite."""
 
-SLOW = {"diamond_p12m": 12, "nxmx": 2, "nxmx_data": 2}
+SLOW = {"diamond_p12m": 12, "nxmx": 2, "nxmx_data": 3, "packed": 2}
 """Targets whose files take longer: they are read so many times less often in CI."""
 
 
@@ -111,7 +111,7 @@ def large(path: Path) -> None:
 
 def crash(path: Path) -> None:
     if path.read_bytes() != b"0":
-        ctypes.string_at(0)
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def stray(path: Path) -> None:
@@ -149,4 +149,4 @@ def test_failures_are_seen_from_outside(read, says):
 
 
 def test_a_crash_is_told_with_its_number():
-    assert harness.run_apart(target(crash), 5, 3) == {"died": signal.SIGSEGV, "at": 3}
+    assert harness.run_apart(target(crash), 5, 3) == {"died": signal.SIGKILL, "at": 3}

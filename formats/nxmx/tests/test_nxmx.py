@@ -313,6 +313,15 @@ def test_a_negative_rotation_turns_the_axis(tmp_path: Path) -> None:
     assert scan.oscillation_deg == (-10.0, 0.5)
 
 
+def test_a_saturation_that_is_no_number_is_none(tmp_path: Path) -> None:
+    path = write_nxmx(tmp_path / "a.nxs", 1)
+    store(path, frames(1))
+    with h5py.File(path, "a") as file:
+        del file["entry/instrument/detector/saturation_value"]
+        file["entry/instrument/detector/saturation_value"] = float("nan")
+    assert NXmx().open(path).models()[1][0].trusted_range == (0.0, 65533.0)
+
+
 def test_marks_of_bad_pixels_are_no_counts_and_the_pixel_mask_is_used(tmp_path: Path) -> None:
     path = write_nxmx(tmp_path / "a.nxs", 1)
     store(path, frames(1))

@@ -145,6 +145,17 @@ def test_colours_and_claims_are_refused(tmp_path: Path) -> None:
             Tiff().open(path).models()
 
 
+def test_a_tag_of_several_values_where_one_is_meant(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, IMAGE, tile=(16, 16))
+    content = bytearray(path.read_bytes())
+    at = content.index(struct.pack("<HHI", 322, 4, 1))  # TileWidth
+    content[at + 2 : at + 12] = struct.pack("<HIHH", 3, 2, 16, 16)
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.tif is truncated or damaged"):
+        Tiff().open(path).models()
+
+
 @pytest.mark.parametrize("kind", ["rayonix", "plain", "zlib", "stack"])
 def test_damage_ends_in_data_or_an_error(tmp_path: Path, kind: str) -> None:
     path, chance = tmp_path / "a_001.tif", random.Random(3)

@@ -57,7 +57,7 @@ def saturation_value(group: Any, limit: float) -> float:
     name = "countrate_correction_count_cutoff"
     places = "saturation_value", f"detectorSpecific/{name}", f"detectorSpecific/detectorModule_000/{name}"
     found = next((values[0] for place in places if (values := numbers_of(member(group, place))).size), None)
-    return limit + 1.0 if found is None else float(found)
+    return float(found) if found is not None and np.isfinite(found) else limit + 1.0
 
 
 def goniometer_and_scan(parts: Parts, n_frames: int) -> tuple[Goniometer, Scan]:

@@ -64,9 +64,9 @@ def children(group: Any, nx_class: str) -> Iterator[Any]:
 
 
 def number(group: Any, name: str, *, default: float = float("nan")) -> float:
-    """First value of a dataset, without regard to units."""
+    """First value of a dataset, without regard to units; one that is not finite is none."""
     values = numbers_of(None if group is None else member(group, name))
-    return float(values[0]) if values.size else _default(name, default)
+    return float(values[0]) if values.size and math.isfinite(values[0]) else _default(name, default)
 
 
 def _default(name: str, default: float) -> float:

@@ -116,7 +116,8 @@ class _Page:
 
     @classmethod
     def of(cls, page: Any) -> _Page:
-        tile = page.tilewidth * page.tilelength if page.is_tiled else 0
+        # a tag of several values, where one is meant, is a tuple: an error here
+        tile = int(page.tilewidth) * int(page.tilelength) if page.is_tiled else 0
         shape = tuple(int(n) for n in page.shape)
         n_bytes = math.prod(shape) * (page.dtype.itemsize if page.dtype is not None else 1)
         return cls(page.index, shape, page.dtype, n_bytes, 8 * tile, int(page.compression), str(page.description))

@@ -171,15 +171,16 @@ class FrameReader:
         for panel in self.experiment.detector:
             low, high = panel.trusted_range
             high = high if top is None else min(high, top)
-            if self.dtype.kind == "f":
-                limits.append((self.dtype.type(low), self.dtype.type(high)))
-                continue
-            info = np.iinfo(self.dtype)
-            low, high = max(np.ceil(low), info.min), min(np.floor(high), info.max)
-            if low > high:
+            if self.dtype.kind != "f":
+                info = np.iinfo(self.dtype)
+                low, high = max(np.ceil(low), info.min), min(np.floor(high), info.max)
+            if not low <= high:  # also where one is no number: no value is good
                 low, high = 1, 0
-            limits.append((self.dtype.type(int(low)), self.dtype.type(int(high))))
+            limits.append((self._as_pixel(low), self._as_pixel(high)))
         return limits
+
+    def _as_pixel(self, value: float) -> Any:
+        return self.dtype.type(value if self.dtype.kind == "f" else int(value))
 
     def mask(self, z: int, images: Sequence[NDArray[Any]], out: Sequence[NDArray[np.bool_]] | None = None) -> Masks:
         """Good pixels of one frame: static mask, trusted range (inclusive) and the frame's own mask.
