@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,12 @@ def test_a_child_takes_the_harm(path: Path, monkeypatch: pytest.MonkeyPatch, tou
     monkeypatch.setattr(hdf5, "SECONDS", 1)
     with pytest.raises(DataError, match=rf"a\.h5 is damaged: the HDF5 library .*{says}"):
         hdf5.look_over(str(path))
+
+
+def test_a_slow_disk_is_no_damage(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hdf5, "_touch", lambda _name, _item: time.sleep(60))
+    monkeypatch.setattr(hdf5, "PATIENCE", 1)
+    hdf5.look_over(str(path))
 
 
 def test_a_file_is_looked_at_once_until_it_changes(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

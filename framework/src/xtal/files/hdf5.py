@@ -17,6 +17,9 @@ from xtal.errors import DataError
 SECONDS = 5
 """Of the processor, which the child may use: the largest masters need less than one."""
 
+PATIENCE = 60
+"""Seconds that the child may take in all; a file that needs more (from a slow disk) is opened without a verdict."""
+
 SMALL = 1 << 16
 """Bytes of values that are read too, where they are stored without a filter."""
 
@@ -38,11 +41,14 @@ def look_over(path: str) -> None:
     key = os.path.realpath(path), stat.st_mtime_ns, stat.st_size
     if key in _seen or not hasattr(os, "fork"):
         return
-    child = os.fork()
-    if child == 0:
-        _walk(path)
+    from h5py._objects import phil
+
+    with phil:  # no other thread is inside the library, whose locks the child would find taken for ever
+        child = os.fork()
+        if child == 0:
+            _walk(path)
     _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status):
+    if os.WIFSIGNALED(status) and os.WTERMSIG(status) != signal.SIGALRM:
         how = "goes round in circles" if os.WTERMSIG(status) == signal.SIGXCPU else "crashes"
         raise DataError(f"{path} is damaged: the HDF5 library {how} when it reads it.", advice="Copy it again.")
     _seen.add(key)
@@ -57,6 +63,8 @@ def _walk(path: str) -> None:
     faulthandler.disable()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGXCPU, signal.SIG_DFL)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(PATIENCE)
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 1))
     try:
         with h5py.File(path, "r", locking=False) as file:
