@@ -58,7 +58,7 @@ def _read(dataset: Any, at: int, out: NDArray[Any]) -> None:
     NeverWritten, ValueError
         If there is none, or it is damaged.
     """
-    info = stored_chunk(dataset, (at, 0, 0))
+    info = stored_chunk(dataset, (at, 0, 0), out.nbytes)
     if info.filter_mask:
         read_by_library(dataset, at, out)  # stored plain
         return

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import bz2
 import math
-import os
 import zlib
 from collections.abc import Callable, Iterator
 from itertools import product
@@ -83,21 +82,21 @@ def _starts(dataset: Any, at: int | None) -> Iterator[tuple[int, ...]]:
     yield from product(*ranges)
 
 
-def stored_chunk(dataset: Any, start: tuple[int, ...]) -> Any:
-    """What is known of the chunk that begins at ``start``.
+def stored_chunk(dataset: Any, start: tuple[int, ...], room: int) -> Any:
+    """What is known of the chunk that begins at ``start`` and holds ``room`` bytes of values.
 
     Raises
     ------
     NeverWritten
         If there is none.
     ValueError
-        If it is larger than its file.
+        If it is larger than any filter makes it.
     """
     info = dataset.id.get_chunk_info_by_coord(start)
     if info.byte_offset is None:
         raise NeverWritten
-    if info.size > os.stat(dataset.file.filename).st_size:
-        raise ValueError("a chunk is larger than its file")
+    if info.size > 2 * room + SLACK:
+        raise ValueError("a chunk is larger than what it holds")
     return info
 
 
@@ -107,7 +106,7 @@ def check_chunks(dataset: Any, at: int | None = None) -> None:
     Raises
     ------
     ValueError
-        If one is larger than its file, shorter than its filters need, or unpacks to more than it should.
+        If one is larger than what it holds, shorter than its filters need, or unpacks to more than it should.
     """
     if dataset.chunks is None:
         return
@@ -117,7 +116,7 @@ def check_chunks(dataset: Any, at: int | None = None) -> None:
     filters = pipeline(dataset)
     for start in _starts(dataset, at) if filters else ():
         try:
-            info = stored_chunk(dataset, start)
+            info = stored_chunk(dataset, start, room)
         except NeverWritten:
             continue
         _, chunk = dataset.id.read_direct_chunk(start)
@@ -182,7 +181,7 @@ def inflate_frame(dataset: Any, at: int, out: NDArray[Any]) -> None:
     NeverWritten, ValueError, zlib.error
         If there is none, or it is damaged.
     """
-    if stored_chunk(dataset, (at, 0, 0)).filter_mask:
+    if stored_chunk(dataset, (at, 0, 0), out.nbytes).filter_mask:
         read_by_library(dataset, at, out)  # not all filters were applied
         return
     _, chunk = dataset.id.read_direct_chunk((at, 0, 0))
@@ -211,7 +210,8 @@ def read_by_library(dataset: Any, at: int, out: NDArray[Any]) -> None:
         dataset.read_direct(out)
         return
     if dataset.chunks is not None:
-        stored_chunk(dataset, (at // dataset.chunks[0] * dataset.chunks[0], 0, 0))
+        room = math.prod(dataset.chunks) * dataset.dtype.itemsize
+        stored_chunk(dataset, (at // dataset.chunks[0] * dataset.chunks[0], 0, 0), room)
         check_chunks(dataset, at)
     elif not dataset.is_virtual and dataset.id.get_storage_size() == 0:
         raise NeverWritten

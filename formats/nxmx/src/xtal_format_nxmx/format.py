@@ -11,12 +11,21 @@ if TYPE_CHECKING:
 HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
+def is_plain(path: Path) -> bool:
+    """Whether a file begins as its head does, which may be that of a compressed file: the library reads no such."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(len(HDF5)) == HDF5
+    except OSError:
+        return False
+
+
 class NXmx:
     """HDF5 files with an entry after the definition NXmx, or written by an Eiger of DECTRIS."""
 
     def sniff(self, head: bytes, path: Path) -> int:
         """5 for an HDF5 file with such an entry."""
-        if not head.startswith(HDF5):
+        if not head.startswith(HDF5) or not is_plain(path):
             return 0
         from xtal_format_nxmx.source import holds_images
 

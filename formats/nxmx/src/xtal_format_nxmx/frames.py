@@ -117,6 +117,21 @@ def _runs(space: Any, shape: tuple[int, ...]) -> Iterator[tuple[int, int]] | Non
     return ((int(start[0] + k * stride[0]), int(block[0])) for k in range(count[0]))
 
 
+@frozen(eq=False)
+class Stored:
+    """A dataset, what asking it each time would cost as much as a part of the decoding, and its decoder, if any."""
+
+    dataset: Any
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    decode: Callable[[Any, int, NDArray[Any]], None] | None
+
+    @classmethod
+    def of(cls, dataset: Any) -> Stored:
+        """Of an open dataset."""
+        return cls(dataset, dataset.shape, dataset.dtype, decoder(dataset))
+
+
 class Frames:
     """Reads frames of a list of parts; safe to use from several threads.
 
@@ -133,14 +148,14 @@ class Frames:
         self.n = max(part.first + part.n for part in parts)
         self._lock = threading.Lock()
         self._files: dict[str, Any] = {}
-        self._datasets: dict[tuple[str, str], tuple[Any, Callable[..., None] | None]] = {}
-        dataset = self._dataset(self.parts[0])[0]
-        self.shape: tuple[int, int] = dataset.shape[-2:]
-        self.stored: np.dtype[Any] = dataset.dtype
+        self._datasets: dict[tuple[str, str], Stored] = {}
+        first = self._dataset(self.parts[0])
+        self.shape: tuple[int, int] = (first.shape[-2], first.shape[-1])
+        self.stored: np.dtype[Any] = first.dtype
         slow, fast = self.shape
         check_claim(Path(self.parts[0].file), slow, fast, self.stored.itemsize)
 
-    def _dataset(self, part: Part) -> tuple[Any, Callable[..., None] | None]:
+    def _dataset(self, part: Part) -> Stored:
         key = part.file, part.dataset
         with self._lock:
             if key not in self._datasets:
@@ -149,7 +164,7 @@ class Frames:
                 dataset = self._files[part.file].get(part.dataset)
                 if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in "iuf":
                     raise DataError(f"{part.file} holds no images at {part.dataset}.")
-                self._datasets[key] = dataset, decoder(dataset)
+                self._datasets[key] = Stored.of(dataset)
             return self._datasets[key]
 
     def _part(self, frame: int) -> Part:
@@ -170,15 +185,15 @@ class Frames:
             If the frame was never written, or is damaged or of another size; names its file.
         """
         part = self._part(frame)
-        dataset, decode = self._dataset(part)
+        stored = self._dataset(part)
         at = frame - part.first + part.offset
         try:
-            if dataset.shape[-2:] != out.shape or (dataset.ndim == 3 and at >= dataset.shape[0]):
+            if stored.shape[-2:] != out.shape or (len(stored.shape) == 3 and at >= stored.shape[0]):
                 raise DataError(f"Frame {frame + 1} of {self.master} is missing or of another size in {part.file}.")
-            if decode is not None and out.dtype == dataset.dtype and out.flags.c_contiguous:
-                decode(dataset, at, out)
+            if stored.decode is not None and out.dtype == stored.dtype and out.flags.c_contiguous:
+                stored.decode(stored.dataset, at, out)
             else:
-                read_by_library(dataset, at, out)
+                read_by_library(stored.dataset, at, out)
         except NeverWritten as error:
             raise DataError(
                 f"Frame {frame + 1} of {self.master} was never written to {part.file}.",
