@@ -20,6 +20,11 @@ def test_blocks_run_at_the_same_time() -> None:
     assert list(executor.map(lambda k: (barrier.wait(), k)[1], range(6))) == list(range(6))
 
 
+def test_one_worker_is_the_callers_thread() -> None:
+    executor = LocalExecutor(LocalOptions(nproc=1))
+    assert set(executor.map(lambda _: threading.get_ident(), range(5))) == {threading.get_ident()}
+
+
 def test_threads_end_with_the_iterator() -> None:
     before = threading.active_count()
     results = LocalExecutor(LocalOptions(nproc=4)).map(lambda k: k, range(50))

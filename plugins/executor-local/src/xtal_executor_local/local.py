@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from typing import TypeVar
 
@@ -28,8 +29,12 @@ class LocalExecutor:
 
         Blocks are taken from the iterable only when there is room for them. An exception of a
         block is raised at its turn, with the block's name as a note; blocks that wait are then
-        cancelled, as they are when the iterator is closed.
+        cancelled, as they are when the iterator is closed. A single worker is the caller's own thread.
         """
+        if self.n_workers == 1:
+            for block in blocks:
+                yield _named(block, partial(function, block))
+            return
         source = iter(blocks)
         waiting: deque[tuple[T, Future[R]]] = deque()
         pool = ThreadPoolExecutor(self.n_workers, thread_name_prefix="xtal")
@@ -38,7 +43,7 @@ class LocalExecutor:
                 waiting.append((block, pool.submit(function, block)))
             while waiting:
                 block, future = waiting.popleft()
-                result = _result(block, future)
+                result = _named(block, future.result)
                 for following in islice(source, 1):
                     waiting.append((following, pool.submit(function, following)))
                 yield result
@@ -47,9 +52,10 @@ class LocalExecutor:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _result(block: T, future: Future[R]) -> R:
+def _named(block: T, work: Callable[[], R]) -> R:
+    """The result of a block; an exception carries the block's name."""
     try:
-        return future.result()
+        return work()
     except Exception as error:
         error.add_note(f"in block {block!r}"[:200])
         raise
