@@ -279,6 +279,17 @@ def test_claims_beyond_reason_are_refused(tmp_path: Path, shape: tuple[int, ...]
         NXmx().open(path)
 
 
+@pytest.mark.parametrize(
+    "data", [np.uint16(5), np.zeros(7, np.uint16), np.zeros((2, 2, 3, 4), np.uint16), h5py.Empty("u2")]
+)
+def test_data_of_other_dimensions_are_no_images(tmp_path: Path, data: Any) -> None:
+    path = write_nxmx(tmp_path / "a.nxs", 2)
+    with h5py.File(path, "a") as file:
+        file["entry/data/data"] = data
+    with pytest.raises(DataError, match=r"a\.nxs"):
+        NXmx().open(path)
+
+
 def test_counts_of_floating_point(tmp_path: Path) -> None:
     path = write_nxmx(tmp_path / "a.nxs", 1)
     store(path, frames(1, "float32") + np.float32(0.5))

@@ -162,7 +162,8 @@ class Frames:
                 if part.file not in self._files:
                     self._files[part.file] = open_file(target_of(str(self.master), part.file))
                 dataset = self._files[part.file].get(part.dataset)
-                if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in "iuf":
+                images = isinstance(dataset, h5py.Dataset) and dataset.dtype.kind in "iuf"
+                if not images or len(dataset.shape or ()) not in (2, 3):
                     raise DataError(f"{part.file} holds no images at {part.dataset}.")
                 self._datasets[key] = Stored.of(dataset)
             return self._datasets[key]
