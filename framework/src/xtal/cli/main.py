@@ -132,8 +132,6 @@ def tell(error: XtalError) -> None:
     print(f"Error: {error.message}", file=sys.stderr)
     if error.advice:
         print(error.advice, file=sys.stderr)
-    for note in getattr(error, "__notes__", ()):
-        print(f"({note})", file=sys.stderr)
 
 
 def tell_defect(error: Exception) -> None:

@@ -252,8 +252,6 @@ def stopped(error: XtalError, name: str, done: Sequence[str]) -> XtalError:
         return error
     told = type(error)(f"{name}: {error.message}", advice=error.advice)
     told.exit_code = error.exit_code
-    for note in getattr(error, "__notes__", ()):
-        told.add_note(note)
     return told
 
 

@@ -85,7 +85,7 @@ def _find(context: Context, paths: list[Path], options: ImportOptions) -> list[F
             foreign = isinstance(error, UnknownFormat) and not series.named
             if not foreign and not options.input.ignore_unhandled:
                 if not series.named:
-                    error.add_note("input.ignore_unhandled=True leaves out what cannot be read, and goes on")
+                    error.advice = f"{error.advice} Or leave out what cannot be read: ignore_unhandled=True.".lstrip()
                 raise
             left.append(error.message)
     for message in left[:SHOWN]:

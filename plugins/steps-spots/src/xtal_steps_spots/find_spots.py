@@ -76,7 +76,7 @@ def run(context: Context) -> None:
     table.identifiers = {i: e.identifier for i, e in enumerate(context.experiments) if e.identifier}
     if len(table) == 0:
         raise AlgorithmFailed(
-            f"No spot was found on {counts.images} images: {counts.pixels} strong pixels, "
+            f"No spot was found on {counts.images} image{'s' * (counts.images != 1)}: {counts.pixels} strong pixels, "
             f"{counts.groups} groups of them, none of which passed the filters.",
             advice=advice_for_none(counts, found),
         )

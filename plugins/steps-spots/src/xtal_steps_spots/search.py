@@ -189,8 +189,8 @@ class Search:
             gain = gain_advice(background_of(work.corrected[k], work.masks[k]))
             raise AlgorithmFailed(
                 f"On image {z + 1} there are {n_strong} strong pixels, more than the {self.most} allowed.",
-                advice=f"{gain} Set threshold.gain= or raise threshold.sigma_strong= for a noisy detector, "
-                "mask bad pixels, or raise max_strong_pixel_fraction=.".strip(),
+                advice=(gain or "Set threshold.gain= or raise threshold.sigma_strong= for a noisy detector.")
+                + " Or mask bad pixels, or raise max_strong_pixel_fraction=.",
             )
 
     def nothing(self, n_frames: int) -> StrongPixels:
