@@ -18,7 +18,7 @@ from xtal_steps_spots.advice import Background, background_of, gain_advice
 
 Mask = NDArray[np.bool_]
 
-FRAMES_PER_BLOCK = 8
+FRAMES_PER_BLOCK = 32
 """Frames of a block at most; what is found does not depend on it."""
 
 SKIP = "To go on without such images, give skip_bad_images=True."
