@@ -82,3 +82,12 @@ def test_we_find_spots_from_their_import(theirs, tmp_path):
 def test_dials_merges_what_we_scaled(ours, tmp_path):
     run(["dials.merge", str(ours / "scaled.expt"), str(ours / "scaled.refl"), "anomalous=True"], tmp_path)
     assert (tmp_path / "merged.mtz").exists()
+
+
+@pytest.mark.parametrize("stem", ["indexed", "scaled"])
+def test_dials_shows_and_reports_on_our_files(stem, ours, tmp_path):
+    files = [str(ours / f"{stem}.expt"), str(ours / f"{stem}.refl")]
+    shown = run(["dials.show", *files], tmp_path)
+    assert "Crystal:" in shown and "miller_index" in shown
+    run(["dials.report", *files], tmp_path)
+    assert "</body>" in (tmp_path / "dials.report.html").read_text()
