@@ -67,7 +67,7 @@ def makers(package: str, name: str) -> ModuleType:
 def cbf_mini() -> Target:
     write = makers("cbf-mini", "cbf_files").write
     seeds = [
-        written(lambda p, d=detector: write(p, IMAGE, detector=d), "a_1.cbf")  # type: ignore[misc]  # bound at once
+        written(lambda p, d=detector: write(p, IMAGE, detector=d), "a_1.cbf")
         for detector in ("PILATUS 200K", "EIGER 1M", "TIMEPIX")
     ]
     head = seeds[0][: seeds[0].index(MAGIC)].replace(b"x-CBF_BYTE_OFFSET", b"x-CBF_NONE")
@@ -80,10 +80,7 @@ def cbf_mini() -> Target:
 def cbf_imgcif() -> Target:
     write = makers("cbf-imgcif", "imgcif_files").write
     kinds = ("x-CBF_PACKED", "x-CBF_PACKED_V2", "x-CBF_BYTE_OFFSET", "x-CBF_NONE")
-    seeds = [
-        written(lambda p, k=kind: write(p, [IMAGE, IMAGE[:9, ::-1]], k), "a_1.cbf")  # type: ignore[misc]
-        for kind in kinds
-    ]
+    seeds = [written(lambda p, k=kind: write(p, [IMAGE, IMAGE[:9, ::-1]], k), "a_1.cbf") for kind in kinds]
     words = (*(k.encode() for k in kinds), b"loop_\n", b"OMEGA", b"M0", b"S0", b"F1", b"A0", b"\x0c\x1a\x04\xd5", b"'",
              b"\n;\n", b"detector", b"goniometer", b"increasing", b"decreasing", b"data_y\n")  # fmt: skip
     return Target("cbf_imgcif", ".cbf", tuple(seeds), read_images, (*NUMBERS, *words), numbers_replaced(5000))
@@ -116,7 +113,7 @@ def tiff() -> Target:
     made = makers("tiff", "tiff_files")
     image = IMAGE.astype(np.uint16)
     seeds = [
-        *(written(lambda p, o=order: made.rayonix(p, image, o), "a_1.mccd") + SLACK for order in "<>"),  # type: ignore[misc]
+        *(written(lambda p, o=order: made.rayonix(p, image, o), "a_1.mccd") + SLACK for order in "<>"),
         _tiff(IMAGE, description=made.PILATUS),
         _tiff(image),
         _tiff(image, compression="zlib", tile=(16, 16)),
@@ -193,7 +190,7 @@ def diamond() -> Target:
     made = makers("site-diamond", "diamond_files")
     names = ("PILATUS3 6M, S/N 60-0119", "PILATUS3 6M, S/N 60-0126", "PILATUS 6M, S/N 60-0100 Diamond",
              "EIGER 16M XR4i S/N 160-0001 Diamond")  # fmt: skip
-    seeds = tuple(written(lambda p, n=name: made.write(p, n, IMAGE.shape), "a_1.cbf") + SLACK for name in names)  # type: ignore[misc]
+    seeds = tuple(written(lambda p, n=name: made.write(p, n, IMAGE.shape), "a_1.cbf") + SLACK for name in names)
     words = (b"S/N 120-0100", b"# Phi", b"# Kappa nan", b"S/N 60-0114", b"+FAST", b"2014-")
     return Target("diamond_mini", ".cbf", seeds, read_images, (*NUMBERS, *words), numbers_replaced(1000))
 
@@ -228,7 +225,7 @@ def packed() -> Target:
         (lambda p, i: makers("tiff", "tiff_files").rayonix(p, i.astype(np.uint16)), "a_1.mccd"),
         (lambda p, i: makers("fabio-generic", "fabio_files").edf(p, i.astype(np.uint16)), "a_1.edf"),
     ]
-    contents = [written(lambda p, w=write: w(p, IMAGE), name) for write, name in plain]  # type: ignore[misc]
+    contents = [written(lambda p, w=write: w(p, IMAGE), name) for write, name in plain]
     squeezers = (lambda c: gzip.compress(c, 1, mtime=0), lambda c: bz2.compress(c, 1))
     seeds = [squeeze(c) for c in contents for squeeze in squeezers]
     trap, zeros = bomb(contents[0]), {squeeze: squeeze(bytes(1 << 24)) for squeeze in squeezers}

@@ -197,7 +197,7 @@ def run(target: Any, count: int, first: int, folder: Path, say: Callable[[str], 
     os.mkfifo(folder / "outside" / "pipe")  # who opens it waits for ever
     outside = Outside(folder / "outside")
     warnings.simplefilter("always")
-    warnings.showwarning = outside.hear  # type: ignore[assignment]  # it takes what it needs
+    warnings.showwarning = outside.hear
     path = folder / "data" / f"damaged{target.suffix}"
     for seed in target.seeds:  # imports and caches are no part of the bound
         path.write_bytes(seed)
