@@ -221,6 +221,14 @@ def test_damaged_files_are_told(imported, run, files, match):
         imported(**{**needed, **files})
 
 
+@pytest.mark.parametrize("number", ["300", "1e30"])
+def test_a_space_group_that_is_none_is_told(imported, run, number):
+    lines = run.xparm().splitlines()
+    lines[3] = " ".join([number, *lines[3].split()[1:]])
+    with pytest.raises(DataError, match="is not a space group"):
+        imported(xparm="\n".join(lines) + "\n")
+
+
 def test_what_is_missing_is_told(run_step, run, tmp_path):
     folder = run.write(tmp_path / "xds", xparm=run.xparm())
     (folder / "xds.inp").write_text(run.xds_inp())

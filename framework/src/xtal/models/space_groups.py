@@ -13,6 +13,9 @@ Operations = dict[bytes, set[tuple[int, int, int]]]
 UNIT = 216
 """Parts of a cell edge in which translations are counted: 24ths, and ninths for the axes of rhombohedral cells."""
 
+LONGEST_NUMBER = 4
+"""Digits of a number of a space group; those of CCP4 have up to four."""
+
 
 def space_group_of(value: str | gemmi.SpaceGroup) -> gemmi.SpaceGroup:
     """Space group of a Hermann-Mauguin name, number in a string, or Hall symbol.
@@ -34,9 +37,10 @@ def space_group_of(value: str | gemmi.SpaceGroup) -> gemmi.SpaceGroup:
 
 @cache
 def _by_symbol(text: str) -> gemmi.SpaceGroup | None:
-    found = gemmi.find_spacegroup_by_number(int(text)) if text.isdigit() else gemmi.find_spacegroup_by_name(text)
+    number = int(text) if text.isascii() and text.isdigit() and len(text) <= LONGEST_NUMBER else None
+    found = gemmi.find_spacegroup_by_name(text) if number is None else gemmi.find_spacegroup_by_number(number)
     if found is None:
-        with contextlib.suppress(RuntimeError):
+        with contextlib.suppress(RuntimeError, UnicodeDecodeError):  # gemmi quotes a part of the symbol
             group = gemmi.symops_from_hall(text)
             found = gemmi.find_spacegroup_by_ops(group) or find_group(operations_of(group))
     return found

@@ -57,7 +57,10 @@ def experiment_of(geometry: Geometry, xds_inp: Path) -> Experiment:
     crystal = None
     if geometry.real_axes is not None:
         crystal = Crystal(np.linalg.inv(geometry.real_axes @ turn.T), mosaicity_deg=geometry.mosaicity)
-        crystal.space_group = space_group_of(str(geometry.space_group))
+        try:
+            crystal.space_group = space_group_of(str(geometry.space_group))
+        except ValueError as error:
+            raise DataError(f"The geometry of XDS beside {xds_inp}: {error}.") from None
     template = _template(keys, xds_inp)
     return Experiment(
         beam=beam,
