@@ -186,12 +186,12 @@ def test_boxes_are_larger_only_where_reflections_lie_close(
         experiment.profile = profile._json(sigma_b, np.degrees(SIGMA_M))
         margin = SimpleNamespace(integration=SimpleNamespace(profile=SimpleNamespace(sigma_b_multiplier=given)))
         context = SimpleNamespace(options=margin, experiments=[experiment], print=said.append)
-        found = _boxes(context, 0, table, profile)  # type: ignore[arg-type]
+        found = _boxes(context, 0, table, profile)  # type: ignore[arg-type]  # a stand-in
         np.testing.assert_array_equal(found, profile.bbox(experiment, table, expected))
     assert len(said) == 1
     experiment.profile = profile._json(4.0, np.degrees(SIGMA_M))
     with pytest.raises(AlgorithmFailed, match=r"would cover the pixels \d+ times over"):
-        _boxes(context, 0, table, profile)  # type: ignore[arg-type]
+        _boxes(context, 0, table, profile)  # type: ignore[arg-type]  # a stand-in
 
 
 def test_experiments_with_few_spots_share_a_profile_model():

@@ -145,7 +145,8 @@ def check_methods(plugin: Any, protocol: type) -> None:
         ensure(callable(have), f"it has no method {name}")
         asked = [p for p in inspect.signature(wanted).parameters if p != "self"]
         kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        given = [p.name for p in inspect.signature(have).parameters.values() if p.kind in kinds]  # type: ignore[arg-type]
+        named = inspect.signature(have).parameters.values()  # type: ignore[arg-type]  # what is there can be called
+        given = [p.name for p in named if p.kind in kinds]
         ensure(given[: len(asked)] == asked, f"{name}({', '.join(given)}) does not take ({', '.join(asked)})")
 
 

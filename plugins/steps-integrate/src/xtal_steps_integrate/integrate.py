@@ -288,7 +288,7 @@ def _boxes(context: Context, k: int, predicted: ReflectionTable, profile: Profil
     bbox = profile.bbox(experiment, predicted, margin)
     volume = np.prod((bbox[:, 1::2] - bbox[:, ::2]).astype(float), axis=1).sum() * np.pi / 4 / margin**2
     pixels = sum(p.image_size[0] * p.image_size[1] for p in experiment.detector)
-    covered = volume / (pixels * experiment.scan.n_images)  # type: ignore[union-attr]
+    covered = volume / (pixels * experiment.scan.n_images)  # type: ignore[union-attr]  # no still comes here
     if covered > HOPELESS:
         raise AlgorithmFailed(
             f"Experiment {k}: {len(predicted)} reflections would cover the pixels {covered:.0f} times over, so none "
