@@ -18,8 +18,9 @@ from xtal_steps_spots.advice import Background, background_of, gain_advice
 
 Mask = NDArray[np.bool_]
 
-FRAMES_PER_BLOCK = 32
-"""Frames of a block at most; what is found does not depend on it."""
+FRAMES_PER_BLOCK, BLOCKS_LEFT = 32, 2
+"""Frames of a block at most, and blocks that each worker still has before it when one is cut: they become shorter
+towards the end, so that all workers end together. What is found does not depend on them."""
 
 SKIP = "To go on without such images, give skip_bad_images=True."
 
@@ -108,8 +109,12 @@ class Search:
 
     def blocks(self, first: int, last: int, n_workers: int) -> list[range]:
         """Blocks of frames (array indices first to last, half open), several for each worker."""
-        size = max(1, min(FRAMES_PER_BLOCK, (last - first) // (4 * n_workers)))
-        return [range(z, min(z + size, last)) for z in range(first, last, size)]
+        blocks = []
+        while first < last:
+            size = max(1, min(FRAMES_PER_BLOCK, (last - first) // (BLOCKS_LEFT * n_workers)))
+            blocks.append(range(first, first + size))
+            first += size
+        return blocks
 
     def run(self, first: int, last: int, executor: Any) -> Iterator[tuple[int, list[StrongPixels]]]:
         """Blocks in order: number of frames, and their strong pixels per panel."""
