@@ -27,11 +27,12 @@ SKIP = "To go on without such images, give skip_bad_images=True."
 
 @define
 class Workspace:
-    """Buffers and kernels that one thread uses at a time, per panel."""
+    """Buffers and kernels that one thread uses at a time, per panel, and the good pixels of the frame that it holds."""
 
     images: list[NDArray[Any]]
     corrected: list[NDArray[Any]]
     masks: list[Mask]
+    good: list[Mask]
     strong: list[Mask]
     kernels: list[Any]
 
@@ -150,7 +151,7 @@ class Search:
         if z in self.excluded or not self._load(z, work):
             return [StrongPixels.empty(1, fast) for _, fast in self.reader.shapes]
         found, background = [], np.zeros(2)
-        for image, mask, strong, kernel in zip(work.corrected, work.masks, work.strong, work.kernels, strict=True):
+        for image, mask, strong, kernel in zip(work.corrected, work.good, work.strong, work.kernels, strict=True):
             kernel(image, mask, strong, z)
             found.append(StrongPixels.of_frame(image, strong))
             if self.measure_background:
@@ -171,14 +172,13 @@ class Search:
         """
         try:
             self.reader.read(z, out=work.images)
-            self.reader.mask(z, work.images, out=work.masks)
-            for k, mask in enumerate(work.masks):
-                if self.masks is not None:
-                    mask &= self.masks[k]
-                correction = self.corrections[k]
+            work.good = self.reader.mask(z, work.images, out=work.masks)
+            if self.masks is not None:
+                work.good = [np.logical_and(*both, out=o) for *both, o in zip(work.good, self.masks, work.masks)]
+            for correction, image, corrected in zip(self.corrections, work.images, work.corrected, strict=True):
                 if correction is not None:
-                    correction.apply(work.images[k], work.corrected[k])
-            if not any(mask.any() for mask in work.masks):
+                    correction.apply(image, corrected)
+            if not any(mask.any() for mask in work.good):
                 raise DataError(f"Image {z + 1} holds no good pixel: all are masked or out of the trusted range.")
         except DataError as error:
             if not self.skip_bad:
@@ -191,7 +191,7 @@ class Search:
     def _check(self, z: int, n_strong: int, work: Workspace) -> None:
         if n_strong > self.most:
             k = int(np.argmax([np.count_nonzero(strong) for strong in work.strong]))
-            gain = gain_advice(background_of(work.corrected[k], work.masks[k]))
+            gain = gain_advice(background_of(work.corrected[k], work.good[k]))
             raise AlgorithmFailed(
                 f"On image {z + 1} there are {n_strong} strong pixels, more than the {self.most} allowed.",
                 advice=(gain or "Set threshold.gain= or raise threshold.sigma_strong= for a noisy detector.")
@@ -215,11 +215,11 @@ class Search:
             self.reader.read(middle, out=work.images)
         except DataError:
             return None
-        self.reader.mask(middle, work.images, out=work.masks)
+        work.good = self.reader.mask(middle, work.images, out=work.masks)
         correction = self.corrections[k]
         if correction is not None:
             correction.apply(work.images[k], work.corrected[k])
-        return background_of(work.corrected[k], work.masks[k])
+        return background_of(work.corrected[k], work.good[k])
 
     def _workspace(self) -> Workspace:
         shapes = self.reader.shapes
@@ -230,4 +230,4 @@ class Search:
             static = [a & b for a, b in zip(static, self.masks, strict=True)]
         kernels = [self.threshold.prepare(self.experiment, k, mask) for k, mask in enumerate(static)]
         masks, strong = ([np.empty(shape, bool) for shape in shapes] for _ in range(2))
-        return Workspace(images, corrected, masks, strong, kernels)
+        return Workspace(images, corrected, masks, masks, strong, kernels)
