@@ -174,7 +174,8 @@ class Search:
             self.reader.read(z, out=work.images)
             work.good = self.reader.mask(z, work.images, out=work.masks)
             if self.masks is not None:
-                work.good = [np.logical_and(*both, out=o) for *both, o in zip(work.good, self.masks, work.masks)]
+                both = zip(work.good, self.masks, work.masks, strict=True)
+                work.good = [np.logical_and(good, mask, out=out) for good, mask, out in both]
             for correction, image, corrected in zip(self.corrections, work.images, work.corrected, strict=True):
                 if correction is not None:
                     correction.apply(image, corrected)
