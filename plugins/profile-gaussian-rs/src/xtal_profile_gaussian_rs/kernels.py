@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from xtal.jit import jit
+from xtal.jit import inlined, jit
 
 VALID, FOREGROUND, OVERLAPPED = 1, 4, 32
 
@@ -129,6 +129,69 @@ def voxel_profile(g, s, rocking, box, mask, table, cells, p):
         cells[first, 2] = scale
 
 
+@inlined
+def choose_voxels(d, b, bits, profile, use):
+    """Mark the voxels to fit: the valid ones of the profile, without those that others overlap where enough are left.
+
+    Returns
+    -------
+    what part of the profile is recorded on valid voxels, on those marked, and the signal on the valid ones
+    """
+    recorded, clean, signal = 0.0, 0.0, 0.0
+    for i in range(len(d)):
+        use[i] = profile[i] > 0.0 and bits[i] & VALID
+        if use[i]:
+            recorded += profile[i]
+            signal += d[i] - b[i]
+            if not bits[i] & OVERLAPPED:
+                clean += profile[i]
+    if clean < 0.5 * recorded:  # too little is ours alone: take what is shared as well
+        return recorded, recorded, signal
+    if clean < recorded:
+        for i in range(len(d)):
+            use[i] = use[i] and not bits[i] & OVERLAPPED
+    return recorded, clean, signal
+
+
+@inlined
+def likeliest_intensity(d, b, profile, use, start, level):
+    """Intensity of the highest likelihood, and its variance; ``level`` is the variance of the background."""
+    intensity, least = start, math.sqrt(level) + 1e-9
+    information, slope = 0.0, 0.0
+    for _ in range(100):
+        known = max(intensity, 0.0)
+        top, information, slope = 0.0, 0.0, 0.0
+        for i in range(len(d)):
+            if use[i]:
+                weight = profile[i] / (max(b[i], least) + known * profile[i])
+                top += weight * (d[i] - b[i])
+                information += weight * profile[i]
+                slope += weight
+        before = intensity
+        intensity = top / information
+        small = 1e-4 * max(abs(intensity), math.sqrt(1.0 / information))
+        if abs(intensity - before) <= small or (intensity < 0.0 and before < 0.0):
+            break
+    return intensity, 1.0 / information + (slope / information) ** 2 * level
+
+
+@inlined
+def correlation(d, b, profile, use, intensity):
+    """Of counts and model; 0 where one of them is the same everywhere."""
+    count, md, mm, dd, dm, tt = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    for i in range(len(d)):
+        if use[i]:
+            model = b[i] + intensity * profile[i]
+            count += 1.0
+            md += d[i]
+            mm += model
+            dd += d[i] * d[i]
+            dm += d[i] * model
+            tt += model * model
+    spread = (dd - md * md / count) * (tt - mm * mm / count)
+    return (dm - md * mm / count) / math.sqrt(spread) if spread > 0.0 else 0.0
+
+
 @jit
 def fit_profiles(geo, bbox, offsets, data, mask, background, shape, rocking, table, level, floor, sums, out):
     """Fit the profile to each box; with ``sums`` also gather what is left over.
@@ -153,58 +216,16 @@ def fit_profiles(geo, bbox, offsets, data, mask, background, shape, rocking, tab
             profile, cells, use = np.empty(n), np.empty((n, 3)), np.empty(n, np.bool_)
         d, b, bits = data[first : first + n], background[first : first + n], mask[first : first + n]
         voxel_profile(geo[r], shape[r], rocking[r], bbox[r], bits, table, cells, profile)
-        # What part of the profile is recorded, on good voxels and on those that are ours alone.
-        recorded, clean, signal = 0.0, 0.0, 0.0
-        for i in range(n):
-            use[i] = profile[i] > 0.0 and bits[i] & VALID
-            if use[i]:
-                recorded += profile[i]
-                signal += d[i] - b[i]
-                if not bits[i] & OVERLAPPED:
-                    clean += profile[i]
-        shared = clean < 0.5 * recorded  # too little is ours alone: take what is shared as well
-        out[r, 3] = recorded if shared else clean
-        out[r, 5] = recorded
-        if out[r, 3] < floor or recorded <= 0.0:
+        recorded, used, signal = choose_voxels(d, b, bits, profile, use)
+        out[r, 3], out[r, 5] = used, recorded
+        if used < floor or recorded <= 0.0:
             continue
-        if not shared and clean < recorded:
-            for i in range(n):
-                use[i] = use[i] and not bits[i] & OVERLAPPED
-        intensity = max(signal / recorded, 0.0)
-        least = math.sqrt(level[r]) + 1e-9
-        information, slope = 0.0, 0.0
-        for _ in range(100):
-            known = max(intensity, 0.0)
-            top, information, slope = 0.0, 0.0, 0.0
-            for i in range(n):
-                if use[i]:
-                    weight = profile[i] / (max(b[i], least) + known * profile[i])
-                    top += weight * (d[i] - b[i])
-                    information += weight * profile[i]
-                    slope += weight
-            before = intensity
-            intensity = top / information
-            small = 1e-4 * max(abs(intensity), math.sqrt(1.0 / information))
-            if abs(intensity - before) <= small or (intensity < 0.0 and before < 0.0):
-                break
-        out[r, 0] = intensity
-        out[r, 1] = 1.0 / information + (slope / information) ** 2 * level[r]
+        start = max(signal / recorded, 0.0)
+        out[r, 0], out[r, 1] = likeliest_intensity(d, b, profile, use, start, level[r])
+        out[r, 2] = correlation(d, b, profile, use, out[r, 0])
         out[r, 4] = 1.0
-        count, md, mm, dd, dm, tt = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-        for i in range(n):
-            if use[i]:
-                model = b[i] + intensity * profile[i]
-                count += 1.0
-                md += d[i]
-                mm += model
-                dd += d[i] * d[i]
-                dm += d[i] * model
-                tt += model * model
-        spread = (dd - md * md / count) * (tt - mm * mm / count)
-        if spread > 0.0:
-            out[r, 2] = (dm - md * mm / count) / math.sqrt(spread)
         if len(sums):
-            gather_residuals(d, b, use, profile, cells, bbox[r], intensity, sums)
+            gather_residuals(d, b, use, profile, cells, bbox[r], out[r, 0], sums)
 
 
 @jit
