@@ -77,14 +77,15 @@ class Outcome:
 @pytest.fixture(scope="module")
 def outcome(tiny_scan: Path) -> Iterator[Callable[[str, str, int], Outcome]]:
     """The outcome of a check on a plugin that is wrong in what it expects; each is found once."""
-    sample, known = min(tiny_scan.glob("*.cbf")), {}
+    sample, *others = sorted(tiny_scan.glob("*.cbf"))[:3]
+    known: dict[tuple[str, str, int], Outcome] = {}
     sys.modules["wrong_plugins"] = HERE
 
     def find(kind: str, name: str, way: int) -> Outcome:
         if (kind, name, way) not in known:
             of, descriptor = wrong(kind, name, way)
             (check,) = [c for c in checks_of(of) if (c.kind, c.name) == (kind, name)]
-            case = case_of(of, descriptor, **({"sample": sample} if of == "format" else {}))
+            case = case_of(of, descriptor, **({"sample": sample, "others": others} if of == "format" else {}))
             failure = check(case)
             lines = set() if failure is None else lines_of(failure)
             known[kind, name, way] = Outcome(str(failure), f"The {of} wrong should {check.expected}, but ", lines)
