@@ -96,6 +96,14 @@ class StillsBlank(Dispersion):
         return super().prepare(experiment, panel, mask) if experiment.scan else blank
 
 
+class LastMask(Dispersion):
+    """Has the static mask of the panel that it saw last."""
+
+    def prepare(self, experiment: Any, panel: Any, mask: Any) -> Any:
+        right, self.mask = super().prepare(experiment, panel, mask), mask
+        return lambda image, mask, strong, frame: right(image, mask & self.mask, strong, frame)
+
+
 def blank(image: Any, mask: Any, strong: Any, frame: Any) -> None:
     strong[:] = False
 
@@ -127,6 +135,14 @@ def misses_the_brightest(image: Any, mask: Any, strong: Any) -> None:
     strong[image > 60000] = False
 
 
+def counts_values(image: Any, mask: Any, strong: Any) -> None:
+    np.bincount(image[mask].astype(int))
+
+
+def marks_masked_below(image: Any, mask: Any, strong: Any) -> None:
+    strong |= (image < 0).any() & ~mask
+
+
 def marks_background(image: Any, mask: Any, strong: Any) -> None:
     strong |= mask & (image >= 4)
 
@@ -152,6 +168,8 @@ WRONG = {
     "all_masked": after(marks_a_masked_panel),
     "order": OneFrame,
     "panels": [FirstPanel, OtherPanelsBlank],
+    "side_by_side": LastMask,
+    "negative": [after(counts_values), after(marks_masked_below)],
     "still": [NeedsScan, StillsBlank],
     "learning": LearnsInPlace,
 }
