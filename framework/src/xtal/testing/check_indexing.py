@@ -136,9 +136,7 @@ def no_limit(case: IndexingCase) -> None:
     ensure(n == 3, f"it then finds {n} periods of three")
 
 
-@expects(
-    "indexing", "give vectors or raise AlgorithmFailed for any longest edge: the step tries several"
-)
+@expects("indexing", "give vectors or raise AlgorithmFailed for any longest edge: the step tries several")
 def edges(case: IndexingCase) -> None:
     for edge in (MAX_CELL / 5, MAX_CELL / 2, 2 * MAX_CELL):
         with suppress(AlgorithmFailed):

@@ -16,7 +16,7 @@ from xtal.physics.prediction import predict_all
 from xtal.physics.resolution import d_of_hkl
 from xtal.run.context import Context
 from xtal.run.images import FrameReader
-from xtal.table import Flag, ReflectionTable
+from xtal.table import Flag, ReflectionTable, Shoeboxes
 from xtal_steps_integrate.engine import BYTES_PER_VOXEL, Engine, Settings, groups_of_images
 from xtal_steps_integrate.options import IntegrateOptions
 from xtal_steps_integrate.report import report
@@ -213,6 +213,7 @@ def _estimate(
         strong = ReflectionTable(n_rows=0)
         for name, width in (("zeta", 0), ("s1", 3), ("panel", 0), ("xyzcal.px", 3), ("xyzcal.mm", 3)):
             strong[name] = np.zeros((0, width) if width else 0)
+        strong["shoebox"] = Shoeboxes.allocate(np.empty(0, np.uint32), np.empty((0, 6), np.int32))
     elif "shoebox" in spots:
         strong = spot_table(spots, predicted, pairs)
     else:
