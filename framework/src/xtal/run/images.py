@@ -199,10 +199,19 @@ class FrameReader:
         masks = self.allocate_masks() if out is None else list(out)
         for image, static, (low, high), mask in zip(images, self._static, self._limits, masks, strict=True):
             trusted_pixels(image.reshape(-1), static.reshape(-1), low, high, mask.reshape(-1))
-        if self._container is not None:
-            for mask, shadow in zip(masks, self._container.frame_mask(self.frame(z)) or [], strict=False):
-                mask &= shadow
+        for mask, shadow in zip(masks, self._shadows(z), strict=False):
+            mask &= shadow
         return masks
+
+    def _shadows(self, z: int) -> Sequence[NDArray[np.bool_]]:
+        """The format's own masks of one frame, none where it has none."""
+        if self._container is not None:
+            return self._container.frame_mask(self.frame(z)) or []
+        source = self._format.open(self.path(z))
+        try:
+            return source.frame_mask(0) or []
+        finally:
+            source.close()
 
     def close(self) -> None:
         """Close the files."""
