@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -87,6 +88,18 @@ class Learns(Fft3d):
         return evolve(found, vectors=found.vectors[keep], scores=found.scores[keep])
 
 
+class OneForAll(Fft3d):
+    """Keeps what it works on where all can see it."""
+
+    at_work = 0
+
+    def candidates(self, rlp: Any, experiments: Any, max_cell: Any, d_min: Any) -> Any:
+        OneForAll.at_work += 1
+        time.sleep(0.05)
+        mixed, OneForAll.at_work = OneForAll.at_work > 1, OneForAll.at_work - 1
+        return super().candidates(1.1 * rlp if mixed else rlp, experiments, max_cell, d_min)
+
+
 class TakesOne(Fft3d):
     def candidates(self, rlp: Any, experiments: Any, max_cell: Any, d_min: Any) -> Any:
         (one,) = experiments
@@ -117,6 +130,7 @@ WRONG = {
     "no_limit": [DividesByTheLimit, OffWithoutLimit],
     "edges": MuteForLongEdges,
     "order": Learns,
+    "at_once": OneForAll,
     "several": [TakesOne, OffForSeveral],
     "still": [NeedsScan, OffInStills],
     "no_lattice": [Despairs, Curt, Mute],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache, cached_property
 from typing import Any
@@ -56,8 +57,9 @@ class IndexingCase(Case):
     def given(self) -> dict[str, Any]:
         return {"points": lattice_points(), "experiments": unindexed()}
 
-    def exercise(self, given: dict[str, Any]) -> list[Any]:
-        found = self.plugin.candidates(given["points"], given["experiments"], MAX_CELL, D_MIN)
+    def exercise(self, given: dict[str, Any], method: IndexingMethod | None = None) -> list[Any]:
+        method = method or self.plugin
+        found = method.candidates(given["points"], given["experiments"], MAX_CELL, D_MIN)
         return [found.vectors, found.scores, found.orientations]
 
     @cached_property
@@ -150,6 +152,13 @@ def order(case: IndexingCase) -> None:
         case.plugin.candidates(1.3 * lattice_points()[:, ::-1], unindexed(), 2 * MAX_CELL, D_MIN)
     same = alike(case.exercise(case.given()), case.answer)
     ensure(same, "it differs after others")
+
+
+@expects("indexing", "give the same answer where several of it work at once, each for a request to the server")
+def at_once(case: IndexingCase) -> None:
+    with ThreadPoolExecutor(3) as pool:
+        for answer in pool.map(lambda _: case.exercise(case.given(), case.construct()), range(4)):
+            ensure(alike(answer, case.answer), "their answers differ")
 
 
 @expects("indexing", "take several experiments together, which have one crystal")

@@ -93,7 +93,7 @@ def _integrate_images(
         table = ReflectionTable.concatenate(tables)
         table = table.select(np.lexsort((table["xyzcal.px"][:, 0], table["xyzcal.px"][:, 2], table["bbox"][:, 4])))
         some = {k: context.experiments[k] for k in group}
-        voxels = context.memory // (BYTES_PER_VOXEL * (2 * context.nproc + 1))
+        voxels = context.memory // (BYTES_PER_VOXEL * (2 * context.executor.n_workers + 1))
         fit = options.integration.profile
         settings = Settings(fit.fitting, fit.valid_foreground_threshold, int(min(max(voxels, 100_000), 6_000_000)))
         engine = Engine(some, table, reader, profile, _background(context, some[group[0]]), settings)
