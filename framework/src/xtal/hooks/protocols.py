@@ -304,7 +304,9 @@ class ScalingModel(Protocol):
 
     def scales_and_jacobian(self, parameters: F, rows: NDArray[np.int64]) -> tuple[F, Any]:
         """(n,) inverse scale factors g of the given rows (none perhaps), positive wherever the search steps, and
-        d g / d parameters as a scipy CSR matrix (n, p) whose columns ascend in each row; arrays that are not used again."""
+        d g / d parameters as a scipy CSR matrix (n, p) whose columns ascend in each row.
+
+        The arrays are not used again."""
 
     def restraints(self, parameters: F) -> tuple[F, Any]:
         """Weighted residuals (r,) and their CSR derivative (r, p)."""
