@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 import pickle
 import re
@@ -247,11 +246,11 @@ class Aborts(CbfMini):
         return super().open(path)
 
 
-class Unzips(CbfMiniImage):
-    """Unpacks all of a file, whatever comes."""
+class MakesRoom(CbfMiniImage):
+    """Makes room for all that a packed file may hold."""
 
     def models(self) -> Any:
-        self.content = gzip.decompress(self.path.read_bytes()) if self.path.suffix == ".gz" else b""
+        self.content = bytearray(self.path.stat().st_size * (1030 if self.path.suffix == ".gz" else 1))
         return super().models()
 
 
@@ -320,7 +319,7 @@ WRONG = {
     "missing": AsksTheSystem,
     "compressed": opening(Unpacks),
     "claims": [opening(Believes), Aborts],
-    "endless": opening(Unzips),
+    "endless": opening(MakesRoom),
     "links": [opening(Follows), opening(SaysWhenOpen)],
     "unpickled": opening(Unpickles),
     "closed": KeepsOpen,
