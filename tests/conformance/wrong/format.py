@@ -81,6 +81,31 @@ class Kept(CbfMiniImage):
         return Kept.known
 
 
+class Drifts(CbfMiniImage):
+    """Takes what the header lacks from the clock."""
+
+    def models(self) -> Any:
+        beam, detector, goniometer, scan = super().models()
+        return beam, detector, goniometer, Scan(scan.image_range, scan.oscillation_deg, epochs=np.array([time.time()]))
+
+
+class Latin(CbfMiniImage):
+    """Hands the name of a file to a library of old."""
+
+    def models(self) -> Any:
+        str(self.path).encode("latin-1")
+        return super().models()
+
+
+class Lossy(CbfMiniImage):
+    """Finds no file where it cannot spell the name, and does not mind."""
+
+    def read(self, frame: int, out: Any) -> None:
+        super().read(frame, out)
+        if not str(self.path).isascii():
+            out[0][:] = 0
+
+
 class LeavesCorner(CbfMiniImage):
     def read(self, frame: int, out: Any) -> None:
         corner = out[0][0, 0]
@@ -304,6 +329,7 @@ WRONG = {
     "gain": panel(gain=0.0),
     "axis": models(lambda beam, detector, goniometer, scan: (beam, detector, Goniometer(beam.direction), scan)),
     "new_models": opening(Kept),
+    "same_models": opening(Drifts),
     "notes": [telling(lambda note: False), opening(Placeless)],
     "notes_wavelength": telling(named(["wavelen"])),
     "notes_axis": telling(named(["axis"])),
@@ -322,6 +348,7 @@ WRONG = {
     "endless": opening(MakesRoom),
     "links": [opening(Follows), opening(SaysWhenOpen)],
     "unpickled": opening(Unpickles),
+    "any_folder": [opening(Latin), opening(Lossy)],
     "closed": KeepsOpen,
     "writes_nothing": Caches,
 }

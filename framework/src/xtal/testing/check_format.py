@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import re
 import shutil
@@ -21,10 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xtal.errors import DataError, ImageWarning
+from xtal.files.encode import encode_list
 from xtal.files.notes import Note, listening
 from xtal.files.raw import read_head
 from xtal.hooks.protocols import ImageFormat, ImageSource
-from xtal.models import Beam, Detector, Goniometer, Scan
+from xtal.models import Beam, Detector, Experiment, ExperimentList, Goniometer, Scan
 from xtal.testing.check_every import alike, check_methods
 from xtal.testing.conformance import Broken, Case, Function, ensure
 from xtal.testing.conformance import expects as expects_of
@@ -277,6 +279,15 @@ def new_models(case: FormatCase) -> None:
     ensure(not shared, f"the {', '.join(shared)} of two openings is one object")
 
 
+@expects("give the same models at every opening, from which identifiers are made")
+def same_models(case: FormatCase) -> None:
+    source = case.plugin.open(case.sample)
+    again = source.models()
+    source.close()
+    one, other = (json.dumps(encode_list(ExperimentList([Experiment(*m)]))) for m in (case.models, again))
+    ensure(one == other, "they differ")
+
+
 @expects("say through xtal.files.notes what it reads, each with its value and place")
 def notes(case: FormatCase) -> None:
     ensure(any(n.kind == "read" for n in case.notes), "it says nothing")
@@ -496,6 +507,19 @@ def unpickled(case: FormatCase) -> None:
             _whole(case, case.sample)
         called = [name for name, mock in (("loads", loads), ("load", load), ("Unpickler", unpickler)) if mock.called]
     ensure(not called, f"it calls pickle.{', pickle.'.join(called)}")
+
+
+@expects("read a file wherever it is: folders may have blanks and letters of any language")
+def any_folder(case: FormatCase) -> None:
+    with TemporaryDirectory() as folder:
+        odd = Path(folder) / "Grüße an [1] 猫"
+        odd.mkdir()
+        copies = [Path(shutil.copy(case.sample, home)) for home in (folder, odd)]
+        try:
+            wanted = _whole(case, copies[0])
+        except DataError:
+            return  # it needs files beside it
+        ensure(alike(_whole(case, copies[1]), wanted), "the pixels differ")
 
 
 @expects("hold no file open after close()")
