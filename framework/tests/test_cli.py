@@ -211,7 +211,7 @@ def test_it_stops_early_with_a_reason(
     monkeypatch.setattr("xtal.run.provenance.same_run", lambda *_: True)
     Path("strong.refl").write_text("hopeless")
     record = json.loads(Path(RECORD).read_text())
-    from xtal.run.provenance import digest
+    from xtal.files.digest import digest
 
     record["find_spots"]["outputs"]["reflections"]["digest"] = digest(Path("strong.refl"))
     del record["index"]

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from xtal.errors import DataError, ImageWarning
 from xtal.files import read_experiments, read_reflections, write_experiments, write_reflections, writing
+from xtal.files.digest import digest
 from xtal.models import Beam, Crystal, Detector, Experiment, ExperimentList, Goniometer, Group, Images, Panel, Scan
 from xtal.table import Flag, ReflectionTable, Shoeboxes
 
@@ -66,7 +67,7 @@ def experiments() -> ExperimentList:
 
 def test_table_survives_a_round_trip(tmp_path):
     ours = table()
-    write_reflections(ours, tmp_path / "a.refl")
+    assert write_reflections(ours, tmp_path / "a.refl") == digest(tmp_path / "a.refl")
     read = read_reflections(tmp_path / "a.refl")
     assert read.columns() == ours.columns()
     assert read.identifiers == {0: "abc"}

@@ -78,6 +78,9 @@ def test_compressed_files_unpack_within_bounds(tmp_path: Path, monkeypatch: pyte
     path.write_bytes(compress(b"one")[:-3])
     with pytest.raises(DataError, match="truncated"):
         raw.read_whole(path)
+    monkeypatch.setattr(raw, "PIECE", 7)
+    path.write_bytes(compress(bytes(range(50))) + compress(b"two"))
+    assert bytes(raw.read_whole(path)) == bytes(range(50)) + b"two"
     monkeypatch.setattr(raw, "LARGEST", 1000)
     path.write_bytes(compress(bytes(1000)))
     assert len(raw.read_whole(path)) == 1000

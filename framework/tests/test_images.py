@@ -14,7 +14,7 @@ from xtal.errors import DataError, PluginError
 from xtal.models import Experiment, Images, Scan
 from xtal.run.formats import Formats
 from xtal.run.images import file_of_template, open_images
-from xtal.run.kernels import trusted_pixels
+from xtal.run.kernels import STRETCH, trusted_pixels
 from xtal.testing.data import tiny_experiment
 
 SHAPE = (100, 120)
@@ -135,14 +135,37 @@ def test_shadows_are_those_of_the_file_of_an_image(tmp_path: Path, monkeypatch: 
         assert np.flatnonzero(~reader.mask(z, reader.read(z))[0][20]).tolist() == [z + 1]
 
 
-@pytest.mark.parametrize("dtype", ["uint16", "uint32", "int32"])
-def test_mask_kernel_equals_numpy(dtype: str) -> None:
-    rng = np.random.default_rng(1)
-    image = rng.integers(0, 20, 1000).astype(dtype)
-    static = rng.random(1000) < 0.7
-    out = np.empty(1000, dtype=bool)
-    trusted_pixels(image, static, np.dtype(dtype).type(2), np.dtype(dtype).type(11), out)
-    np.testing.assert_array_equal(out, static & (image >= 2) & (image <= 11))
+@pytest.mark.parametrize("bad", [None, 0, 1, STRETCH - 1, STRETCH, 2 * STRETCH + 5, "many"])
+@pytest.mark.parametrize("dtype", ["uint16", "uint32", "int32", "float32"])
+def test_mask_kernel_equals_numpy(dtype: str, bad: int | str | None) -> None:
+    rng, n = np.random.default_rng(1), 2 * STRETCH + 10
+    image = rng.integers(0 if bad == "many" else 2, 12, n).astype(dtype)
+    static = rng.random(n) < 0.7
+    image[~static] = 99
+    if isinstance(bad, int):
+        static[bad], image[bad] = True, np.nan if dtype == "float32" else 12
+    out = np.zeros(n, dtype=bool)
+    differs = trusted_pixels(image, static, np.dtype(dtype).type(2), np.dtype(dtype).type(11), out)
+    assert differs == (bad is not None)
+    if differs:
+        np.testing.assert_array_equal(out, static & (image >= 2) & (image <= 11))
+    else:
+        assert not out.any()
+
+
+def test_static_masks_are_shared_where_a_frame_has_no_other_bad_pixels(tmp_path: Path) -> None:
+    path = write(tmp_path / "all.toy", frame(0), frame(1))
+    e = experiment(Images(str(path), indices=[0, 1]), n=2)
+    reader = open_images(e, formats())
+    reader._container.frame_mask = lambda _: None  # type: ignore[union-attr, method-assign]
+    room = reader.allocate_masks()
+    assert reader.mask(0, reader.read(0), out=room)[0] is reader.static_mask()[0]
+    before = reader.static_mask()[0].copy()
+    del reader._container.frame_mask  # type: ignore[union-attr]
+    shadowed = reader.mask(0, reader.read(0), out=room)[0]
+    assert shadowed is room[0]
+    assert (shadowed != before).any()
+    np.testing.assert_array_equal(reader.static_mask()[0], before)
 
 
 def test_marks_above_all_counts_are_bad_whatever_the_trusted_range(tmp_path: Path) -> None:

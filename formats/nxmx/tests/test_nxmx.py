@@ -385,6 +385,9 @@ def test_damaged_chunks_and_files_are_errors(tmp_path: Path) -> None:
 
 CHUNKED = {"chunks": (1, *SHAPE)}
 LYING = (2**40).to_bytes(8, "big")
+FRAME = 2 * SHAPE[0] * SHAPE[1]
+CUT_OFF_BLOSC = b"\2\1\x21\2" + FRAME.to_bytes(4, "little") + b"\0\x20\0\0" + b"\xff" * 40
+CUT_OFF = FRAME.to_bytes(8, "big") + (8192).to_bytes(4, "big") + b"\0\0\0\x20" + bytes(32)
 
 
 @pytest.mark.parametrize(
@@ -401,9 +404,16 @@ LYING = (2**40).to_bytes(8, "big")
         ({"compression": hdf5plugin.Blosc()}, b"\x02\x01\x21\x02\xff\xff\xff\xff" + bytes(40), 0),
         ({"compression": hdf5plugin.Blosc2()}, b"\x9e\xa8b2frame\0" + bytes(20) + LYING + bytes(40), 0),
         ({"compression": hdf5plugin.BZip2()}, bz2.compress(bytes(10**7)), 0),
+        ({"compression": hdf5plugin.Bitshuffle(cname="zstd")}, (2**28).to_bytes(8, "big") + CUT_OFF[8:], 0),
+        ({"compression": hdf5plugin.Bitshuffle(cname="zstd")}, CUT_OFF, 0),
+        ({"compression": hdf5plugin.Bitshuffle(cname="zstd")}, CUT_OFF[:8] + bytes(4) + CUT_OFF[12:], 0),
+        ({"compression": hdf5plugin.LZ4()}, CUT_OFF, 0),
+        ({"compression": hdf5plugin.LZ4()}, CUT_OFF[:8] + bytes(40), 0),
+        ({"compression": hdf5plugin.Blosc()}, CUT_OFF_BLOSC, 0),
     ],
     ids=["deflate", "no shuffle", "fletcher32", "in fletcher32", "shuffle", "bszstd", "lz4", "zstd", "blosc", "blosc2",
-         "bzip2"],
+         "bzip2", "bszstd too large", "bszstd cut off", "bszstd of usual blocks", "lz4 cut off", "lz4 of no blocks",
+         "blosc cut off"],
 )  # fmt: skip
 def test_chunks_that_lie_are_refused_before_the_library_undoes_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, filters: dict[str, Any], chunk: bytes, mask: int

@@ -25,3 +25,6 @@ import numba  # noqa: E402  (the cache directory must be known first)
 setattr(numba.config, "CACHE_DIR", os.environ["NUMBA_CACHE_DIR"])  # noqa: B010  (the attribute is made at run time)
 
 jit = numba.njit(nogil=True, cache=True, error_model="numpy")
+
+inlined = numba.njit(nogil=True, error_model="numpy", inline="always")
+"""For parts of one kernel that are functions only to be read: compiled within it, not once more by themselves."""

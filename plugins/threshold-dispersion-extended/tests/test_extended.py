@@ -8,7 +8,7 @@ import pytest
 from xtal.testing import check_threshold
 from xtal_threshold_dispersion.kernels import TILE
 from xtal_threshold_dispersion_extended.extended import DispersionExtended
-from xtal_threshold_dispersion_extended.kernels import SIGNAL, shrink
+from xtal_threshold_dispersion_extended.kernels import ROWS, SIGNAL, shrink_rows
 from xtal_threshold_dispersion_extended.options import DispersionExtendedOptions
 
 
@@ -70,6 +70,19 @@ def test_agrees_with_the_definition(case):
         np.testing.assert_array_equal(strong, expected)
 
 
+@pytest.mark.parametrize("kernel_size", [(3, 3), (1, 6), (7, 2)])
+@pytest.mark.parametrize("height", [1, 4, ROWS - 1, ROWS, ROWS + 1, 3 * ROWS + 5])
+def test_the_rows_looked_at_together_do_not_matter(height, kernel_size):
+    options = DispersionExtendedOptions(kernel_size=kernel_size)
+    image, mask = frame(np.random.default_rng(height), (height, 53))
+    strong = np.ones(image.shape, bool)
+    kernel = DispersionExtended(options).prepare(None, 0, mask)
+    for _ in range(2):
+        kernel(image, mask, strong, 0)
+        np.testing.assert_array_equal(strong, twin(image, mask, options))
+    assert not kernel.signal.any()
+
+
 def test_spots_at_a_gap_are_kept_on_request():
     image, mask = frame(np.random.default_rng(8))
     found = []
@@ -91,7 +104,7 @@ def test_shrinking_counts_the_outside_as_marked(reach, masked_counts):
     tiles = np.ones((17, 3), np.uint8)
     tiles[5:9] = 0
     signal = np.zeros(marked.shape, np.uint8)
-    shrink(marked, mask, masked_counts, reach, np.empty(TILE + 2 * reach, np.uint8), tiles, signal)
+    shrink_rows(0, 17, marked, mask, masked_counts, reach, np.empty(TILE + 2 * reach, np.uint8), tiles, signal)
     counted = marked | ~mask if masked_counts else marked
     expected = np.array([[window(counted, j, i, reach, reach).all() for i in range(150)] for j in range(17)]) & marked
     np.testing.assert_array_equal(signal, expected)

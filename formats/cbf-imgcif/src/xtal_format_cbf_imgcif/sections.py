@@ -19,7 +19,9 @@ MAX_PADDING = 1 << 16
 """Most bytes that may follow a binary section, as its header says."""
 
 _BEGIN = b"--CIF-BINARY-FORMAT-SECTION--"
-_ITEM = re.compile(rb"^\s*(X-Binary-[A-Za-z-]+|Content-Transfer-Encoding)\s*:\s*\"?([^\"\r\n]*?)\"?\s*$", re.MULTILINE)
+_ITEM = re.compile(
+    rb'^[ \t]*+(X-Binary-[A-Za-z-]++|Content-Transfer-Encoding)[ \t]*+:[ \t]*+"?([^"\r\n]*)', re.MULTILINE
+)
 _CONVERSION = re.compile(rb"conversions\s*=\s*\"?([A-Za-z0-9_-]+)\"?([^\r\n]*)", re.IGNORECASE)
 
 
@@ -79,7 +81,7 @@ def section_of(header: bytes, start: int, path: Path) -> tuple[Section, int]:
     """
     begin = header.rfind(_BEGIN)
     lines = header[begin if begin >= 0 else 0 :]
-    items = {key.decode().lower(): value for key, value in _ITEM.findall(lines)}
+    items = {key.decode().lower(): value.strip() for key, value in _ITEM.findall(lines)}
     conversion = _CONVERSION.search(lines)
     encoding = items.get("content-transfer-encoding", b"BINARY").decode("latin-1").upper()
     if encoding != "BINARY":

@@ -18,10 +18,10 @@ MAGIC = b"\x0c\x1a\x04\xd5"
 
 _CONVENTION = re.compile(rb'_array_data\.header_convention\s+"?([^"\r\n]+)')
 _FULL = re.compile(rb"^_diffrn(?:\.id|_source)", re.MULTILINE)
-_COMMENT = re.compile(r"^;?#\s*([A-Za-z_][A-Za-z0-9_]*)\s*[:=]?\s*(.*?)\s*$", re.MULTILINE)
+_COMMENT = re.compile(r"^;?#[ \t]*+([A-Za-z_][A-Za-z0-9_]*+)[ \t]*+[:=]?([^\n]*)", re.MULTILINE)
 _TIME = re.compile(r"^;?#\s*(\d{4}[-/]\w{2,3}[-/]\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?)", re.MULTILINE)
 _NUMBER = re.compile(r"[-+]?\d+\.?\d*(?:[eE][-+]?\d+)?")
-_BINARY = re.compile(rb'(X-Binary-[A-Za-z-]+|conversions)\s*[:=]\s*"?([^"\r\n]+?)"?\s*[\r\n]')
+_BINARY = re.compile(rb'(X-Binary-[A-Za-z-]++|conversions)[ \t]*+[:=][ \t]*+"?([^"\r\n]++)')
 _KNOWN = ("PILATUS", "SLS", "SSRL", "?", "XDS SPECIAL", "GENERIC_MINI", "ADSC", "EIGER")
 
 
@@ -58,7 +58,7 @@ def binary_section(head: bytes, path: Path) -> Binary:
     start = head.find(MAGIC)
     if start < 0:
         raise DataError(f"The image {path} is truncated: it has no pixels.", advice="Copy it again.")
-    items = {key.decode().lower(): value for key, value in _BINARY.findall(head[:start])}
+    items = {key.decode().lower(): value.strip() for key, value in _BINARY.findall(head[:start])}
     try:
         size = int(items["x-binary-size"])
         fast = int(items["x-binary-size-fastest-dimension"])
@@ -78,7 +78,7 @@ class Header:
     def __init__(self, text: str) -> None:
         self.values: dict[str, str] = {}
         for key, value in _COMMENT.findall(text):
-            self.values.setdefault(key, value)
+            self.values.setdefault(key, value.strip())
         stamp = _TIME.search(text)
         self.time = stamp[1] if stamp else ""
 

@@ -14,7 +14,16 @@ import hdf5plugin
 import numpy as np
 from numpy.typing import NDArray
 
-from xtal_format_nxmx.chunks import BITSHUFFLE, DEFLATE, SHUFFLE, inflate_frame, pipeline, read_by_library, stored_chunk
+from xtal_format_nxmx.chunks import (
+    BITSHUFFLE,
+    DEFLATE,
+    SHUFFLE,
+    inflate_frame,
+    pipeline,
+    read_by_library,
+    stored_chunk,
+    usual_block,
+)
 
 LZ4_BLOCKS = 2
 _thread = threading.local()
@@ -78,7 +87,7 @@ def unpack(chunk: NDArray[np.uint8], out: NDArray[Any]) -> None:
     from xtal_format_nxmx.kernels import unpack_chunk
 
     item, head = out.dtype.itemsize, chunk[:12].tobytes()
-    block = int.from_bytes(head[8:], "big") // item or _default_block(item)
+    block = int.from_bytes(head[8:], "big") // item or usual_block(item)
     if len(head) < 12 or int.from_bytes(head[:8], "big") != out.nbytes or block % 8:
         raise ValueError("damaged chunk")
     flat = out.reshape(-1).view(f"u{item}")
@@ -102,8 +111,3 @@ def _buffer(name: str, size: int, dtype: type = np.uint8) -> NDArray[Any]:
         found = np.empty((size + size // 4) // item + 1, dtype)
         setattr(_thread, name, found)
     return found
-
-
-def _default_block(item: int) -> int:
-    """Elements of a block where the chunk does not say it (8 kB, a multiple of 8)."""
-    return max(8192 // item // 8 * 8, 128)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from xtal.files.raw import LARGEST
 
 DEFLATE, SHUFFLE, FLETCHER32, BZIP2 = 1, 2, 3, 307
-BITSHUFFLE = 32008
+BLOSC, LZ4, BITSHUFFLE, BLOSC2 = 32001, 32004, 32008, 32026
 Filter = tuple[int, tuple[int, ...]]
 """Number and values."""
 
@@ -60,7 +60,7 @@ class NeverWritten(Exception):
     """A frame whose chunk does not exist: the library would give zeros for it."""
 
 
-CLAIMS: dict[int, Callable[[bytes], int]] = {BITSHUFFLE: _big, 32004: _big, 32001: _blosc, 32026: _blosc2, 32015: _zstd}
+CLAIMS: dict[int, Callable[[bytes], int]] = {BITSHUFFLE: _big, LZ4: _big, BLOSC: _blosc, BLOSC2: _blosc2, 32015: _zstd}
 """Filters that write how much they packed: where it stands."""
 
 
@@ -134,9 +134,13 @@ def _check(chunk: bytes, filters: list[Filter], room: int) -> None:
         elif number != SHUFFLE:
             size = _unpacked_size(chunk, number, values, room)
             # what is left to be undone keeps the size, or it is not known here
-            least = room if all(inner in (SHUFFLE, FLETCHER32) for inner, _ in filters[:k]) else 0
-            if size is not None and not least <= size <= LARGEST:
+            known = all(inner in (SHUFFLE, FLETCHER32) for inner, _ in filters[:k])
+            least = room if known else 0
+            most = room + SLACK if known and number != BLOSC2 else LARGEST  # Blosc2 fills up its last block
+            if size is not None and not least <= size <= most:
                 raise ValueError("a chunk unpacks to another size than it should")
+            if size is not None and not _is_whole(chunk, number, values, size):
+                raise ValueError("a chunk is cut off")
             return
     if len(chunk) < room:
         raise ValueError("a chunk is too short")
@@ -156,6 +160,39 @@ def _unpacked_size(chunk: bytes, number: int, values: tuple[int, ...], room: int
     if len(chunk) < SHORTEST:
         raise ValueError("a chunk is too short")
     return CLAIMS[number](chunk)
+
+
+def _is_whole(chunk: bytes, number: int, values: tuple[int, ...], size: int) -> bool:
+    """Whether what a chunk says of its parts ends within it, for filters that do not look where it ends."""
+    if number == BLOSC:
+        return int.from_bytes(chunk[12:16], "little") <= len(chunk)
+    if number == LZ4:
+        return _blocks_end(chunk, min(_block_bytes(chunk), size), size) <= len(chunk)
+    if number == BITSHUFFLE and len(values) >= 5 and values[4]:
+        item = max(values[2], 1)
+        block, plain = _block_bytes(chunk) or item * usual_block(item), size % (8 * item)
+        return block % (8 * item) == 0 and _blocks_end(chunk, block, size - plain) + plain <= len(chunk)
+    return True
+
+
+def usual_block(item: int) -> int:
+    """Elements of a block of bitshuffle where the chunk does not say it (8 kB, a multiple of 8)."""
+    return max(8192 // item // 8 * 8, 128)
+
+
+def _block_bytes(chunk: bytes) -> int:
+    return int.from_bytes(chunk[8:12], "big")
+
+
+def _blocks_end(chunk: bytes, block: int, size: int) -> float:
+    """Where blocks end, each of which writes its packed length in front; infinity if that is beyond the chunk."""
+    at, done = 12, 0
+    while done < size:
+        if block == 0 or at + 4 > len(chunk):
+            return math.inf
+        at += 4 + int.from_bytes(chunk[at : at + 4], "big")
+        done += block
+    return at
 
 
 def inflated(chunk: Any, most: int) -> bytes:

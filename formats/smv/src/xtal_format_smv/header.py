@@ -14,7 +14,7 @@ from xtal.errors import DataError
 from xtal.files import notes
 from xtal.files.raw import check_claim
 
-_ITEM = re.compile(r"^\s*([A-Za-z0-9_]+)\s*=\s*(.*?)\s*;?\s*$", re.MULTILINE)
+_ITEM = re.compile(r"^[ \t]*+([A-Za-z0-9_]++)[ \t]*+=([^\n]*)", re.MULTILINE)
 _TYPES = {
     "unsigned_short": "u2",
     "unsigned_short_int": "u2",
@@ -49,7 +49,7 @@ class Header:
     def parse(cls, head: bytes, path: Path) -> Header:
         end = head.find(b"}")
         text = head[: end if end >= 0 else len(head)].decode("latin-1")
-        return cls(path, dict(_ITEM.findall(text)))
+        return cls(path, {key: value.strip().removesuffix(";").rstrip() for key, value in _ITEM.findall(text)})
 
     def number(self, *keys: str, default: float = float("nan")) -> float:
         """The first of these keys that stands in the header, as a number."""

@@ -10,7 +10,7 @@ from xtal.files import notes
 from xtal.models import Beam, Detector, Goniometer, Panel, Scan
 from xtal.physics.detectors import PILATUS_MODULE, beam_of, flat_panel, module_gaps, set_sensor
 
-_LINE = re.compile(r"^#?\s*([A-Za-z_]+)\s*[:=]?\s*(.*?)\s*$", re.MULTILINE)
+_LINE = re.compile(r"^#?[ \t]*+([A-Za-z_]++)[ \t]*+[:=]?([^\n]*)", re.MULTILINE)
 _NUMBER = re.compile(r"[-+]?\d+\.?\d*(?:[eE][-+]?\d+)?")
 NAN = float("nan")
 
@@ -19,7 +19,7 @@ class Header:
     """Lines ``# key value``."""
 
     def __init__(self, text: str) -> None:
-        self._values = {key: value for key, value in _LINE.findall(text) if len(value) < 256}
+        self._values = {key: value.strip() for key, value in _LINE.findall(text) if len(value) < 256}
 
     def numbers(self, key: str, count: int) -> list[float]:
         """The first numbers of a line, NaN where there are fewer."""

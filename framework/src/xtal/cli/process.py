@@ -271,7 +271,8 @@ class Record:
 
     def outcome(self, plugins: Plugins, prepared: Prepared) -> Outcome | None:
         """What the step left, if it ran before with the same inputs and options and its files are whole."""
-        from xtal.run.provenance import digest, same_run
+        from xtal.files.digest import digest
+        from xtal.run.provenance import same_run
 
         entry = self.read().get(prepared.step.name)
         if not entry or not entry.get("outputs"):
@@ -289,7 +290,7 @@ class Record:
     def add(self, plugins: Plugins, prepared: Prepared, outcome: Outcome) -> None:
         """Note that a step is done."""
         from xtal.files.atomic import writing
-        from xtal.run.provenance import digest
+        from xtal.files.digest import digest
 
         record = self.read()
         record[outcome.step] = {

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from xtal.errors import DataError
 
-LARGEST = 2**29
-"""Most bytes of an image, also once it is unpacked: several times the largest frame known; what is more is a trap."""
+LARGEST, PIECE = 2**29, 2**26
+"""Most bytes of an image, also once it is unpacked: several times the largest frame known; what is more is a trap.
+And bytes that are unpacked at a time."""
 
 _PROBLEMS = (OSError, EOFError, ValueError, zlib.error)
 _thread = threading.local()
@@ -104,22 +105,23 @@ def read_whole(path: Path) -> memoryview:
 
 def _unpacked(content: memoryview, decompressor: Callable[[], Any], path: Path) -> memoryview:
     """All streams of a compressed file, one after another, within `LARGEST` bytes."""
-    parts: list[bytes] = []
-    room, rest = LARGEST, content
+    whole, rest = bytearray(), content
     while rest:
         stream = decompressor()
-        parts.append(stream.decompress(rest, room + 1))
-        room -= len(parts[-1])
-        if room < 0:
-            raise DataError(
-                f"The compressed image {path} unpacks to more than {LARGEST >> 20} MB, which no image is.",
-                advice="Unpack it by hand if it can be trusted.",
-            )
-        if not stream.eof:
-            raise EOFError
+        while not stream.eof:
+            part = stream.decompress(rest, PIECE)
+            rest = memoryview(getattr(stream, "unconsumed_tail", b""))  # bz2 keeps it to itself
+            if not part and not stream.eof:
+                raise EOFError
+            whole += part
+            if len(whole) > LARGEST:
+                raise DataError(
+                    f"The compressed image {path} unpacks to more than {LARGEST >> 20} MB, which no image is.",
+                    advice="Unpack it by hand if it can be trusted.",
+                )
         # what follows a stream is another one, or padding with zeros
         rest = memoryview(stream.unused_data) if stream.unused_data.strip(b"\0") else memoryview(b"")
-    return memoryview(parts[0] if len(parts) == 1 else b"".join(parts))
+    return memoryview(whole)
 
 
 def _fill(file: Any, buffer: bytearray, size: int) -> int:

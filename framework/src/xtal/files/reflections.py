@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from xtal.errors import DataError
 from xtal.files.atomic import writing
+from xtal.files.digest import Digester
 from xtal.table import ReflectionTable, Shoeboxes
 from xtal.table.shoebox import box_sizes
 from xtal.table.table import Column
@@ -279,8 +280,13 @@ def _unpack_shoeboxes(walker: _Walker, content: Any, rows: int) -> Shoeboxes:
 # --- writing ------------------------------------------------------------------
 
 
-def write_reflections(table: ReflectionTable, path: str | Path) -> None:
+def write_reflections(table: ReflectionTable, path: str | Path) -> str:
     """Write a table that xtal and every DIALS from 3.0 on can read.
+
+    Returns
+    -------
+    str
+        The digest of the file (`xtal.files.digest`).
 
     Raises
     ------
@@ -289,17 +295,22 @@ def write_reflections(table: ReflectionTable, path: str | Path) -> None:
     ValueError
         If a column has a shape or type that the format lacks.
     """
-    with writing(path) as temporary, open(temporary, "wb") as stream:
-        _write(table, stream)
+    with Digester() as digester:
+        with writing(path) as temporary, open(temporary, "wb") as stream:
+            for part in _parts(table):
+                stream.write(part)
+                digester.add(part)
+        return digester.digest()
 
 
-def _write(table: ReflectionTable, stream: BinaryIO) -> None:
+def _parts(table: ReflectionTable) -> Iterator[bytes | memoryview]:
+    """The content of the file."""
     packer = msgpack.Packer()
-    stream.write(packer.pack_array_header(3) + packer.pack(MAGIC) + packer.pack(1) + packer.pack_map_header(3))
-    stream.write(packer.pack("identifiers") + packer.pack(dict(sorted(table.identifiers.items()))))
-    stream.write(packer.pack("nrows") + packer.pack(len(table)))
+    yield packer.pack_array_header(3) + packer.pack(MAGIC) + packer.pack(1) + packer.pack_map_header(3)
+    yield packer.pack("identifiers") + packer.pack(dict(sorted(table.identifiers.items())))
+    yield packer.pack("nrows") + packer.pack(len(table))
     names = table.columns()
-    stream.write(packer.pack("data") + packer.pack_map_header(len(names)))
+    yield packer.pack("data") + packer.pack_map_header(len(names))
     for name in names:
         column = table[name]
         if isinstance(column, Shoeboxes):
@@ -314,10 +325,9 @@ def _write(table: ReflectionTable, stream: BinaryIO) -> None:
                 f"Column {name!r} is larger than 4 GiB, which the .refl format cannot hold.",
                 advice="Work on fewer images at a time, or without shoeboxes.",
             )
-        stream.write(packer.pack(name) + packer.pack_array_header(2) + packer.pack(type_name))
-        stream.write(packer.pack_array_header(2) + packer.pack(len(table)) + _bin_header(size))
-        for part in parts:
-            stream.write(part)
+        yield packer.pack(name) + packer.pack_array_header(2) + packer.pack(type_name)
+        yield packer.pack_array_header(2) + packer.pack(len(table)) + _bin_header(size)
+        yield from parts
 
 
 def _bin_header(size: int) -> bytes:

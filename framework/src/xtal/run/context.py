@@ -255,8 +255,7 @@ class Context:
         from xtal.run.provenance import write_made
 
         path = self.path(role)
-        write_reflections(table, path)
-        write_made(path, self.made)
+        write_made(path, self.made, write_reflections(table, path))
         return self._wrote(role, path)
 
     @contextmanager

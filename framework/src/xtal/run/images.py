@@ -192,15 +192,24 @@ class FrameReader:
         images
             Its raw values, as `read` gives them.
         out
-            One bool array per panel to be filled; new ones if None.
+            One bool array per panel as work space; new ones if None.
+
+        Returns
+        -------
+        list of (slow, fast) bool arrays
+            Not to be changed: they are those of ``out`` or, where this frame has no other bad pixels, the static
+            masks themselves.
         """
         from xtal.run.kernels import trusted_pixels
 
-        masks = self.allocate_masks() if out is None else list(out)
-        for image, static, (low, high), mask in zip(images, self._static, self._limits, masks, strict=True):
-            trusted_pixels(image.reshape(-1), static.reshape(-1), low, high, mask.reshape(-1))
-        for mask, shadow in zip(masks, self._shadows(z), strict=False):
-            mask &= shadow
+        room = self.allocate_masks() if out is None else list(out)
+        masks = [
+            mask if trusted_pixels(image.reshape(-1), static.reshape(-1), low, high, mask.reshape(-1)) else static
+            for image, static, (low, high), mask in zip(images, self._static, self._limits, room, strict=True)
+        ]
+        shadows = self._shadows(z)
+        if shadows:
+            masks = [np.logical_and(m, shadow, out=o) for m, shadow, o in zip(masks, shadows, room, strict=True)]
         return masks
 
     def _shadows(self, z: int) -> Sequence[NDArray[np.bool_]]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from xtal.jit import jit
 
+STRETCH = 1 << 12
+"""Pixels that are looked at before it is asked whether one of them is bad."""
+
 
 @jit
 def trusted_pixels(image, static, low, high, out):
@@ -11,11 +14,26 @@ def trusted_pixels(image, static, low, high, out):
 
     Parameters
     ----------
-    image : (n,) raw values, any integer dtype
+    image : (n,) raw values, any real dtype
     static : (n,) bool
     low, high : scalars of the image's dtype, both inclusive
-    out : (n,) bool, filled
+    out : (n,) bool, filled where that differs from ``static``
+
+    Returns
+    -------
+    whether it differs; of most frames it does not, and nothing is written
     """
-    for i in range(image.size):
-        value = image[i]
-        out[i] = static[i] & (value >= low) & (value <= high)
+    n, same = image.size, 0
+    while same < n:
+        values, good, bad = image[same : same + STRETCH], static[same : same + STRETCH], False
+        for i in range(values.size):
+            bad |= good[i] & (not ((values[i] >= low) & (values[i] <= high)))
+        if bad:
+            break
+        same += STRETCH
+    if same >= n:
+        return False
+    out[:same] = static[:same]
+    for i in range(same, n):
+        out[i] = static[i] & (image[i] >= low) & (image[i] <= high)
+    return True

@@ -13,6 +13,7 @@ from typing import Any
 
 import xtal
 from xtal.files.atomic import writing
+from xtal.files.digest import DIGEST_BYTES, digest
 from xtal.run.inputs import RECORD_SUFFIX
 from xtal.run.settings import SILENT
 
@@ -20,18 +21,9 @@ KEY = "xtal"
 """Top-level key of .expt files."""
 
 
-def digest(path: Path) -> str:
-    """Digest of a file's content."""
-    h = hashlib.blake2b(digest_size=16)
-    with open(path, "rb") as stream:
-        while block := stream.read(1 << 20):
-            h.update(block)
-    return h.hexdigest()
-
-
 def images_digest(paths: Iterable[Path]) -> str:
     """Digest of names, sizes and times of image files: reading them all would cost as much as finding spots."""
-    h = hashlib.blake2b(digest_size=16)
+    h = hashlib.blake2b(digest_size=DIGEST_BYTES)
     for path in paths:
         try:
             found = path.stat()
@@ -115,9 +107,9 @@ def made_path(path: Path) -> Path:
     return path.with_name(path.name + RECORD_SUFFIX)
 
 
-def write_made(path: Path, made: Mapping[str, Any]) -> None:
-    """Write the record of ``path`` beside it."""
-    text = json.dumps({**made, "output": {"file": path.name, "digest": digest(path)}}, indent=1)
+def write_made(path: Path, made: Mapping[str, Any], digest_of_file: str | None = None) -> None:
+    """Write the record of ``path`` beside it; its digest is found anew where it is not given."""
+    text = json.dumps({**made, "output": {"file": path.name, "digest": digest_of_file or digest(path)}}, indent=1)
     with writing(made_path(path)) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
 

@@ -79,10 +79,11 @@ def test_a_stream_gives_the_same_spots_however_it_is_cut(seed, size, link, fract
     np.testing.assert_array_equal(boxes.mask, boxes_of(whole).mask)
 
 
-@pytest.mark.parametrize("size", [0, 1, 7, 8, 9, 64, 77])
-def test_strong_pixels_are_gathered_in_order(size):
+@pytest.mark.parametrize("fraction", [0.01, 0.3, 1.0])
+@pytest.mark.parametrize("size", [0, 1, 7, 8, 9, 63, 64, 77, 128, 3000, 70_001])
+def test_strong_pixels_are_gathered_in_order(size, fraction):
     rng = np.random.default_rng(size)
-    strong, image = rng.random((1, size)) < 0.3, rng.integers(0, 900, (1, size)).astype(np.uint16)
+    strong, image = rng.random((1, size)) < fraction, rng.integers(0, 900, (1, size)).astype(np.uint16)
     got = StrongPixels.of_frame(image, strong)
     np.testing.assert_array_equal(got.index, np.flatnonzero(strong))
     np.testing.assert_array_equal(got.value, image[strong])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,6 +17,10 @@ R = TypeVar("R")
 
 IN_FLIGHT = 2
 """Blocks begun or waiting per worker: enough to keep all busy, few enough to keep memory flat."""
+
+SWITCH_SECONDS = 5e-4
+"""After so long a thread gives the interpreter to another one that waits (5 ms unless told): workers need it between
+kernels for some microseconds, and the caller's thread, which works on their results, should not hold them up."""
 
 
 class LocalExecutor:
@@ -35,10 +40,11 @@ class LocalExecutor:
             for block in blocks:
                 yield _named(block, partial(function, block))
             return
-        source = iter(blocks)
+        source, interval = iter(blocks), sys.getswitchinterval()
         waiting: deque[tuple[T, Future[R]]] = deque()
         pool = ThreadPoolExecutor(self.n_workers, thread_name_prefix="xtal")
         try:
+            sys.setswitchinterval(SWITCH_SECONDS)
             for block in islice(source, IN_FLIGHT * self.n_workers):
                 waiting.append((block, pool.submit(function, block)))
             while waiting:
@@ -50,6 +56,7 @@ class LocalExecutor:
                 del result
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+            sys.setswitchinterval(interval)
 
 
 def _named(block: T, work: Callable[[], R]) -> R:

@@ -43,7 +43,7 @@ def gradient_filter(table: ReflectionTable, reader: Any, size: int, cutoff: floa
     grown = [_grown(b, reader.shapes[p], size + 1) for p, b in zip(panel, bbox, strict=True)]
     sums = [np.zeros((y1 - y0, x1 - x0)) for x0, x1, y0, y1 in grown]
     good = [np.ones(s.shape, bool) for s in sums]
-    images, masks = reader.allocate(), reader.allocate_masks()
+    images, room = reader.allocate(), reader.allocate_masks()
     order = np.argsort(bbox[:, 4], kind="stable")
     begin, open_ = 0, list[int]()
     for z in range(int(bbox[:, 4].min()), int(bbox[:, 5].max())):
@@ -54,7 +54,7 @@ def gradient_filter(table: ReflectionTable, reader: Any, size: int, cutoff: floa
         if not open_:
             continue
         reader.read(z, out=images)
-        reader.mask(z, images, out=masks)
+        masks = reader.mask(z, images, out=room)
         for k in open_:
             x0, x1, y0, y1 = grown[k]
             sums[k] += images[panel[k]][y0:y1, x0:x1]

@@ -18,19 +18,21 @@ from xtal_steps_spots.advice import Background, background_of, gain_advice
 
 Mask = NDArray[np.bool_]
 
-FRAMES_PER_BLOCK = 32
-"""Frames of a block at most; what is found does not depend on it."""
+FRAMES_PER_BLOCK, BLOCKS_LEFT = 32, 2
+"""Frames of a block at most, and blocks that each worker still has before it when one is cut: they become shorter
+towards the end, so that all workers end together. What is found does not depend on them."""
 
 SKIP = "To go on without such images, give skip_bad_images=True."
 
 
 @define
 class Workspace:
-    """Buffers and kernels that one thread uses at a time, per panel."""
+    """Buffers and kernels that one thread uses at a time, per panel, and the good pixels of the frame that it holds."""
 
     images: list[NDArray[Any]]
     corrected: list[NDArray[Any]]
     masks: list[Mask]
+    good: list[Mask]
     strong: list[Mask]
     kernels: list[Any]
 
@@ -108,8 +110,12 @@ class Search:
 
     def blocks(self, first: int, last: int, n_workers: int) -> list[range]:
         """Blocks of frames (array indices first to last, half open), several for each worker."""
-        size = max(1, min(FRAMES_PER_BLOCK, (last - first) // (4 * n_workers)))
-        return [range(z, min(z + size, last)) for z in range(first, last, size)]
+        blocks = []
+        while first < last:
+            size = max(1, min(FRAMES_PER_BLOCK, (last - first) // (BLOCKS_LEFT * n_workers)))
+            blocks.append(range(first, first + size))
+            first += size
+        return blocks
 
     def run(self, first: int, last: int, executor: Any) -> Iterator[tuple[int, list[StrongPixels]]]:
         """Blocks in order: number of frames, and their strong pixels per panel."""
@@ -145,7 +151,7 @@ class Search:
         if z in self.excluded or not self._load(z, work):
             return [StrongPixels.empty(1, fast) for _, fast in self.reader.shapes]
         found, background = [], np.zeros(2)
-        for image, mask, strong, kernel in zip(work.corrected, work.masks, work.strong, work.kernels, strict=True):
+        for image, mask, strong, kernel in zip(work.corrected, work.good, work.strong, work.kernels, strict=True):
             kernel(image, mask, strong, z)
             found.append(StrongPixels.of_frame(image, strong))
             if self.measure_background:
@@ -166,14 +172,14 @@ class Search:
         """
         try:
             self.reader.read(z, out=work.images)
-            self.reader.mask(z, work.images, out=work.masks)
-            for k, mask in enumerate(work.masks):
-                if self.masks is not None:
-                    mask &= self.masks[k]
-                correction = self.corrections[k]
+            work.good = self.reader.mask(z, work.images, out=work.masks)
+            if self.masks is not None:
+                both = zip(work.good, self.masks, work.masks, strict=True)
+                work.good = [np.logical_and(good, mask, out=out) for good, mask, out in both]
+            for correction, image, corrected in zip(self.corrections, work.images, work.corrected, strict=True):
                 if correction is not None:
-                    correction.apply(work.images[k], work.corrected[k])
-            if not any(mask.any() for mask in work.masks):
+                    correction.apply(image, corrected)
+            if not any(mask.any() for mask in work.good):
                 raise DataError(f"Image {z + 1} holds no good pixel: all are masked or out of the trusted range.")
         except DataError as error:
             if not self.skip_bad:
@@ -186,7 +192,7 @@ class Search:
     def _check(self, z: int, n_strong: int, work: Workspace) -> None:
         if n_strong > self.most:
             k = int(np.argmax([np.count_nonzero(strong) for strong in work.strong]))
-            gain = gain_advice(background_of(work.corrected[k], work.masks[k]))
+            gain = gain_advice(background_of(work.corrected[k], work.good[k]))
             raise AlgorithmFailed(
                 f"On image {z + 1} there are {n_strong} strong pixels, more than the {self.most} allowed.",
                 advice=(gain or "Set threshold.gain= or raise threshold.sigma_strong= for a noisy detector.")
@@ -210,11 +216,11 @@ class Search:
             self.reader.read(middle, out=work.images)
         except DataError:
             return None
-        self.reader.mask(middle, work.images, out=work.masks)
+        work.good = self.reader.mask(middle, work.images, out=work.masks)
         correction = self.corrections[k]
         if correction is not None:
             correction.apply(work.images[k], work.corrected[k])
-        return background_of(work.corrected[k], work.masks[k])
+        return background_of(work.corrected[k], work.good[k])
 
     def _workspace(self) -> Workspace:
         shapes = self.reader.shapes
@@ -225,4 +231,4 @@ class Search:
             static = [a & b for a, b in zip(static, self.masks, strict=True)]
         kernels = [self.threshold.prepare(self.experiment, k, mask) for k, mask in enumerate(static)]
         masks, strong = ([np.empty(shape, bool) for shape in shapes] for _ in range(2))
-        return Workspace(images, corrected, masks, strong, kernels)
+        return Workspace(images, corrected, masks, masks, strong, kernels)

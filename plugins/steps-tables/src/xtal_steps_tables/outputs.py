@@ -30,8 +30,7 @@ def write_pair(
             content.extra[KEY] = context.made
             write_experiments(content, path)
         else:
-            write_reflections(content, path)
-            write_made(path, context.made)
+            write_made(path, context.made, write_reflections(content, path))
         context.outputs[role] = path
         context.print(f"Wrote {path} ({counted(len(content), role[:-1])})")
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from xtal.models import Experiment
 from xtal_threshold_dispersion.dispersion import Marker, Window
 from xtal_threshold_dispersion.kernels import TILE
-from xtal_threshold_dispersion_extended.kernels import above_background, shrink
+from xtal_threshold_dispersion_extended.kernels import mark_strong
 from xtal_threshold_dispersion_extended.options import DispersionExtendedOptions
 
 EXTRA = 2
@@ -49,10 +49,7 @@ class DispersionExtendedKernel:
 
     def __call__(self, image: NDArray[Any], mask: NDArray[np.bool_], strong: NDArray[np.bool_], frame: int) -> None:
         """Fill ``strong``; all arrays have the shape (slow, fast)."""
-        w, tiles = self.window, self.marker.tiles
-        self.marker.mark(image, mask, strong, peaks=False)
-        shrink(strong, mask, self.masked_counts, self.reach, self.column, tiles, self.signal)
-        above_background(
-            image, mask, tiles, w.half_slow + EXTRA, w.half_fast + EXTRA, w.sigma_strong, w.gain, w.global_threshold,
-            self.signal, strong,
-        )  # fmt: skip
+        w, m = self.window, self.marker
+        above = w.half_slow + EXTRA, w.half_fast + EXTRA, w.sigma_strong, w.gain, w.global_threshold
+        test = m.test(image.dtype, peaks=False)
+        mark_strong(image, mask, test, self.masked_counts, self.reach, self.column, above, m.tiles, self.signal, strong)

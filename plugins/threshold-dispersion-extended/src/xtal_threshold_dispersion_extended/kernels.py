@@ -1,22 +1,29 @@
 """From dispersed regions to strong pixels: shrink the regions, compare with the background outside.
 
 Both look only at tiles (`xtal_threshold_dispersion.kernels.TILE` columns of a row) that hold a dispersed pixel.
+All is done for some rows at a time, while their pixels are in the cache of the processor: threads would slow each other
+if each read its whole image from the memory that they share several times.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from xtal.jit import jit
-from xtal_threshold_dispersion.kernels import TILE, VALUE_LIMIT
+from xtal.jit import inlined, jit
+from xtal_threshold_dispersion.kernels import TILE, VALUE_LIMIT, mark_rows
 
 DISPERSED, SIGNAL = 1, 2
 """What a tile holds."""
 
+ROWS = 32
+"""Rows that are looked at together."""
 
-@jit
-def shrink(dispersed, mask, masked_counts, reach, column, tiles, signal):
-    """Pixels whose square of half width ``reach`` is dispersed throughout; outside of the image counts as dispersed.
+
+@inlined
+def shrink_rows(begin, end, dispersed, mask, masked_counts, reach, column, tiles, signal):
+    """Pixels of rows begin to end whose square of half width ``reach`` is dispersed throughout.
+
+    Outside of the image counts as dispersed.
 
     Parameters
     ----------
@@ -29,7 +36,7 @@ def shrink(dispersed, mask, masked_counts, reach, column, tiles, signal):
     signal : (ny, nx) uint8, zeros; 1 where a pixel is left (of masked pixels nothing is said)
     """
     ny, nx = dispersed.shape
-    for j in range(ny):
+    for j in range(begin, end):
         low, high = max(0, j - reach), min(ny, j + reach + 1)
         for tile in range(tiles.shape[1]):
             if not tiles[j, tile]:
@@ -66,11 +73,11 @@ def column_sums(image, mask, signal, low, high, i):
     return n, total
 
 
-@jit
-def above_background(image, mask, tiles, half_slow, half_fast, n_sigma, gain, threshold, signal, strong):
-    """Signal pixels that exceed the mean of the background in their window.
+@inlined
+def compare_rows(begin, end, image, mask, tiles, half_slow, half_fast, n_sigma, gain, threshold, signal, strong):
+    """Signal pixels of rows begin to end that exceed the mean of the background in their window.
 
-    Windows slide along runs of signal pixels, which are few. What the work spaces held is cleared.
+    Windows slide along runs of signal pixels, which are few.
 
     Parameters
     ----------
@@ -80,12 +87,12 @@ def above_background(image, mask, tiles, half_slow, half_fast, n_sigma, gain, th
     half_slow, half_fast : half widths of the window
     n_sigma, gain : a pixel must reach mean + n_sigma sqrt(gain mean)
     threshold : and exceed this
-    signal : (ny, nx) uint8; background is what is good and no signal; cleared
+    signal : (ny, nx) uint8; background is what is good and no signal
     strong : (ny, nx) bool, dispersed pixels; filled with those that are strong
     """
     ny, nx = image.shape
     n, total = 0.0, 0.0
-    for j in range(ny):
+    for j in range(begin, end):
         low, high = max(0, j - half_slow), min(ny, j + half_slow + 1)
         previous = -2  # the last signal pixel of this row
         for tile in range(tiles.shape[1]):
@@ -114,7 +121,40 @@ def above_background(image, mask, tiles, half_slow, half_fast, n_sigma, gain, th
                 mean = total / n if n >= 2.0 else 0.0
                 reached = v >= mean + n_sigma * np.sqrt(gain * mean)
                 strong[j, i] = reached and v > threshold and mask[j, i] and total >= 0.0
-    for j in range(ny):
+
+
+@inlined
+def clear_rows(begin, end, tiles, signal):
+    """Make ``signal`` zero again."""
+    for j in range(begin, end):
         for tile in range(tiles.shape[1]):
             if tiles[j, tile] & SIGNAL:
-                signal[j, tile * TILE : min((tile + 1) * TILE, nx)] = 0
+                signal[j, tile * TILE : min((tile + 1) * TILE, signal.shape[1])] = 0
+
+
+@jit
+def mark_strong(image, mask, test, masked_counts, reach, column, above, tiles, signal, strong):
+    """Strong pixels of an image.
+
+    Each step stays behind the one before by the rows that it looks ahead.
+
+    Parameters
+    ----------
+    image, mask, tiles, strong, test : as for `mark_rows`
+    masked_counts, reach, column : as for `shrink_rows`
+    above : half_slow, half_fast, n_sigma, gain, threshold as for `compare_rows`; half_slow is more than ``reach``
+    signal : (ny, nx) uint8, zeros, and zeros again at the end
+    """
+    half_slow, half_fast, n_sigma, gain, threshold = above
+    ny = len(image)
+    marked, shrunk, compared, cleared = -test[0], 0, 0, 0
+    while cleared < ny:
+        end = min(max(marked, 0) + ROWS, ny)
+        mark_rows(marked, end, image, mask, test, tiles, strong)
+        marked, end = end, end if end == ny else end - reach
+        shrink_rows(shrunk, end, strong, mask, masked_counts, reach, column, tiles, signal)
+        shrunk, end = max(shrunk, end), end if end == ny else end - half_slow
+        compare_rows(compared, end, image, mask, tiles, half_slow, half_fast, n_sigma, gain, threshold, signal, strong)
+        compared, end = max(compared, end), end if end == ny else end - half_slow
+        clear_rows(cleared, end, tiles, signal)
+        cleared = max(cleared, end)

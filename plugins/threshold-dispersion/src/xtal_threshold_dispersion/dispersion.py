@@ -52,11 +52,11 @@ class Window:
 
 
 class Marker:
-    """Marks pixels of dispersed windows on frames of one shape; not for two threads at a time.
+    """Work spaces to mark pixels of dispersed windows on frames of one shape; not for two threads at a time.
 
     Attributes
     ----------
-    tiles : (slow, tiles) uint8, not 0 where a tile may hold a pixel marked in the last call
+    tiles : (slow, tiles) uint8, not 0 where a tile may hold a pixel marked in the last frame
     """
 
     def __init__(self, window: Window, shape: tuple[int, ...]) -> None:
@@ -67,18 +67,16 @@ class Marker:
         self._hot = np.zeros(n * TILE, bool)
         self._seen = np.zeros((3, n), np.int64)
 
-    def mark(self, image: NDArray[Any], mask: NDArray[np.bool_], strong: NDArray[np.bool_], *, peaks: bool) -> None:
-        """Fill ``strong`` with the pixels of dispersed windows; with ``peaks`` only with those above the mean."""
-        w, kind = self.window, image.dtype.type
-        reals = image.dtype.kind == "f"
+    def test(self, dtype: np.dtype[Any], *, peaks: bool) -> tuple[Any, ...]:
+        """What the kernels need to mark dispersed pixels (`mark_rows`); with ``peaks`` only those above the mean."""
+        w, kind = self.window, dtype.type
+        reals = dtype.kind == "f"
         # nothing is harmless among reals; what is harmless must fit the image's type
-        harmless = kind(-1) if reals else kind(min(w.harmless, np.iinfo(image.dtype).max))
+        harmless = kind(-1) if reals else kind(min(w.harmless, np.iinfo(dtype).max))
         peak = np.array([w.sigma_strong if peaks else 0.0, w.gain, w.global_threshold])
-        strong.fill(False)
-        self.tiles.fill(0)
-        mark_dispersed(
-            image, mask, w.half_slow, w.half_fast, reals, w.least, w.limits, kind(0), harmless, peak,
-            self._work, self._hot, self._hot.view(np.uint64), self._seen, self.tiles, strong,
+        return (
+            w.half_slow, w.half_fast, reals, w.least, w.limits, kind(0), harmless, peak,
+            self._work, self._hot, self._hot.view(np.uint64), self._seen,
         )  # fmt: skip
 
 
@@ -154,4 +152,4 @@ class DispersionKernel:
 
     def __call__(self, image: NDArray[Any], mask: NDArray[np.bool_], strong: NDArray[np.bool_], frame: int) -> None:
         """Fill ``strong``; all arrays have the shape (slow, fast)."""
-        self.marker.mark(image, mask, strong, peaks=True)
+        mark_dispersed(image, mask, self.marker.test(image.dtype, peaks=True), self.marker.tiles, strong)

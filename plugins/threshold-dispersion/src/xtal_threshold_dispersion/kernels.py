@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from xtal.jit import jit
+from xtal.jit import inlined, jit
 
 VALUE_LIMIT = 1 << 24
 """Pixels from this value on count as masked in all sums, as in DIALS."""
@@ -143,56 +143,68 @@ def update_run(image, mask, j, half_slow, half_fast, first, end, resum, summed, 
     return changed
 
 
-@jit
-def mark_dispersed(
-    image, mask, half_slow, half_fast, resum, least, limits, zero, harmless, peak, work, hot, words, seen, tiles, strong
-):
-    """Pixels in whose window the index of dispersion is too large for a flat background.
+@inlined
+def mark_rows(begin, end, image, mask, test, tiles, strong):
+    """Pixels of rows begin to end in whose window the index of dispersion is too large for a flat background.
+
+    Rows are taken in their order, from - half_slow on: what is carried from row to row stands in ``test``.
 
     Parameters
     ----------
     image : (ny, nx) any real dtype
     mask : (ny, nx) bool, True is good
-    half_slow, half_fast : half widths of the window, which is clipped at the edges
-    resum : sum every window anew (for images of floats)
-    least : fewest good pixels in the window
-    limits : (window pixels + 1,) largest (m y - x x) / x of background, for m good pixels
-        with the sums x of values and y of squares
-    zero, harmless : scalars of the image's dtype: windows of values from zero to harmless are never dispersed
-    peak : (3,) float64; if peak[0] is positive the pixel must also exceed the mean by peak[0]
-        sigma, with the gain peak[1], and the threshold peak[2]
-    work : (7, n_tiles TILE + 2 half_fast) float64, zeros
-    hot, words : (8 k,) bool, zeros, at least nx of them, and the same memory as (k,) uint64
-    seen : (3, n_tiles) int64, work space: the last row that a tile was flagged, summed and counted for
-    tiles : (ny, n_tiles) uint8, set to 1 where a tile is in a run that holds a marked pixel
-    strong : (ny, nx) bool, zeros; set where a pixel is marked
+    test : what does not change from frame to frame
+        half_slow, half_fast : half widths of the window, which is clipped at the edges
+        resum : sum every window anew (for images of floats)
+        least : fewest good pixels in the window
+        limits : (window pixels + 1,) largest (m y - x x) / x of background, for m good pixels
+            with the sums x of values and y of squares
+        zero, harmless : scalars of the image's dtype: windows of values from zero to harmless are never dispersed
+        peak : (3,) float64; if peak[0] is positive the pixel must also exceed the mean by peak[0]
+            sigma, with the gain peak[1], and the threshold peak[2]
+        work : (7, n_tiles TILE + 2 half_fast) float64, zeros
+        hot, words : (8 k,) bool, zeros, at least nx of them, and the same memory as (k,) uint64
+        seen : (3, n_tiles) int64, work space: the last row that a tile was flagged, summed and counted for
+    tiles : (ny, n_tiles) uint8, filled: 1 where a tile is in a run that holds a marked pixel, else 0
+    strong : (ny, nx) bool, filled: whether a pixel is marked
     """
+    half_slow, half_fast, resum, least, limits, zero, harmless, peak, work, hot, words, seen = test
     ny, nx = image.shape
     width, n_tiles = 2 * half_fast + 1, seen.shape[1]
     last = seen[0]
-    seen[:] = -half_slow - 2
-    for j in range(-half_slow, ny):
+    if begin < 0:
+        seen[:] = -half_slow - 2
+    for j in range(begin, end):
+        if j >= 0:
+            tiles[j] = 0
+            strong[j] = False
         ahead = j + half_slow
         if ahead < ny:
             flag_row(image[ahead], mask[ahead], zero, harmless, ahead, half_fast, hot, words, last)
-        end = 0 if j >= 0 else n_tiles
-        while end < n_tiles:  # runs of flagged tiles, first to end
-            first = end
+        stop = 0 if j >= 0 else n_tiles
+        while stop < n_tiles:  # runs of flagged tiles, first to stop
+            first = stop
             while first < n_tiles and last[first] < j - half_slow:
                 first += 1
-            end = first
-            while end < n_tiles and last[end] >= j - half_slow:
-                end += 1
-            if first == end:
+            stop = first
+            while stop < n_tiles and last[stop] >= j - half_slow:
+                stop += 1
+            if first == stop:
                 break
-            changed = update_run(image, mask, j, half_slow, half_fast, first, end, resum, seen[1], seen[2], work)
-            a, b = first * TILE, min(end * TILE, nx)
+            changed = update_run(image, mask, j, half_slow, half_fast, first, stop, resum, seen[1], seen[2], work)
+            a, b = first * TILE, min(stop * TILE, nx)
             m, allowed, x, y = work[3][a:b], work[4][a:b], work[5][a:b], work[6][a:b]
-            stop = b + width - 1
+            c = b + width - 1
             if changed:
-                window_limits(work[0][a:stop], width, least, limits, m, allowed)
-            window_sums(work[1][a:stop], width, x)
-            window_sums(work[2][a:stop], width, y)
+                window_limits(work[0][a:c], width, least, limits, m, allowed)
+            window_sums(work[1][a:c], width, x)
+            window_sums(work[2][a:c], width, y)
             if test_row(image[j][a:b], mask[j][a:b], m, x, y, allowed, peak, strong[j][a:b]):
-                for tile in range(first, end):
+                for tile in range(first, stop):
                     tiles[j, tile] = 1
+
+
+@jit
+def mark_dispersed(image, mask, test, tiles, strong):
+    """All rows of an image (`mark_rows`)."""
+    mark_rows(-test[0], len(image), image, mask, test, tiles, strong)

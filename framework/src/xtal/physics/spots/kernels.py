@@ -11,22 +11,38 @@ from xtal.jit import jit
 def gather(words, strong, image, index, value):
     """Indices and values of strong pixels of a frame.
 
+    Strong pixels are rare: 64 pixels are passed over at a time, then 8.
+
     Parameters
     ----------
     words : (k,) uint64, the first 8 k bytes of ``strong``
     strong : (n,) bool
     image : (n,) any real dtype
-    index : (m,) int32, m the number of strong pixels; filled
-    value : (m,) float32; filled
+    index : (m,) int32, filled as far as it reaches
+    value : (m,) float32, likewise
+
+    Returns
+    -------
+    number of strong pixels, which may be more than m
     """
-    k = 0
-    for w in range(len(words) + 1):
-        if w < len(words) and not words[w]:
-            continue
-        for i in range(8 * w, min(8 * w + 8, len(strong))):
-            if strong[i]:
-                index[k], value[k] = i, image[i]
-                k += 1
+    n, n_groups = 0, len(words) // 8
+    for group in range(n_groups + 1):
+        end = 8 * group + 8 if group < n_groups else len(words) + 1
+        if group < n_groups:
+            some = np.uint64(0)
+            for word in words[8 * group : end]:
+                some |= word
+            if not some:
+                continue
+        for w in range(8 * group, end):
+            if w < len(words) and not words[w]:
+                continue
+            for i in range(8 * w, min(8 * w + 8, len(strong))):
+                if strong[i]:
+                    if n < len(index):
+                        index[n], value[n] = i, image[i]
+                    n += 1
+    return n
 
 
 @jit

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 from xtal.physics.spots.kernels import gather
 
+USUALLY_STRONG = 1 << 16
+"""Strong pixels of a frame that there is room for at first."""
+
 
 @frozen
 class StrongPixels:
@@ -37,12 +40,14 @@ class StrongPixels:
     @classmethod
     def of_frame(cls, image: NDArray[Any], strong: NDArray[np.bool_]) -> StrongPixels:
         """Pixels of one frame, (slow, fast), where ``strong``."""
-        flat = strong.reshape(-1)
-        n = int(np.count_nonzero(flat))
-        index, value = np.empty(n, np.int32), np.empty(n, np.float32)
-        if n:
-            gather(flat[: len(flat) // 8 * 8].view(np.uint64), flat, image.reshape(-1), index, value)
-        return cls(index, value, np.array([0, n], dtype=np.int64), image.shape[1])
+        flat, values = strong.reshape(-1), image.reshape(-1)
+        words = flat[: len(flat) // 8 * 8].view(np.uint64)
+        n, room = USUALLY_STRONG, 0
+        while n > room:  # once more where they are unusually many
+            room = n
+            index, value = np.empty(room, np.int32), np.empty(room, np.float32)
+            n = gather(words, flat, values, index, value)
+        return cls(index[:n].copy(), value[:n].copy(), np.array([0, n], dtype=np.int64), image.shape[1])
 
     @classmethod
     def empty(cls, n_frames: int, width: int) -> StrongPixels:
