@@ -17,7 +17,7 @@ Mask = NDArray[np.bool_]
 
 CENTRES = ((20, 30), (56, 72), (80, 95))
 """Of the spots, (slow, fast)."""
-TYPES = ("uint8", "uint16", "int32", "uint32", "float32", "float64")
+TYPES = ("uint8", "uint16", "int32", "uint32", "float64")
 """Of pixels as files hold them, and of counts corrected by a gain."""
 
 
