@@ -517,3 +517,6 @@ def test_conformance(conformance, tmp_path: Path) -> None:
     path = write_nxmx(tmp_path / "a.nxs", 2)
     store(path, frames(2))
     conformance("format", "nxmx", sample=path)
+    master = tmp_path / "old_master.h5"  # its frames are in files beside it
+    write_dectris(master)
+    conformance("format", "nxmx", sample=master)
