@@ -104,6 +104,20 @@ def test_a_jump_of_the_angle_splits(imported: Any, scan: Path) -> None:
     assert (e.scan.image_range, e.scan.oscillation_deg) == ((1, 20), (0.0, 0.25))
 
 
+def test_a_rotation_that_is_given_goes_on_behind_a_gap(imported: Any, scan: Path) -> None:
+    """As the numbers do; another template begins anew."""
+    (scan / "a_0008.img").unlink()
+    smv(scan / "a_0015.img", 0.0, DISTANCE=120.0)
+    smv(scan / "b_0003.img", 0.0)
+    wanted = {(1, 7): 5.0, (9, 14): 7.0, (15, 15): 8.5, (16, 20): 8.75, (3, 3): 5.0}
+    for what in (scan, "imported.expt"):
+        found = imported(what, "geometry.scan.oscillation=5,0.25")
+        assert {e.scan.image_range: e.scan.oscillation_deg[0] for e in found} == wanted
+        assert {e.scan.oscillation_deg[1] for e in found} == {0.25}
+    cut = imported(scan, "oscillation=5,0.25", "image_range=9,20")
+    assert [e.scan.oscillation_deg[0] for e in cut] == [5.0, 6.5, 6.75]
+
+
 def test_no_rotation_makes_stills(imported: Any, scan: Path) -> None:
     found = imported(scan, "oscillation=0,0")
     assert len(found) == 20
@@ -283,6 +297,7 @@ def test_pieces_and_stills(imported: Any, scan: Path) -> None:
     for k in range(1, 21):
         smv(scan / f"a_{k:04}.img", 0.0, 0.0)
     assert len(imported(scan)) == 20
+    assert "a_####.img: the images have no rotation (width 0): they are treated as stills" in log()
     with pytest.raises(OptionError, match="needs the rotation"):
         imported(scan, "convert_stills_to_sequences=True")
     assert len(imported(scan, "convert_stills_to_sequences=True", "geometry.scan.oscillation=0,1")) == 1

@@ -106,12 +106,14 @@ def _select(found: list[Found], geometry: Geometry) -> list[Found]:
     """Cut scans to image_range and replace their oscillation, where the user says so."""
     options = geometry.scan
     kept = [one for one in found if options.image_range is None or _overlap(one.numbers, options.image_range)]
+    begins: dict[str, int] = {}
     if options.image_range is not None:
         _check_range(options, [f.numbers for f in found])
     for k, one in enumerate(kept):
         if options.image_range is not None:
             kept[k] = one = one.cut(*_overlap(one.numbers, options.image_range))
-        one.scan = _scan(one.scan, options, stills=geometry.convert_sequences_to_stills)
+        since = one.numbers[0] - begins.setdefault(one.template or one.files[0], one.numbers[0])
+        one.scan = _scan(one.scan, options, since, stills=geometry.convert_sequences_to_stills)
     return kept
 
 
@@ -132,8 +134,11 @@ def _check_range(options: ScanGeometry, have: list[tuple[int, int]]) -> None:
         raise DataError(f"There is no image {number} for image_range={first},{last}: there are {told}.")
 
 
-def _scan(scan: Scan, options: ScanGeometry, *, stills: bool = False) -> Scan:
-    """A scan with what the user says of it."""
+def _scan(scan: Scan, options: ScanGeometry, since: int, *, stills: bool = False) -> Scan:
+    """A scan with what the user says of it.
+
+    ``since`` counts images from the first of its template: behind a gap the angle goes on as the numbers do.
+    """
     if options.extrapolate_scan and options.image_range is not None:
         first, last = options.image_range
         before, after = scan.image_range[0] - first, last - scan.image_range[1]
@@ -142,7 +147,8 @@ def _scan(scan: Scan, options: ScanGeometry, *, stills: bool = False) -> Scan:
         times, epochs = grown(scan.exposure_times), grown(scan.epochs)
         scan = Scan((first, last), (start - before * width, width), times, epochs, scan.batch_offset)
     if options.oscillation is not None:
-        scan.oscillation_deg = options.oscillation[0], options.oscillation[1]
+        start, width = options.oscillation
+        scan.oscillation_deg = start + since * width, width
         scan.properties = {}
     if stills:
         scan.oscillation_deg = scan.oscillation_deg[0], 0.0
@@ -231,7 +237,8 @@ def _listed(path: Path, geometry: Geometry) -> ExperimentList:
     if options.image_range is not None and scans:
         _check_range(options, scans)
     found = ExperimentList(extra=experiments.extra)
-    done: dict[int, Scan] = {}
+    done: dict[int, tuple[Scan, Scan]] = {}  # the old ones are kept, so that their ids stay theirs
+    begins: dict[str, int] = {}
     for e in experiments:
         if e.scan is None:
             if options.oscillation is not None and options.oscillation[1] != 0.0:
@@ -243,7 +250,12 @@ def _listed(path: Path, geometry: Geometry) -> ExperimentList:
             continue
         if overlap != e.scan.image_range:
             _cut(e, *overlap)
-        e.scan = done.setdefault(id(e.scan), _scan(e.scan, options, stills=geometry.convert_sequences_to_stills))
+        if id(e.scan) not in done:
+            first = e.scan.image_range[0]
+            since = first - begins.setdefault(e.images.template, first) if e.images is not None else 0
+            scan = _scan(e.scan, options, since, stills=geometry.convert_sequences_to_stills)
+            done[id(e.scan)] = e.scan, scan
+        e.scan = done[id(e.scan)][1]
         found += _stills_of(e) if e.scan.is_still else [e]
     return found
 

@@ -147,7 +147,7 @@ class GoniometerGeometry:
 class ScanGeometry:
     image_range: tuple[int, ...] | None = option(None, help="First and last image to take", size=2)
     oscillation: tuple[float, ...] | None = option(
-        None, help="Start and width; a width of 0 makes stills", unit="deg", size=2
+        None, help="Start of the first image, and width; a width of 0 makes stills", unit="deg", size=2
     )
     extrapolate_scan: bool = option(False, help="image_range may go beyond the images that are there", level=1)
     batch_offset: int | None = option(None, help="Added to image numbers to make batch numbers", level=1, ge=0)
