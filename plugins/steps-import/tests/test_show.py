@@ -51,6 +51,19 @@ def test_an_image_is_described_and_drawn(run_step: Any, tmp_path: Path) -> None:
     assert pixels[40, 40].tolist() == [255, 255, 255]
 
 
+def test_what_a_header_lacks_is_said(run_step: Any, tmp_path: Path) -> None:
+    image = smv(tmp_path / "a_0001.img")
+    content = image.read_bytes()
+    for key in (b"DISTANCE=100.0;", b"OSC_RANGE=0.5;"):
+        content = content.replace(key, b" " * len(key))
+    image.write_bytes(content)
+    lines = [" ".join(line.split()) for line in shown(run_step, image).splitlines()]
+    for line in ("distance ? mm", "origin -2, 3, ? mm", "not in the header distance: import asks for it"):
+        assert line in lines
+    assert "oscillation none: a still" in lines
+    assert not any("nan" in line or line.startswith("rotation axis") for line in lines)
+
+
 def test_an_image_of_a_list_is_drawn_by_its_number(run_step: Any, tmp_path: Path) -> None:
     for k in (1, 2, 3):
         smv(tmp_path / f"a_{k:04}.img", OSC_START=0.5 * (k - 1))

@@ -10,6 +10,7 @@ import numpy as np
 from xtal.models import Beam, Crystal, Detector, Experiment, ExperimentList, Goniometer, Panel, Scan
 from xtal.physics.lattice.uncertainty import describe_cell
 from xtal.run import Context
+from xtal.run.formats import lacking
 from xtal.units import DEG
 from xtal_steps_import.fit import fitting_table, named_values
 from xtal_steps_import.geometry import beam_centre
@@ -63,7 +64,8 @@ def experiment_rows(e: Experiment) -> list[tuple[str, str]]:
 
 
 def _beam_rows(beam: Beam) -> list[tuple[str, str]]:
-    rows = [("wavelength", f"{beam.wavelength:.6g} Å ({'electron' if beam.is_electron else beam.probe})")]
+    probe = "electron" if beam.is_electron else beam.probe
+    rows = [("wavelength", f"{_number(beam.wavelength, '.6g')} Å ({probe})")]
     rows.append(("direction", f"{vector(beam.direction)} (sample to source); s0 {vector(beam.s0)} 1/Å"))
     if beam.divergence or beam.sigma_divergence:
         rows.append(("divergence", f"{beam.divergence / DEG:.4g}°, sigma {beam.sigma_divergence / DEG:.4g}°"))
@@ -78,20 +80,25 @@ def _beam_rows(beam: Beam) -> list[tuple[str, str]]:
 def _detector_rows(detector: Detector, beam: Beam) -> list[tuple[str, str]]:
     panel = detector[0]
     fast, slow = panel.image_size
-    pixel = f"{panel.pixel_size[0]:g} x {panel.pixel_size[1]:g} mm"
+    pixel = " x ".join(_number(size, "g") for size in panel.pixel_size) + " mm"
     of = f"{len(detector)} of " if len(detector) > 1 else ""
-    rows = [("detector", f"{of}{fast} x {slow} px of {pixel}, {panel.type}" + (f", {panel.name}" if not of else ""))]
+    names = [panel.type, "" if of else panel.name]
+    rows = [("detector", ", ".join([f"{of}{fast} x {slow} px of {pixel}", *filter(None, names)]))]
     low, high = panel.trusted_range
     n_masked = sum(len(p.mask) for p in detector)
-    rows.append(("trusted", f"{low:g} to {high:g} (inclusive), {n_masked} masked rectangles"))
+    rows.append(("trusted", f"{low:.10g} to {high:.10g} (inclusive), {n_masked} masked rectangles"))
     sensor = f"{panel.material or 'unknown'}, {panel.thickness:g} mm, mu {panel.mu:.5g}/mm"
     rows.append(("sensor", sensor + (", parallax corrected" if panel.parallax else "")))
     rows.append(("gain, pedestal", f"{panel.gain:g}, {panel.pedestal:g}"))
-    rows.append(("distance", f"{panel.distance:.4f} mm"))
+    rows.append(("distance", f"{_number(panel.distance, '.4f')} mm"))
     if len(detector) == 1:
         axes = (panel.fast_axis, panel.slow_axis, panel.normal)
         rows.append(("fast, slow, normal", "; ".join(map(vector, axes))))
         rows.append(("origin", f"{vector(panel.origin)} mm"))
+    missing = [what for what, _ in lacking(beam, detector)]
+    if missing:
+        rows.append(("not in the header", ", ".join(missing) + ": import asks for it"))
+        return rows
     centre = beam_centre(detector, beam)
     if centre is None:
         rows.append(("beam centre", "off the detector"))
@@ -123,7 +130,8 @@ def _scan_rows(scan: Scan) -> list[tuple[str, str]]:
     start, width = scan.oscillation_deg
     first, last = scan.image_range
     rows = [("image numbers", f"{first} to {last} ({scan.n_images})")]
-    rows.append(("oscillation", f"{start:.6g}° to {start + width * scan.n_images:.6g}° by {width:.6g}°"))
+    turns = f"{start:.6g}° to {start + width * scan.n_images:.6g}° by {width:.6g}°"
+    rows.append(("oscillation", "none: a still" if scan.is_still else turns))
     if scan.exposure_times is not None and len(scan.exposure_times):
         rows.append(("exposure", f"{scan.exposure_times[0]:g} s"))
     return rows
@@ -163,7 +171,12 @@ def cell(crystal: Crystal) -> str:
 
 def vector(v: Sequence[float] | np.ndarray) -> str:
     """Three numbers as text."""
-    return ", ".join(f"{x:.6g}" for x in np.asarray(v, dtype=float) + 0.0)
+    return ", ".join(_number(x, ".6g") for x in np.asarray(v, dtype=float) + 0.0)
+
+
+def _number(x: float, form: str) -> str:
+    """A number as text, a question mark where it is not known."""
+    return "?" if np.isnan(x) else format(x, form)
 
 
 def _flat(values: dict[str, Any]) -> str:
