@@ -80,7 +80,7 @@ def sort_inputs(step: Step, files: Iterable[str], named: Mapping[str, Iterable[s
         _add(step, found, role, path)
     for role, needed in roles.items():
         if needed and not found[role]:
-            example = EXAMPLES.get(role, role) + (" or images" if step.imports else "")
+            example = step.files or EXAMPLES.get(role, role) + (" or images" if step.imports else "")
             raise UsageError(f"The step {step.name} needs {example}.", advice=f"See xtal run {step.name} --help.")
     return found
 

@@ -32,18 +32,17 @@ def change_beam(beam: Beam, options: BeamGeometry) -> list[str]:
         said.append(f"probe {options.probe}")
     if beam.is_electron != was_electron or not np.isfinite(beam.polarization_fraction):
         beam.polarization_fraction = 0.5 if beam.is_electron else 0.999
-    if options.direction is not None:
-        direction = np.array(options.direction)
-        if not np.linalg.norm(direction) > 0:
-            raise OptionError("geometry.beam.direction has no length.")
-        beam.direction = direction / np.linalg.norm(direction)
-        said.append(f"direction {_vector(beam.direction)}")
+    for name in ("direction", "polarization_normal"):
+        value = getattr(options, name)
+        if value is not None:
+            length = float(np.linalg.norm(value))
+            if not length > 0:
+                raise OptionError(f"geometry.beam.{name} has no length.")
+            setattr(beam, name, np.array(value) / length)
+            said.append(f"{name.replace('polarization_', 'polarisation ')} {_vector(getattr(beam, name))}")
     if options.polarization_fraction is not None:
         beam.polarization_fraction = options.polarization_fraction
         said.append(f"polarisation {options.polarization_fraction:g}")
-    if options.polarization_normal is not None:
-        beam.polarization_normal = np.array(options.polarization_normal)
-        said.append(f"polarisation normal {_vector(beam.polarization_normal)}")
     for name in ("transmission", "flux"):
         value = getattr(options, name)
         if value is not None:

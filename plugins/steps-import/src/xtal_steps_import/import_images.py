@@ -278,7 +278,7 @@ def _cut(e: Experiment, low: int, high: int) -> None:
 def _stills_of(e: Experiment) -> Iterator[Experiment]:
     """Each image of a scan as a still."""
     if e.scan is None or e.images is None:
-        return
+        raise DataError("A scan without images cannot become stills.", advice="Import its images again.")
     for number in range(e.scan.image_range[0], e.scan.image_range[1] + 1):
         if "#" in e.images.template:
             images = Images(paths=[str(file_of_template(e.images.template, number))])

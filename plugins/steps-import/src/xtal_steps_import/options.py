@@ -11,6 +11,8 @@ from xtal.options import option, scope, scopes
 class BeamTolerance:
     wavelength: float = option(1e-6, help="Difference of wavelengths", unit="Å", level=2, ge=0)
     direction: float = option(1e-6, help="Difference of directions, per component", level=2, ge=0)
+    polarization_normal: float = option(1e-6, help="Difference of normals, per component", level=2, ge=0)
+    polarization_fraction: float = option(1e-6, help="Difference of fractions", level=2, ge=0)
 
 
 @frozen

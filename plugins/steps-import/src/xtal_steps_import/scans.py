@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from attrs import define, evolve, field
+from attrs import define, evolve, field, fields
 
 from xtal.errors import DataError
 from xtal.hooks.protocols import ImageFormat, ImageSource
 from xtal.models import Beam, Detector, Goniometer, Images, Scan
 from xtal.run.formats import Formats
 from xtal_steps_import.collect import Series, missing_of, runs_of
-from xtal_steps_import.options import Tolerance
+from xtal_steps_import.options import BeamTolerance, Tolerance
 
 PROBES = 16
 """Headers that are read of a long scan: evenly spread ones, the second and the last among them."""
@@ -90,13 +89,8 @@ def _close(a: Any, b: Any, tolerance: float) -> bool:
 
 def same_beam(a: Beam, b: Beam, tolerance: Tolerance) -> bool:
     """Whether two beams differ less than the tolerance."""
-    near = partial(_close, tolerance=1e-6)
-    return (
-        _close(a.wavelength, b.wavelength, tolerance.beam.wavelength)
-        and _close(a.direction, b.direction, tolerance.beam.direction)
-        and near(a.polarization_normal, b.polarization_normal)
-        and near(a.polarization_fraction, b.polarization_fraction)
-    )
+    names = [field.name for field in fields(BeamTolerance)]
+    return all(_close(getattr(a, name), getattr(b, name), getattr(tolerance.beam, name)) for name in names)
 
 
 def same_detector(a: Detector, b: Detector, tolerance: Tolerance) -> bool:

@@ -32,7 +32,7 @@ def write_pair(
         else:
             write_reflections(content, path)
             write_made(path, context.made)
-        context.outputs[role] = path
+        context.outputs[path.name if role in context.outputs else role] = path
         context.print(f"Wrote {path} ({counted(len(content), role[:-1])})")
 
 
