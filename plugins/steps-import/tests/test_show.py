@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +57,45 @@ def test_an_image_is_described_and_drawn(run_step: Any, tmp_path: Path) -> None:
     assert pixels[5, 60].tolist() == [0, 0, 0]
     assert pixels[30, 20].tolist() == [220, 40, 40]
     assert pixels[40, 40].tolist() == [255, 255, 255]
+
+
+def on_a_terminal(words: list[str], kind: str, columns: int) -> str:
+    """What a command writes where a terminal of so many columns listens."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+    environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES", "NO_COLOR", "COLORTERM")}
+    environment["TERM"] = kind
+    process = subprocess.Popen(words, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
+    os.close(theirs)
+    told = b""
+    while True:
+        try:
+            told += (part := os.read(ours, 65536))
+        except OSError:  # the other end is closed
+            part = b""
+        if not part:
+            break
+    os.close(ours)
+    assert process.wait() == 0, told
+    return told.decode()
+
+
+@pytest.mark.parametrize(("kind", "drawn"), [("xterm-256color", "\u2580"), ("dumb", "@")])
+def test_it_is_drawn_as_the_terminal_can_and_fits_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, drawn: str
+) -> None:
+    """In colours where there are some, else in letters."""
+    folder = tmp_path / ("long_" * 20)
+    folder.mkdir()
+    image = smv(folder / "a_0001.img")
+    xtal = str(Path(sys.executable).parent / "xtal")
+    monkeypatch.chdir(tmp_path)
+    told = on_a_terminal([xtal, "run", "show", str(image)], kind, 60)
+    lines = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", told).replace("\r", "").splitlines()
+    # 64 pixels, two and two together; in colours two rows of cells are one line
+    assert [len(line) for line in lines if drawn in line] == ([32] * 16 if kind != "dumb" else [31])
+    assert ("\x1b[38;2;" in told or "\x1b[38;5;" in told) == (kind != "dumb")
+    assert max(map(len, lines)) <= 60
 
 
 def test_what_a_header_lacks_is_said(run_step: Any, tmp_path: Path) -> None:
