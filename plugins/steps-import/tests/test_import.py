@@ -197,6 +197,16 @@ def test_a_list_is_imported_again_with_other_geometry(imported: Any, scan: Path)
     assert e.scan.image_range == first.scan.image_range
 
 
+def test_a_scan_that_is_given_twice_is_refused(imported: Any, scan: Path) -> None:
+    """DIALS could not open the list; a file that is given twice is one image."""
+    imported(scan)
+    for words in (["imported.expt", "imported.expt"], ["imported.expt", scan]):
+        with pytest.raises(DataError, match=r"a_####\.img was given twice"):
+            imported(*words, "output.experiments=twice.expt")
+    (e,) = imported(scan / "a_0001.img", scan / "a_0001.img")
+    assert e.scan.image_range == (1, 1)
+
+
 def test_a_distance_leaves_a_detector_on_its_side_of_the_sample() -> None:
     """Rows that count upwards turn the normal to the sample."""
     for slow, top in ((-1, 10), (1, -10)):

@@ -54,9 +54,7 @@ def run(context: Context) -> None:
         experiments = _complete(context, experiments)
     _set_lookups(context, experiments, options.lookup)
     check(context, experiments)
-    for experiment in experiments:
-        if not experiment.identifier:
-            experiment.identifier = identifier(experiment)
+    _identify(experiments)
     report(context, experiments, forms)
     context.write_experiments(experiments)
 
@@ -288,6 +286,17 @@ def _stills_of(e: Experiment) -> Iterator[Experiment]:
         yield Experiment(e.beam, e.detector, crystal=e.crystal, images=images)
 
 
+def _identify(experiments: ExperimentList) -> None:
+    """Give an identifier to those that have none; what comes twice would make a list that nobody reads."""
+    seen: set[str] = set()
+    for e in experiments:
+        e.identifier = e.identifier or identifier(e)
+        if e.identifier in seen:
+            images = (e.images.template or e.images.paths[0]) if e.images is not None else f"experiment {e.identifier}"
+            raise DataError(f"{images} was given twice.", advice="Give each scan once.")
+        seen.add(e.identifier)
+
+
 # --- geometry and lookups ----------------------------------------------------------
 
 
@@ -365,5 +374,7 @@ def identifier(experiment: Experiment) -> str:
         [np.round(p.d_matrix, 6).tolist() for p in experiment.detector],
         np.round(experiment.goniometer.axis, 6).tolist() if experiment.goniometer is not None else None,
     ]
+    if experiment.crystal is not None:  # lattices of the same images
+        told.append(np.round(experiment.crystal.A, 9).tolist())
     h = hashlib.sha256(json.dumps(told).encode()).hexdigest()
     return "-".join((h[:8], h[8:12], h[12:16], h[16:20], h[20:32]))
