@@ -7,6 +7,8 @@ reason; that the peer's trusted range is exclusive and ours inclusive holds for 
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import hashlib
 import json
 import re
@@ -21,6 +23,7 @@ import pytest
 
 from xtal.errors import DataError
 from xtal.files import notes
+from xtal.files.raw import read_whole
 from xtal.models import Beam, Detector, Experiment, Goniometer, Images
 from xtal.plugins import default_plugins
 from xtal.run.formats import Formats, lacking
@@ -406,6 +409,29 @@ def test_geometry_of_the_oxford_image() -> None:
     assert goniometer is not None
     assert (goniometer.names, goniometer.scan_axis) == (["PHI", "KAPPA", "OMEGA"], 2)
     np.testing.assert_allclose(scan.oscillation_deg, (6.0, 0.8), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress], ids=["gz", "bz2"])
+@pytest.mark.parametrize(
+    "name",
+    ["images/dataset_1_frame_value_438.cbf.bz2", "images/phi_scan_001.cbf", "images/TIMEPIX_SU_516-stdgoni_0001.img",
+     "images/Cr8F8140k103.0026", "images/somedata_0001.mccd.bz2"],
+)  # fmt: skip
+def test_every_format_of_single_images_is_read_packed(tmp_path: Path, name: str, pack: Any) -> None:
+    content = bytes(read_whole(shared_dir() / "data" / name))
+    plain = tmp_path / Path(name).name.removesuffix(".bz2")
+    plain.write_bytes(content)
+    packed = plain.with_name(f"{plain.name}.{'gz' if pack is gzip.compress else 'bz2'}")
+    packed.write_bytes(pack(content))
+    assert formats().recognise(packed)[0] == formats().recognise(plain)[0]
+    read = []
+    for path in (plain, packed):
+        source = formats().open(path)
+        out = [np.empty(shape, source.dtype) for shape in source.shapes]
+        source.read(0, out)
+        read.append((out, repr(source.models())))
+    np.testing.assert_array_equal(*(out for out, _ in read))
+    assert read[0][1] == read[1][1]
 
 
 TELLS = {
