@@ -79,6 +79,21 @@ def test_four_sweeps_on_a_kappa_goniometer(run_step: Any, tmp_path: Path) -> Non
     assert ours[0].beam is ours[3].beam
 
 
+def test_the_beam_centre_of_a_swung_detector(run_step: Any, tmp_path: Path) -> None:
+    """DIALS 3.12 moves a detector that stands at 30 degrees by 25 mm along its normal, and the beam misses it."""
+    image = str(shared_dir() / "data" / "real_l_cysteine" / "l-cyst_01_00001.cbf.bz2")
+    (ours,) = read_experiments(run_step("import", image, "fast_slow_beam_centre=200,860").outputs["experiments"])
+    dials(tmp_path, "import", image, "fast_slow_beam_centre=200,860", "output.experiments=peer.expt")
+    (peer,) = read_experiments(tmp_path / "peer.expt")
+    found = []
+    for e in (ours, peer):
+        panel = e.detector[0]
+        along = (panel.origin @ panel.normal) / (e.beam.s0 @ panel.normal) * e.beam.s0 - panel.origin
+        found.append([along @ panel.fast_axis / 0.172, along @ panel.slow_axis / 0.172, panel.distance])
+    np.testing.assert_allclose(found[0], (200, 860, 160), rtol=0, atol=1e-6)
+    assert found[1][0] < -400 and found[1][2] > 184
+
+
 def test_reference_and_overrides_are_the_peers(run_step: Any, tmp_path: Path) -> None:
     images = images_of("simulated")[:3]
     words = [

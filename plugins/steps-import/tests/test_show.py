@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import termios
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ import pytest
 from PIL import Image
 
 from xtal.errors import OptionError
-from xtal.files import write_reflections
-from xtal.models import Beam, Detector, Panel
+from xtal.files import write_experiments, write_reflections
+from xtal.models import Beam, Detector, ExperimentList, Panel
 from xtal.table import Flag, ReflectionTable, Shoeboxes
+from xtal.testing import tiny_experiment
 from xtal_steps_import.draw import as_letters, block_max, colours, draw_grid
 from xtal_steps_import.fit import fitting_table
 from xtal_steps_import.images import five_numbers
@@ -109,6 +111,23 @@ def test_what_a_header_lacks_is_said(run_step: Any, tmp_path: Path) -> None:
         assert line in lines
     assert "oscillation none: a still" in lines
     assert not any("nan" in line or line.startswith("rotation axis") for line in lines)
+
+
+def test_panels_that_differ_are_told_apart(run_step: Any, tmp_path: Path) -> None:
+    e = tiny_experiment()
+    (panel,) = e.detector
+    other = deepcopy(panel)
+    other.gain, other.trusted_range, other.raw_image_offset = 1.5, (0, 99), (0, 120)
+    other.origin[1] -= 30.0
+    panel.raw_image_offset = (7, 9)
+    e.detector = Detector([panel, other])
+    write_experiments(ExperimentList([e]), tmp_path / "two.expt")
+    lines = [" ".join(line.split()) for line in shown(run_step, tmp_path / "two.expt").splitlines()]
+    assert "detector 2 of 120 x 100 px of 0.2 x 0.2 mm, SENSOR_PAD" in lines
+    assert "gain, pedestal 1, 0 or 1.5, 0" in lines
+    assert "trusted 0 to 60000 or 0 to 99 (inclusive), 0 masked rectangles" in lines
+    assert "beam centre 60.000, 50.000 px; 12.000, 10.000 mm (fast, slow) on panel 0" in lines
+    assert "67.000, 59.000 px in the image as it is stored" in lines
 
 
 def test_an_image_of_a_list_is_drawn_by_its_number(run_step: Any, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -79,22 +79,21 @@ def _beam_rows(beam: Beam) -> list[tuple[str, str]]:
 
 def _detector_rows(detector: Detector, beam: Beam) -> list[tuple[str, str]]:
     panel = detector[0]
-    fast, slow = panel.image_size
-    pixel = " x ".join(_number(size, "g") for size in panel.pixel_size) + " mm"
     of = f"{len(detector)} of " if len(detector) > 1 else ""
-    names = [panel.type, "" if of else panel.name]
-    rows = [("detector", ", ".join([f"{of}{fast} x {slow} px of {pixel}", *filter(None, names)]))]
-    low, high = panel.trusted_range
+    name = f", {panel.name}" if panel.name and not of else ""
+    rows = [("detector", of + _of_all(detector, _kind) + name)]
     n_masked = sum(len(p.mask) for p in detector)
-    rows.append(("trusted", f"{low:.10g} to {high:.10g} (inclusive), {n_masked} masked rectangles"))
-    sensor = f"{panel.material or 'unknown'}, {panel.thickness:g} mm, mu {panel.mu:.5g}/mm"
-    rows.append(("sensor", sensor + (", parallax corrected" if panel.parallax else "")))
-    rows.append(("gain, pedestal", f"{panel.gain:g}, {panel.pedestal:g}"))
+    trusted = _of_all(detector, lambda p: "{:.10g} to {:.10g}".format(*p.trusted_range))
+    rows.append(("trusted", f"{trusted} (inclusive), {n_masked} masked rectangles"))
+    rows.append(("sensor", _of_all(detector, _sensor)))
+    rows.append(("gain, pedestal", _of_all(detector, lambda p: f"{p.gain:g}, {p.pedestal:g}")))
     rows.append(("distance", f"{_number(panel.distance, '.4f')} mm"))
     if len(detector) == 1:
         axes = (panel.fast_axis, panel.slow_axis, panel.normal)
         rows.append(("fast, slow, normal", "; ".join(map(vector, axes))))
         rows.append(("origin", f"{vector(panel.origin)} mm"))
+        foot = [-panel.origin @ axis / size for axis, size in zip(axes, panel.pixel_size, strict=False)]
+        rows.append(("normal meets it at", ", ".join(_number(x, ".3f") for x in foot) + " px (fast, slow)"))
     missing = [what for what, _ in lacking(beam, detector)]
     if missing:
         rows.append(("not in the header", ", ".join(missing) + ": import asks for it"))
@@ -107,9 +106,30 @@ def _detector_rows(detector: Detector, beam: Beam) -> list[tuple[str, str]]:
         place = f" on panel {number}" if len(detector) > 1 else ""
         mm = f"{x * detector[number].pixel_size[0]:.3f}, {y * detector[number].pixel_size[1]:.3f} mm"
         rows.append(("beam centre", f"{x:.3f}, {y:.3f} px; {mm} (fast, slow){place}"))
+        right, down = detector[number].raw_image_offset
+        if right or down:
+            rows.append(("", f"{x + right:.3f}, {y + down:.3f} px in the image as it is stored"))
     corner, edge = resolutions(detector, beam)
     rows.append(("resolution", f"{corner:.3f} Å at the corners" + (f", {edge:.3f} Å all round" if edge > 0 else "")))
     return rows
+
+
+def _kind(panel: Panel) -> str:
+    """Size, pixels and type of a panel."""
+    fast, slow = panel.image_size
+    pixel = " x ".join(_number(size, "g") for size in panel.pixel_size)
+    return ", ".join(filter(None, [f"{fast} x {slow} px of {pixel} mm", panel.type]))
+
+
+def _sensor(panel: Panel) -> str:
+    text = f"{panel.material or 'unknown'}, {panel.thickness:g} mm, mu {panel.mu:.5g}/mm"
+    return text + (", parallax corrected" if panel.parallax else "")
+
+
+def _of_all(detector: Detector, text: Callable[[Panel], str]) -> str:
+    """What is said of each panel, once where they are alike."""
+    told = list(dict.fromkeys(map(text, detector)))
+    return " or ".join(told[:3]) + (f" or {len(told) - 3} others" if len(told) > 3 else "")
 
 
 def resolutions(detector: Detector, beam: Beam) -> tuple[float, float]:
