@@ -92,8 +92,8 @@ def _detector_rows(detector: Detector, beam: Beam) -> list[tuple[str, str]]:
         axes = (panel.fast_axis, panel.slow_axis, panel.normal)
         rows.append(("fast, slow, normal", "; ".join(map(vector, axes))))
         rows.append(("origin", f"{vector(panel.origin)} mm"))
-        foot = [-panel.origin @ axis / size for axis, size in zip(axes, panel.pixel_size, strict=False)]
-        rows.append(("normal meets it at", ", ".join(_number(x, ".3f") for x in foot) + " px (fast, slow)"))
+        along = np.array([panel.fast_axis, panel.slow_axis]) @ -panel.origin / panel.pixel_size
+        rows.append(("normal meets it at", ", ".join(_number(x, ".3f") for x in along) + " px (fast, slow)"))
     missing = [what for what, _ in lacking(beam, detector)]
     if missing:
         rows.append(("not in the header", ", ".join(missing) + ": import asks for it"))
