@@ -24,7 +24,7 @@ import pytest
 from xtal.errors import DataError
 from xtal.files import notes
 from xtal.files.raw import read_whole
-from xtal.models import Beam, Detector, Experiment, Goniometer, Images
+from xtal.models import Beam, Detector, Experiment, Goniometer, Group, Images
 from xtal.plugins import default_plugins
 from xtal.run.formats import Formats, lacking
 from xtal.run.images import open_images
@@ -240,14 +240,16 @@ for path in sys.argv[1:]:
         w, h = panel.get_image_size_mm()
         grid = [(w * i / 4, h * j / 4) for i in range(5) for j in range(5)]
         places.append([list(panel.millimeter_to_pixel(xy)) for xy in grid])
-    found[path] = [masks, places]
+    root = experiment.detector.hierarchy()
+    frame = [root.get_fast_axis(), root.get_slow_axis(), root.get_origin()]
+    found[path] = [masks, places, frame]
 print(json.dumps(found))
 """
 
 
 @cache
 def asked() -> dict[str, Any]:
-    """Masks (sha256 of their bytes) and positions of a grid of millimetres, as the peer has them."""
+    """Masks (sha256 of their bytes), positions of a grid of millimetres, and the root of the panels: the peer's."""
     program = shutil.which("dials.find_spots")
     if program is None:
         pytest.skip("DIALS 3.12 is not installed: no peer to ask")
@@ -262,12 +264,15 @@ def asked() -> dict[str, Any]:
 @pytest.mark.slow
 @pytest.mark.peer
 @pytest.mark.parametrize("name", IMAGES)
-def test_masks_pixel_by_pixel_and_positions(name: str) -> None:
-    hashes, places = asked()[name]
+def test_masks_pixel_by_pixel_positions_and_the_root_of_the_panels(name: str) -> None:
+    hashes, places, frame = asked()[name]
     _, masks = pixels_and_masks(name)
     if not differs(name, "mask"):
         assert [hashlib.sha256(mask.tobytes()).hexdigest() for mask in masks] == hashes
-    for panel, peer in zip(opened(name)[2], places, strict=True):
+    detector = opened(name)[2]
+    root = detector.root or Group()
+    np.testing.assert_allclose([root.fast_axis, root.slow_axis, root.origin], frame, rtol=0, atol=1e-6)
+    for panel, peer in zip(detector, places, strict=True):
         size = np.array(panel.image_size) * panel.pixel_size
         grid = np.array([(size[0] * i / 4, size[1] * j / 4) for i in range(5) for j in range(5)])
         np.testing.assert_allclose(panel.mm_to_px(grid), peer, rtol=0, atol=2e-3)

@@ -100,9 +100,9 @@ class PanelGeometry:
 class GroupGeometry:
     id: tuple[int, ...] | None = option(None, help="Place in the tree: 0 is the root's first child, 0,1 ...", level=1)
     name: str | None = option(None, help="Its name", level=1)
-    fast_axis: tuple[float, ...] | None = option(None, help="Laboratory frame", size=3, level=1)
-    slow_axis: tuple[float, ...] | None = option(None, help="Laboratory frame", size=3, level=1)
-    origin: tuple[float, ...] | None = option(None, help="Laboratory frame", unit="mm", size=3, level=1)
+    fast_axis: tuple[float, ...] | None = option(None, help="In the frame of the group above", size=3, level=1)
+    slow_axis: tuple[float, ...] | None = option(None, help="In the frame of the group above", size=3, level=1)
+    origin: tuple[float, ...] | None = option(None, help="In the frame of the group above", unit="mm", size=3, level=1)
     panel: tuple[int, ...] = option((), help="Panels to put into the group; they stay where they are", level=1)
 
 
