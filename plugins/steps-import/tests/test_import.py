@@ -15,6 +15,7 @@ from xtal.errors import DataError, OptionError
 from xtal.files import read_experiments, read_mask, write_mask
 from xtal.models import Beam, Detector, ExperimentList, Panel
 from xtal.run.provenance import read_made, same_run
+from xtal.testing import load_module
 from xtal_steps_import.collect import parse_name, runs_of
 from xtal_steps_import.geometry import change_detector
 from xtal_steps_import.options import DetectorGeometry
@@ -311,6 +312,23 @@ def test_pieces_and_stills(imported: Any, scan: Path) -> None:
     with pytest.raises(OptionError, match="needs the rotation"):
         imported(scan, "convert_stills_to_sequences=True")
     assert len(imported(scan, "convert_stills_to_sequences=True", "geometry.scan.oscillation=0,1")) == 1
+
+
+def test_data_files_beside_their_master_are_no_matter(imported: Any, tmp_path: Path) -> None:
+    """As ``*.h5`` and a folder name them; alone they are told."""
+    nxmx = load_module(Path(__file__).parents[3] / "formats" / "nxmx" / "tests" / "nxmx_files.py")
+    folder = tmp_path / "eiger"
+    folder.mkdir()
+    master = nxmx.write_nxmx(folder / "a_master.h5", 2)
+    nxmx.store(folder / "a_data_000001.h5", nxmx.frames(2))
+    nxmx.link(master, "a_data_000001.h5")
+    for words in ([folder], sorted(folder.glob("*.h5"))):
+        (e,) = imported(*words)
+        assert e.images.template == str(master)
+        assert "Left out" not in log()
+    master.unlink()
+    with pytest.raises(DataError, match=r"a_data_000001\.h5 is an HDF5 file without NXmx images.*Give the master"):
+        imported(folder / "a_data_000001.h5")
 
 
 def test_every_file_left_out_is_named(imported: Any, scan: Path) -> None:

@@ -22,7 +22,6 @@ _UNREAD = (
     (b"RAXIS", "an image plate of Rigaku (R-AXIS)"),
     (b"R-AXIS", "an image plate of Rigaku (R-AXIS)"),
     (b"mar research", "an image plate of mar (mar345)"),
-    (_HDF5, "an HDF5 file without NXmx images (a data file is read through its master)"),
     (b"DTREK_DATE_TIME", "an SMV image with a d*TREK header"),
     (b"DETECTOR_NAMES=", "an SMV image with a d*TREK header"),
     (b"FORMAT :", "an image of Bruker"),
@@ -54,6 +53,10 @@ def lacking(beam: Beam, detector: Detector) -> list[tuple[str, str]]:
 
 class UnknownFormat(DataError):
     """A file that no installed format knows."""
+
+
+class WithoutHeader(UnknownFormat):
+    """An HDF5 file of images, most likely, that are read through another file."""
 
 
 class Formats:
@@ -136,6 +139,11 @@ class Formats:
         if packed:
             what = f"{path} is packed by {packed}, which is not undone here."
             return UnknownFormat(what, advice="Unpack it. Only single images may be packed, by gz or bz2.")
+        if head.startswith(_HDF5):
+            return WithoutHeader(
+                f"{path} is an HDF5 file without NXmx images, which no installed format reads.",
+                advice="Give the master, if this is a data file: its images are read through it.",
+            )
         if what:
             return UnknownFormat(f"{path} is {what}, which no installed format reads.", advice=installed)
         if not head:

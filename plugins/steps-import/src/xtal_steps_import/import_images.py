@@ -15,11 +15,11 @@ from xtal.errors import DataError, OptionError, UsageError
 from xtal.files import read_experiments
 from xtal.models import Beam, Detector, Experiment, ExperimentList, Goniometer, Images, Scan
 from xtal.run import Context
-from xtal.run.formats import Formats, UnknownFormat, lacking
+from xtal.run.formats import Formats, UnknownFormat, WithoutHeader, lacking
 from xtal.run.images import file_of_template
 from xtal.run.inputs import role_of
 from xtal_steps_import.checks import check
-from xtal_steps_import.collect import collect
+from xtal_steps_import.collect import Series, collect
 from xtal_steps_import.geometry import change_beam, change_detector
 from xtal_steps_import.goniometer import axis_in_words, change_goniometer
 from xtal_steps_import.options import Geometry, ImportOptions, Lookup, ScanGeometry
@@ -76,9 +76,12 @@ def _find(context: Context, paths: list[Path], options: ImportOptions) -> list[F
     )
     found: list[Found] = []
     left: list[str] = []
+    data: list[tuple[Series, WithoutHeader]] = []
     for series in collect(paths, options.input.template, options.input.directory):
         try:
             found += grouping.scans(series)
+        except WithoutHeader as error:
+            data.append((series, error))
         except DataError as error:
             foreign = isinstance(error, UnknownFormat) and not series.named
             if not foreign and not options.input.ignore_unhandled:
@@ -86,6 +89,11 @@ def _find(context: Context, paths: list[Path], options: ImportOptions) -> list[F
                     error.advice = f"{error.advice} Or leave out what cannot be read: ignore_unhandled=True.".lstrip()
                 raise
             left.append(error.message)
+    if not any(one.container for one in found):  # else these are the files of a master, as *.h5 names them
+        for series, why in data:
+            if series.named and not options.input.ignore_unhandled:
+                raise why
+            left.append(why.message)
     for message in left[:SHOWN]:
         context.warn(f"Left out: {message}")
     if len(left) > SHOWN:

@@ -63,6 +63,11 @@ class Found:
     def name(self) -> str:
         return os.path.basename(self.template or self.files[0])
 
+    @property
+    def container(self) -> bool:
+        """Whether all images are in one file."""
+        return bool(self.template) and "#" not in self.template
+
     def cut(self, low: int, high: int) -> Found:
         """The images numbered ``low`` to ``high`` of this scan."""
         first = self.numbers[0]
@@ -72,13 +77,13 @@ class Found:
     def images(self) -> Images:
         """Where the images of the whole are."""
         first, last = self.numbers
-        if self.template and "#" not in self.template:
+        if self.container:
             return Images(self.template, indices=list(range(first - 1, last)))
         return Images(self.template) if self.template else Images(paths=list(self.files))
 
     def image(self, number: int) -> Images:
         """Where one image is."""
-        if self.template and "#" not in self.template:
+        if self.container:
             return Images(paths=[self.template], indices=[number - 1])
         return Images(paths=[self.files[number - self.numbers[0]]])
 
