@@ -141,6 +141,21 @@ def test_beam_and_detector(name: str) -> None:
 
 @pytest.mark.peer
 @pytest.mark.parametrize("name", IMAGES)
+def test_beam_centre(name: str) -> None:
+    """In mm, and in pixels with the parallax of a swung detector."""
+    wanted = reference()[name]["beam_centre"]
+    _, beam, detector, _, _ = opened(name)
+    index, xy = detector.intersect(beam.s0[None])
+    if wanted is None:
+        assert index[0] < 0
+        return
+    assert index[0] == wanted["panel"]
+    np.testing.assert_allclose(xy[0], wanted["mm_fast_slow"], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(detector[int(index[0])].mm_to_px(xy[0]), wanted["px_fast_slow"], rtol=0, atol=2e-3)
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize("name", IMAGES)
 def test_goniometer_and_scan(name: str) -> None:
     wanted = reference()[name]
     _, _, _, goniometer, scan = opened(name)
