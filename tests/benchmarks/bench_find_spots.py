@@ -4,8 +4,8 @@
 
 For each threshold it prints the CPU seconds of both steps with one thread, with and without start-up (the
 same step on one image), what the scorer says of both tables, and how many spots of DIALS are ours with the same
-pixels once both filter alike (`warm_pixels=False`): all, and those off the halo of `dispersion_extended` of 3.12.
-For NXmx it prints what h5py's ``dataset[i]`` alone takes.
+pixels once both filter alike (`warm_pixels=False min_spot_size=3`): all, and those off the halo of
+`dispersion_extended` of 3.12. For NXmx it prints what h5py's ``dataset[i]`` alone takes.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def main() -> None:
             other = measure("DIALS", ["dials.find_spots", *words], theirs, megapixels, n_images)
             print(f"    truth: {score(data, theirs / f'{threshold}.refl')}")
             print(f"    {other / mine:.1f} times less CPU time")
-            same = [*own_words[:-1], "output.reflections=same.refl", "warm_pixels=False"]
+            same = [*own_words[:-1], "output.reflections=same.refl", "warm_pixels=False", "min_spot_size=3"]
             cpu([XTAL, "run", "find_spots", *same], ours)
             for line in compare(ours / "same.refl", theirs / f"{threshold}.refl", ours / "imported.expt"):
                 print(f"    {line}", flush=True)

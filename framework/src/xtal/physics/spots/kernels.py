@@ -30,6 +30,28 @@ def gather(words, strong, image, index, value):
 
 
 @jit
+def mark_lone(strong, index, reach, lone):
+    """Strong pixels of a frame with exactly one other in the square round them.
+
+    Parameters
+    ----------
+    strong : (ny, nx) bool
+    index : (m,) int32, slow * nx + fast of the strong pixels
+    reach : half width of the square, px
+    lone : (m,) bool; filled
+    """
+    ny, nx = strong.shape
+    for k in range(len(index)):
+        x, y, n = index[k] % nx, index[k] // nx, 0
+        for j in range(max(0, y - reach), min(ny, y + reach + 1)):
+            for i in range(max(0, x - reach), min(nx, x + reach + 1)):
+                n += strong[j, i]
+            if n > 2:
+                break
+        lone[k] = n == 2
+
+
+@jit
 def root(parent, i):
     """First pixel of the tree that holds pixel i; halves the path on the way."""
     while parent[i] != i:

@@ -65,6 +65,12 @@ class Spots:
         frame = np.searchsorted(self.pixels.starts, at, side="right") - 1
         return frame + self.pixels.first, self.pixels.index[at]
 
+    def lone_pairs(self) -> NDArray[np.bool_]:
+        """(n,) whether a spot is two neighbours on one image that no other strong pixel is near (`StrongPixels`)."""
+        rows = self.rows[self.labels[self.pixels.lone]]
+        lone = np.bincount(rows[rows >= 0], minlength=len(self)) == 2
+        return np.asarray(lone & (self.count == 2) & (self.bbox[:, 5] - self.bbox[:, 4] == 1))
+
     def peak_distance(self) -> F:
         """(n,) distance of the highest pixel from the centroid, in pixels and frames."""
         return np.asarray(np.sqrt(((self.peak - self.centroid) ** 2).sum(axis=1)))
