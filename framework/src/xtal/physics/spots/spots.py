@@ -69,7 +69,7 @@ class Spots:
         return frame + self.pixels.first, self.pixels.index[at]
 
     def lone_pairs(self) -> NDArray[np.bool_]:
-        """(n,) whether a spot is two neighbours on one frame with no other strong pixel within `REACH` rows and columns.
+        """(n,) whether a spot is two neighbours on one frame, and no other strong pixel lies within `REACH` of them.
 
         To be asked before others are dropped (`compact`): they are near, too.
         """
