@@ -39,9 +39,20 @@ class ImportOptions:
 
 
 @frozen
+class IceOptions:
+    space_group: str = option("194", help="Group of ice", level=1)
+
+
+@frozen
 class SpotOptions:
     d_min: float | None = option(None, help="Limit")
     fix: str = option("none", help="Fix")
+    ice_rings: IceOptions = scope(IceOptions)
+
+
+@frozen
+class FilterOptions:
+    filter: SpotOptions = scope(SpotOptions)
 
 
 @frozen
@@ -52,7 +63,7 @@ class ScaleOptions:
     space_group: str | None = option(None, help="Group")
 
 
-OPTIONS = {"import": "ImportOptions", "find_spots": "SpotOptions", "scale": "ScaleOptions", "merge": "ScaleOptions"}
+OPTIONS = {"import": "ImportOptions", "find_spots": "FilterOptions", "scale": "ScaleOptions", "merge": "ScaleOptions"}
 WRITES = {
     "import": {"experiments": "imported.expt"},
     "find_spots": {"reflections": "strong.refl"},
@@ -122,7 +133,7 @@ APART = {"scale": [("anomalous", "True")], "merge": [("anomalous", "True")]}
 def test_shared_options_go_to_every_step_that_has_them(plugins: Plugins) -> None:
     assert given(plugins) == APART
     assert given(plugins, "d_min=2") == {
-        "find_spots": [("d_min", "2")],
+        "find_spots": [("filter.d_min", "2")],
         "scale": [*APART["scale"], ("d_min", "2")],
         "merge": [*APART["merge"], ("d_min", "2")],
     }
@@ -130,6 +141,9 @@ def test_shared_options_go_to_every_step_that_has_them(plugins: Plugins) -> None
     joined = given(plugins, "anomalous=False")
     assert [joined[s][-1] for s in ("scale", "merge")] == [("anomalous", "False")] * 2
     assert all(("nproc", "2") in found for found in given(plugins, "nproc=2").values())
+    grouped = given(plugins, "space_group=P43212")
+    assert "find_spots" not in grouped, "the group of the crystal is not that of the ice"
+    assert grouped["scale"][-1] == ("space_group", "P43212")
 
 
 def test_other_options_name_their_step(plugins: Plugins) -> None:
@@ -143,6 +157,20 @@ def test_other_options_name_their_step(plugins: Plugins) -> None:
         given(plugins, "d_mni=2")
     with pytest.raises(OptionError, match=r"Did you mean scale\.d_min"):
         given(plugins, "scale.d_mni=2")
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("merge.d_min=two", "d_min=two is not a number"),
+        ("space_group=P99", "'P99' is not a space group"),
+        ("memory=lots", "memory=lots is no amount of memory"),
+    ],
+)
+def test_what_is_wrong_with_the_last_step_is_told_before_the_first(plugins: Plugins, word: str, told: str) -> None:
+    with pytest.raises(OptionError, match=told):
+        chain(plugins, word)
+    assert RAN == []
 
 
 def test_the_chain_runs_and_each_step_reads_the_newest_files(plugins: Plugins) -> None:

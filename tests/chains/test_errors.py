@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from xtal.testing import shared_dir
+
 XTAL = str(Path(sys.executable).parent / "xtal")
 
 
@@ -68,6 +70,12 @@ def test_a_missing_data_file_behind_a_master(tmp_path):
     for path in others:
         path.unlink()
     refused("process", master, folder=tmp_path, names=others[0].name)
+
+
+def test_the_exit_code_is_that_of_the_error_with_a_real_master_too(tmp_path):
+    """A master that stays open in the traceback of an error must not crash the interpreter when it leaves."""
+    master = shared_dir() / "data" / "images" / "Therm_6_2.nxs"
+    refused("process", master, folder=tmp_path, names="Therm_6_2_000001.h5")
 
 
 def test_a_truncated_frame(scan, tmp_path):

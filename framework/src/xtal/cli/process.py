@@ -12,11 +12,11 @@ from attrs import define, evolve
 
 from xtal.cli.run import with_list
 from xtal.errors import AlgorithmFailed, OptionError, UsageError, XtalError
-from xtal.options import Assignment, Entry, entries, split_tokens
+from xtal.options import Assignment, Entry, differences, entries, split_tokens
 from xtal.options.convert import did_you_mean
 from xtal.options.match import nearest, score
 from xtal.plugins import Plugins, default_plugins
-from xtal.run.runner import Outcome, Prepared, prepare, run_prepared
+from xtal.run.runner import Outcome, Prepared, prepare, run_prepared, step_options
 from xtal.run.settings import step_classes
 
 CHAIN = ("import", "find_spots", "index", "refine", "integrate", "symmetry", "scale", "merge")
@@ -32,6 +32,9 @@ SHARED = {
     "memory": "",
 }
 """Options that go to every step that has them, and the name in the step where that is another."""
+
+ICE = ".ice_rings."
+"""Part of the names of options that are about ice: its cell and space group are not the crystal's."""
 
 WHOLE = 4
 """Score of whole trailing components: a step's ``d_max`` is no better a match than another's ``filter.d_max``."""
@@ -82,6 +85,7 @@ def process(
         raise UsageError("No images are given.", advice="xtal process IMAGES... [name=value ...]")
     resume, assignments = _resume(assignments)
     by_step = distribute(plugins, assignments)
+    check_options(plugins, by_step)
     chain = Chain(plugins, by_step, list(files), resume, verbosity)
     if verbosity:
         print("Friedel mates are kept apart." if chain.apart() else "Friedel mates are joined.")
@@ -94,6 +98,29 @@ def _resume(assignments: Sequence[Assignment]) -> tuple[bool, list[Assignment]]:
     given = [a for a in assignments if a.key == "resume"]
     value = bool(convert(given[-1].value, bool, Spec(), "resume")) if given else True
     return value, [a for a in assignments if a.key != "resume"]
+
+
+def check_options(plugins: Plugins, by_step: Mapping[str, Sequence[Assignment]]) -> None:
+    """See to the options of all steps before the first one runs: a slip of the pen must not cost a search for spots.
+
+    Raises
+    ------
+    OptionError
+    """
+    for name, assignments in by_step.items():
+        parsed, _ = step_options(plugins, plugins.find("step", name), assignments)
+        for path, value in differences(parsed.objects[0]).items():
+            if path.rpartition(".")[2] == "space_group":
+                _check_space_group(value)
+
+
+def _check_space_group(value: str) -> None:
+    from xtal.models.space_groups import space_group_of
+
+    try:
+        space_group_of(value)
+    except ValueError as error:
+        raise OptionError(f"{error}.", advice="Write it as 'P 43 21 2', P43212 or 96.") from None
 
 
 # --- which option goes to which step ---------------------------------------------
@@ -170,7 +197,7 @@ def _shared(key: str, known: Mapping[str, list[Entry]]) -> list[tuple[str, str]]
     name = SHARED[key] or key
     found = []
     for step, options in known.items():
-        fitting = [e for e in options if score(name, e.path) >= WHOLE]
+        fitting = [e for e in options if score(name, e.path) >= WHOLE and ICE not in e.path]
         if fitting:
             lowest = min(e.spec.level for e in fitting)
             found += [(step, e.path) for e in fitting if e.spec.level == lowest][:1]
@@ -201,10 +228,8 @@ class Chain:
             try:
                 prepared = prepare(self.plugins, name, self.by_step[name], tokens)
                 outcome = self._one(prepared)
-            except (XtalError, KeyboardInterrupt) as error:
-                if isinstance(error, XtalError):
-                    raise stopped(error, name, CHAIN[:number]) from error
-                raise
+            except XtalError as error:
+                raise stopped(error, name, CHAIN[:number]) from None
             outcomes.append(outcome)
             files.update({role: [path] for role, path in outcome.outputs.items()})
         self._say(f"Done. Logs and files are in {prepared.directory.absolute()}.")
