@@ -11,6 +11,7 @@ from attrs import frozen
 
 from xtal.cli import main, process
 from xtal.cli import run as cli_run
+from xtal.cli.demo import demonstrate
 from xtal.cli.main import guarded, speak_plainly
 from xtal.cli.process import CHAIN, RECORD, distribute
 from xtal.errors import AlgorithmFailed, OptionError, XtalError
@@ -170,6 +171,8 @@ def test_other_options_name_their_step(plugins: Plugins) -> None:
 def test_what_is_wrong_with_the_last_step_is_told_before_the_first(plugins: Plugins, word: str, told: str) -> None:
     with pytest.raises(OptionError, match=told):
         chain(plugins, word)
+    with pytest.raises(OptionError, match=told):
+        demonstrate(plugins, Path("demo"), split_tokens([word])[0])
     assert RAN == []
 
 

@@ -57,6 +57,7 @@ Every step writes its files as it goes; the same command goes on where it stoppe
   nproc, memory, executor         how to run; results do not depend on them
   output.directory = .            folder of all outputs
   resume = True                   False: begin anew
+  -q                              say nothing but warnings and errors
   STEP.option = value             any option of a step: xtal run STEP --help -v"""
 
 
@@ -83,9 +84,7 @@ def process(
     """
     if not files:
         raise UsageError("No images are given.", advice="xtal process IMAGES... [name=value ...]")
-    resume, assignments = _resume(assignments)
-    by_step = distribute(plugins, assignments)
-    check_options(plugins, by_step)
+    resume, by_step = checked(plugins, assignments)
     chain = Chain(plugins, by_step, list(files), resume, verbosity)
     if verbosity:
         print("Friedel mates are kept apart." if chain.apart() else "Friedel mates are joined.")
@@ -100,18 +99,23 @@ def _resume(assignments: Sequence[Assignment]) -> tuple[bool, list[Assignment]]:
     return value, [a for a in assignments if a.key != "resume"]
 
 
-def check_options(plugins: Plugins, by_step: Mapping[str, Sequence[Assignment]]) -> None:
-    """See to the options of all steps before the first one runs: a slip of the pen must not cost a search for spots.
+def checked(plugins: Plugins, assignments: Sequence[Assignment]) -> tuple[bool, dict[str, list[Assignment]]]:
+    """Whether to resume, and the settings of each step, all seen to before the first one runs.
+
+    A slip of the pen must not cost a search for spots.
 
     Raises
     ------
     OptionError
     """
+    resume, assignments = _resume(assignments)
+    by_step = distribute(plugins, assignments)
     for name, assignments in by_step.items():
         parsed, _ = step_options(plugins, plugins.find("step", name), assignments)
         for path, value in differences(parsed.objects[0]).items():
             if path.rpartition(".")[2] == "space_group":
                 _check_space_group(value)
+    return resume, by_step
 
 
 def _check_space_group(value: str) -> None:
