@@ -62,6 +62,7 @@ class ScaleOptions:
     fix: str = option("none", help="Fix")
     anomalous: bool = option(False, help="Friedel mates apart")
     space_group: str | None = option(None, help="Group")
+    unit_cell: tuple[float, ...] | None = option(None, help="Cell", size=6)
 
 
 OPTIONS = {"import": "ImportOptions", "find_spots": "FilterOptions", "scale": "ScaleOptions", "merge": "ScaleOptions"}
@@ -165,6 +166,7 @@ def test_other_options_name_their_step(plugins: Plugins) -> None:
     [
         ("merge.d_min=two", "d_min=two is not a number"),
         ("space_group=P99", "'P99' is not a space group"),
+        ("unit_cell=50,50,38,90,90,0", "50 50 38 90 90 0 is no unit cell"),
         ("memory=lots", "memory=lots is no amount of memory"),
     ],
 )

@@ -78,6 +78,15 @@ def test_the_exit_code_is_that_of_the_error_with_a_real_master_too(tmp_path):
     refused("process", master, folder=tmp_path, names="Therm_6_2_000001.h5")
 
 
+def test_a_truncated_data_file_behind_a_master(tmp_path):
+    words = ("preset=small", "n_images=3", "format=nxmx", "output.directory=images")
+    assert xtal("run", "simulate", *words, folder=tmp_path).returncode == 0
+    (data,) = (tmp_path / "images").glob("*_data_*.h5")
+    os.truncate(data, data.stat().st_size // 2)
+    for command in (("process",), ("run", "import")):
+        refused(*command, tmp_path / "images" / "small_master.h5", folder=tmp_path, names=data.name)
+
+
 def test_a_truncated_frame(scan, tmp_path):
     shutil.copytree(scan / "images", tmp_path / "images")
     victim = images(tmp_path)[5]

@@ -171,6 +171,15 @@ def test_merging_what_is_not_scaled_is_an_error(integrated: Path, run_step: Any)
         run_step("merge", *files(integrated, "integrated"))
 
 
+def test_symmetry_of_what_is_not_integrated_is_an_error(integrated: Path, run_step: Any, tmp_path: Path) -> None:
+    table = read_reflections(integrated / "integrated.refl")
+    table["flags"] = np.full(len(table), int(Flag.INDEXED | Flag.STRONG), np.uint64)
+    write_reflections(table, tmp_path / "indexed.refl")
+    for step in ("symmetry", "scale"):
+        with pytest.raises(DataError, match="not integrated"):
+            run_step(step, integrated / "integrated.expt", tmp_path / "indexed.refl")
+
+
 def test_partial_reflections_alone_stop_before_symmetry(run_step: Any, tmp_path: Path) -> None:
     experiment, table = sweep(0, np.eye(3), n_images=1)
     write_experiments(ExperimentList([experiment]), tmp_path / "integrated.expt")

@@ -13,7 +13,7 @@ from attrs import define, evolve
 from xtal.cli.run import with_list
 from xtal.errors import AlgorithmFailed, OptionError, UsageError, XtalError
 from xtal.options import Assignment, Entry, differences, entries, split_tokens
-from xtal.options.convert import did_you_mean
+from xtal.options.convert import did_you_mean, split_list
 from xtal.options.match import nearest, score
 from xtal.plugins import Plugins, default_plugins
 from xtal.run.runner import Outcome, Prepared, prepare, run_prepared, step_options
@@ -32,6 +32,9 @@ SHARED = {
     "memory": "",
 }
 """Options that go to every step that has them, and the name in the step where that is another."""
+
+CRYSTAL = {"space_group": "P43212 or 96", "unit_cell": "79,79,38,90,90,90"}
+"""How a crystal is given."""
 
 ICE = ".ice_rings."
 """Part of the names of options that are about ice: its cell and space group are not the crystal's."""
@@ -113,18 +116,22 @@ def checked(plugins: Plugins, assignments: Sequence[Assignment]) -> tuple[bool, 
     for name, assignments in by_step.items():
         parsed, _ = step_options(plugins, plugins.find("step", name), assignments)
         for path, value in differences(parsed.objects[0]).items():
-            if path.rpartition(".")[2] == "space_group":
-                _check_space_group(value)
+            _check_crystal(path.rpartition(".")[2], value)
     return resume, by_step
 
 
-def _check_space_group(value: str) -> None:
+def _check_crystal(name: str, value: str) -> None:
+    """See that a space group or unit cell is one, which its type does not tell."""
+    from xtal.models.crystal import unit_cell_of
     from xtal.models.space_groups import space_group_of
 
     try:
-        space_group_of(value)
+        if name == "space_group":
+            space_group_of(value)
+        elif name == "unit_cell":
+            unit_cell_of([float(v) for v in split_list(value)])
     except ValueError as error:
-        raise OptionError(f"{error}.", advice="Write it as 'P 43 21 2', P43212 or 96.") from None
+        raise OptionError(f"{error}.", advice=f"For example {name}={CRYSTAL[name]}.") from None
 
 
 # --- which option goes to which step ---------------------------------------------
