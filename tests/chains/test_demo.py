@@ -61,6 +61,8 @@ def test_demo_says_what_was_done(small):
     for name in FILES:
         assert name in text
     assert re.search(r"R \d+\.\d+ %, CC 0\.99\d+, CCanom", text)
+    shells = text.split("Merging statistics by resolution")[1].split("Merged intensities and the truth")[0]
+    assert len(re.findall(r"^ +\d+\.\d\d +\d+\.\d\d +\d+ ", shells, re.MULTILINE)) > 10
     assert "Next, with your own images" in text
     assert "Traceback" not in text
 

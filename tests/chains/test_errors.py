@@ -11,6 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from xtal.cli.process import CHAIN, distribute
+from xtal.options import split_tokens
+from xtal.plugins import default_plugins
 from xtal.testing import shared_dir
 
 XTAL = str(Path(sys.executable).parent / "xtal")
@@ -137,8 +140,26 @@ def test_a_bad_value(scan):
 
 
 def test_an_option_that_several_steps_have_is_asked_back(scan):
-    message = refused("process", *images(scan), "algorithm=simple", folder=scan, names="algorithm")
-    assert "integrate" in message
+    message = refused("process", *images(scan), "fix=all", folder=scan, names="fix")
+    assert "index, refine have it" in message
+
+
+@pytest.mark.parametrize(
+    ("word", "steps"),
+    [
+        ("space_group=P43212", "index refine symmetry"),
+        ("unit_cell=50,50,38,90,90,90", "index refine"),
+        ("d_min=2", "find_spots index integrate symmetry scale merge"),
+        ("axis=0,1,0", "import"),
+        ("nproc=2", " ".join(CHAIN)),
+        ("memory=2GB", " ".join(CHAIN)),
+    ],
+)
+def test_shared_options_reach_every_step_that_has_them(word, steps):
+    plugins = default_plugins()
+    without = distribute(plugins, [])
+    given = distribute(plugins, split_tokens([word])[0])
+    assert [step for step in CHAIN if given[step] != without[step]] == steps.split()
 
 
 def test_wrong_usage_has_its_own_exit_code(tmp_path):
