@@ -11,6 +11,7 @@ from attrs import frozen
 
 from xtal.cli import main, process
 from xtal.cli import run as cli_run
+from xtal.cli.demo import demonstrate
 from xtal.cli.main import guarded, speak_plainly
 from xtal.cli.process import CHAIN, RECORD, distribute
 from xtal.errors import AlgorithmFailed, OptionError, XtalError
@@ -39,9 +40,20 @@ class ImportOptions:
 
 
 @frozen
+class IceOptions:
+    space_group: str = option("194", help="Group of ice", level=1)
+
+
+@frozen
 class SpotOptions:
     d_min: float | None = option(None, help="Limit")
     fix: str = option("none", help="Fix")
+    ice_rings: IceOptions = scope(IceOptions)
+
+
+@frozen
+class FilterOptions:
+    filter: SpotOptions = scope(SpotOptions)
 
 
 @frozen
@@ -50,9 +62,10 @@ class ScaleOptions:
     fix: str = option("none", help="Fix")
     anomalous: bool = option(False, help="Friedel mates apart")
     space_group: str | None = option(None, help="Group")
+    unit_cell: tuple[float, ...] | None = option(None, help="Cell", size=6)
 
 
-OPTIONS = {"import": "ImportOptions", "find_spots": "SpotOptions", "scale": "ScaleOptions", "merge": "ScaleOptions"}
+OPTIONS = {"import": "ImportOptions", "find_spots": "FilterOptions", "scale": "ScaleOptions", "merge": "ScaleOptions"}
 WRITES = {
     "import": {"experiments": "imported.expt"},
     "find_spots": {"reflections": "strong.refl"},
@@ -125,7 +138,7 @@ APART = {"scale": [("anomalous", "True")], "merge": [("anomalous", "True")]}
 def test_shared_options_go_to_every_step_that_has_them(plugins: Plugins) -> None:
     assert given(plugins) == APART
     assert given(plugins, "d_min=2") == {
-        "find_spots": [("d_min", "2")],
+        "find_spots": [("filter.d_min", "2")],
         "scale": [*APART["scale"], ("d_min", "2")],
         "merge": [*APART["merge"], ("d_min", "2")],
     }
@@ -133,6 +146,9 @@ def test_shared_options_go_to_every_step_that_has_them(plugins: Plugins) -> None
     joined = given(plugins, "anomalous=False")
     assert [joined[s][-1] for s in ("scale", "merge")] == [("anomalous", "False")] * 2
     assert all(("nproc", "2") in found for found in given(plugins, "nproc=2").values())
+    grouped = given(plugins, "space_group=P43212")
+    assert "find_spots" not in grouped, "the group of the crystal is not that of the ice"
+    assert grouped["scale"][-1] == ("space_group", "P43212")
 
 
 def test_other_options_name_their_step(plugins: Plugins) -> None:
@@ -146,6 +162,23 @@ def test_other_options_name_their_step(plugins: Plugins) -> None:
         given(plugins, "d_mni=2")
     with pytest.raises(OptionError, match=r"Did you mean scale\.d_min"):
         given(plugins, "scale.d_mni=2")
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("merge.d_min=two", "d_min=two is not a number"),
+        ("space_group=P99", "'P99' is not a space group"),
+        ("unit_cell=50,50,38,90,90,0", "50 50 38 90 90 0 is no unit cell"),
+        ("memory=lots", "memory=lots is no amount of memory"),
+    ],
+)
+def test_what_is_wrong_with_the_last_step_is_told_before_the_first(plugins: Plugins, word: str, told: str) -> None:
+    with pytest.raises(OptionError, match=told):
+        chain(plugins, word)
+    with pytest.raises(OptionError, match=told):
+        demonstrate(plugins, Path("demo"), split_tokens([word])[0])
+    assert RAN == []
 
 
 def test_the_chain_runs_and_each_step_reads_the_newest_files(plugins: Plugins) -> None:

@@ -61,6 +61,8 @@ def test_demo_says_what_was_done(small):
     for name in FILES:
         assert name in text
     assert re.search(r"R \d+\.\d+ %, CC 0\.99\d+, CCanom", text)
+    shells = text.split("Merging statistics by resolution")[1].split("Merged intensities and the truth")[0]
+    assert len(re.findall(r"^ +\d+\.\d\d +\d+\.\d\d +\d+ ", shells, re.MULTILINE)) > 10
     assert "Next, with your own images" in text
     assert "Traceback" not in text
 
@@ -85,11 +87,17 @@ def test_scorer_agrees_with_our_comparison(small):
 
 @pytest.mark.slow
 def test_demo_from_a_cold_cache_in_time(tmp_path):
-    """First contact: the very first run with its compilation, under 90 s on two cores."""
+    """First contact: the very first run with its compilation, under 90 s on two cores.
+
+    The limit is held to the processor's time, which other programs do not lengthen: one idle core is enough then.
+    """
     cold = str(tmp_path / "cache")
-    start = time.monotonic()
+    start, before = time.monotonic(), os.times()
     text = demo(tmp_path / "demo", environment={"NUMBA_CACHE_DIR": "", "XTAL_CACHE": cold})
-    print(f"xtal demo: {time.monotonic() - start:.0f} s")
+    after = os.times()
+    cpu = after.children_user + after.children_system - before.children_user - before.children_system
+    print(f"xtal demo: {time.monotonic() - start:.0f} s, {cpu:.0f} of the processor")
+    assert cpu < 90
     assert "compiled" in text
     result = compare_files(tmp_path / "demo/merged.mtz", tmp_path / "demo/images").overall
     assert result.r < 0.022

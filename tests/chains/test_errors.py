@@ -11,6 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from xtal.cli.process import CHAIN, distribute
+from xtal.options import split_tokens
+from xtal.plugins import default_plugins
+from xtal.testing import shared_dir
+
 XTAL = str(Path(sys.executable).parent / "xtal")
 
 
@@ -70,6 +75,21 @@ def test_a_missing_data_file_behind_a_master(tmp_path):
     refused("process", master, folder=tmp_path, names=others[0].name)
 
 
+def test_the_exit_code_is_that_of_the_error_with_a_real_master_too(tmp_path):
+    """A master that stays open in the traceback of an error must not crash the interpreter when it leaves."""
+    master = shared_dir() / "data" / "images" / "Therm_6_2.nxs"
+    refused("process", master, folder=tmp_path, names="Therm_6_2_000001.h5")
+
+
+def test_a_truncated_data_file_behind_a_master(tmp_path):
+    words = ("preset=small", "n_images=3", "format=nxmx", "output.directory=images")
+    assert xtal("run", "simulate", *words, folder=tmp_path).returncode == 0
+    (data,) = (tmp_path / "images").glob("*_data_*.h5")
+    os.truncate(data, data.stat().st_size // 2)
+    for command in (("process",), ("run", "import")):
+        refused(*command, tmp_path / "images" / "small_master.h5", folder=tmp_path, names=data.name)
+
+
 def test_a_truncated_frame(scan, tmp_path):
     shutil.copytree(scan / "images", tmp_path / "images")
     victim = images(tmp_path)[5]
@@ -120,8 +140,26 @@ def test_a_bad_value(scan):
 
 
 def test_an_option_that_several_steps_have_is_asked_back(scan):
-    message = refused("process", *images(scan), "algorithm=simple", folder=scan, names="algorithm")
-    assert "integrate" in message
+    message = refused("process", *images(scan), "fix=all", folder=scan, names="fix")
+    assert "index, refine have it" in message
+
+
+@pytest.mark.parametrize(
+    ("word", "steps"),
+    [
+        ("space_group=P43212", "index refine symmetry"),
+        ("unit_cell=50,50,38,90,90,90", "index refine"),
+        ("d_min=2", "find_spots index integrate symmetry scale merge"),
+        ("axis=0,1,0", "import"),
+        ("nproc=2", " ".join(CHAIN)),
+        ("memory=2GB", " ".join(CHAIN)),
+    ],
+)
+def test_shared_options_reach_every_step_that_has_them(word, steps):
+    plugins = default_plugins()
+    without = distribute(plugins, [])
+    given = distribute(plugins, split_tokens([word])[0])
+    assert [step for step in CHAIN if given[step] != without[step]] == steps.split()
 
 
 def test_wrong_usage_has_its_own_exit_code(tmp_path):

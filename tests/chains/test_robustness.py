@@ -113,12 +113,17 @@ def test_killed_at_many_moments(images, undisturbed, tmp_path, seed):
     check_same(tmp_path, undisturbed)
 
 
-def test_ctrl_c_leaves_whole_files_and_nothing_else(images, undisturbed, tmp_path):
-    code = interrupt(images, tmp_path, "indexed.refl", 0.05, signal.SIGINT)
+@pytest.mark.parametrize(
+    ("moment", "delay", "done"),
+    [("imported.expt", 0.2, "import"), ("indexed.refl", 0.05, "index"), ("refined.refl", 0.3, "refine")],
+    ids=["spots", "refinement", "integration"],
+)
+def test_ctrl_c_leaves_whole_files_and_nothing_else(images, undisturbed, tmp_path, moment, delay, done):
+    code = interrupt(images, tmp_path, moment, delay, signal.SIGINT)
     assert code == 130
     assert not [p.name for p in tmp_path.iterdir() if ".part" in p.name]
     check_whole(tmp_path)
-    assert "index: is done already" in go_on(images, tmp_path)
+    assert f"{done}: is done already" in go_on(images, tmp_path)
     check_same(tmp_path, undisturbed)
 
 

@@ -14,10 +14,24 @@ from xtal.testing.test_installed import test_contract, test_no_plugin_is_broken
 __all__ = ["test_contract", "test_no_plugin_is_broken"]
 
 
-def test_every_kind_has_a_plugin() -> None:
-    plugins = default_plugins()
-    missing = [kind for kind in KINDS if not plugins.names(kind)]
-    assert not missing, f"no plugin of the kinds {missing} is installed"
+CHAIN = {
+    "format": "cbf_mini nxmx smv",
+    "threshold": "dispersion dispersion_extended",
+    "indexing": "fft3d",
+    "profile": "gaussian_rs",
+    "background": "simple glm",
+    "scaling": "physical",
+    "exporter": "mtz",
+    "step": "import show simulate find_spots index refine predict integrate symmetry scale merge export",
+    "executor": "serial local",
+}
+"""What the chain from images to merged intensities is made of."""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_plugins_of_the_chain_are_installed(kind: str) -> None:
+    missing = set(CHAIN[kind].split()) - set(default_plugins().names(kind))
+    assert not missing, f"no {kind} is called {missing}"
 
 
 def test_smv_on_a_real_file() -> None:

@@ -8,8 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from xtal.files import read_experiments, read_reflections
+from xtal.table import Flag
 from xtal.testing import simulated
 
 pytestmark = [
@@ -17,6 +20,7 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("dials.index") is None, reason="DIALS 3.12 is not installed: no peer to ask"),
 ]
 
+READ = (read_experiments, read_reflections)
 XTAL = str(Path(sys.executable).parent / "xtal")
 # step -> (files of the step before, files that it writes)
 STEPS = {
@@ -25,6 +29,15 @@ STEPS = {
     "integrate": (("refined.expt", "refined.refl"), ("integrated.expt", "integrated.refl")),
     "symmetry": (("integrated.expt", "integrated.refl"), ("symmetrized.expt", "symmetrized.refl")),
     "scale": (("symmetrized.expt", "symmetrized.refl"), ("scaled.expt", "scaled.refl")),
+}
+CELL = (31.2, 38.7, 46.1, 90, 90, 90)
+# step -> (flag of the rows that it made use of, least fraction of the rows that it writes)
+USED = {
+    "index": (Flag.INDEXED, 0.95),
+    "refine": (Flag.USED_IN_REFINEMENT, 0.5),
+    "integrate": (Flag.INTEGRATED_PRF, 0.85),
+    "symmetry": (Flag.INTEGRATED_PRF, 0.85),
+    "scale": (Flag.SCALED, 0.85),
 }
 DIALS_OPTIONS = {"index": ["nproc=1"], "integrate": ["nproc=1"]}
 
@@ -35,6 +48,17 @@ def run(command: list[str], folder: Path) -> str:
     )
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     return done.stdout
+
+
+def check(step: str, folder: Path) -> None:
+    """The step made use of what it was given, and found the lattice that was there."""
+    experiments, table = (read(folder / name) for read, name in zip(READ, STEPS[step][1], strict=True))
+    flag, least = USED[step]
+    assert len(table) > 1000 and table.has_flags(flag).mean() > least, (len(table), table.has_flags(flag).mean())
+    crystal = experiments[0].crystal
+    if step in ("symmetry", "scale"):
+        assert crystal.space_group.point_group_hm() == "222"  # few axial reflections: screw axes are another matter
+    np.testing.assert_allclose(sorted(crystal.cell.parameters), sorted(CELL), rtol=5e-3)
 
 
 @pytest.fixture(scope="module")
@@ -62,16 +86,16 @@ def theirs(images, tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize("step", STEPS)
 def test_dials_goes_on_from_our_files(step, ours, tmp_path):
-    inputs, outputs = STEPS[step]
+    inputs, _ = STEPS[step]
     run([f"dials.{step}", *(str(ours / name) for name in inputs), *DIALS_OPTIONS.get(step, [])], tmp_path)
-    assert all((tmp_path / name).exists() for name in outputs)
+    check(step, tmp_path)
 
 
 @pytest.mark.parametrize("step", STEPS)
 def test_we_go_on_from_dials_files(step, theirs, tmp_path):
-    inputs, outputs = STEPS[step]
+    inputs, _ = STEPS[step]
     run([XTAL, "run", step, *(str(theirs / name) for name in inputs)], tmp_path)
-    assert all((tmp_path / name).exists() for name in outputs)
+    check(step, tmp_path)
 
 
 def test_we_find_spots_from_their_import(theirs, tmp_path):

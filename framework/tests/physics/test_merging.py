@@ -198,8 +198,10 @@ def test_integrated_intensities_choose_and_correct() -> None:
     np.testing.assert_allclose(integrated_intensities(table(), "sum").counts, [8, 18, 56])
     mixed = integrated_intensities(table(), "combine", middle=18.0)
     assert mixed.counts[1] == pytest.approx(19.0)
-    with pytest.raises(DataError, match="No integrated intensity"):
+    with pytest.raises(DataError, match="not integrated"):
         integrated_intensities(table(flags=np.zeros(4, np.uint64)))
+    with pytest.raises(DataError, match="No integrated intensity"):
+        integrated_intensities(table(), min_i_over_sigma=1e9)
 
 
 def test_scaled_intensities_divide_by_the_scale_and_skip_outliers() -> None:

@@ -122,6 +122,9 @@ def test_unit_cell_and_its_setting(tmp_path: Path, run_step: Callable[..., Any])
         run_step("index", *files, "space_group=P4")
     with pytest.raises(OptionError, match="not a space group"):
         run_step("index", *files, "space_group=P77")
+    for cell in ("60,70,80,90,90,0", "0,70,80,90,90,90", "60,70,80,120,120,120", "60,70,80,90,90,200"):
+        with pytest.raises(OptionError, match="is no unit cell"):
+            run_step("index", *files, f"unit_cell={cell}")
 
 
 def test_two_lattices_and_joint_scans(tmp_path: Path, run_step: Callable[..., Any]) -> None:

@@ -53,6 +53,17 @@ def test_none_keeps_the_lattice_and_frees_the_goniometer(tmp_path: Path, run_ste
     assert not np.array_equal(experiment.goniometer.setting_rotation, np.eye(3))
 
 
+def test_what_is_held_for_electrons_is_told_with_the_reason(tmp_path: Path, run_step: Any) -> None:
+    write_scan(tmp_path, wavelength=0.025, distance=1200.0)
+    files = (tmp_path / "indexed.expt", tmp_path / "indexed.refl")
+    told = "distance held fixed: of electrons it cannot be told from the cell"
+    assert told in " ".join(run_step("refine", *files, "lattice=tP").summary)
+    held = read_experiments(tmp_path / "refined.expt")[0].detector[0].distance
+    assert held == pytest.approx(1200.0, abs=0.1)  # along the normal, whose tilts are free
+    assert told not in " ".join(run_step("refine", *files, "lattice=tP", "detector.fix=none").summary)
+    assert read_experiments(tmp_path / "refined.expt")[0].detector[0].distance != pytest.approx(1200.0, abs=1.0)
+
+
 @pytest.mark.parametrize("step", ["refine", "predict"])
 def test_conformance(step: str) -> None:
     check_step(step)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from attrs import evolve
 from scipy.special import erf
 
 from xtal.errors import AlgorithmFailed
@@ -49,6 +52,17 @@ class Drawn:
 
     def mask(self, z: int, images: object, out: object = None) -> list[np.ndarray]:
         return [self.good]
+
+
+class Clipped(Drawn):
+    """The same through a detector that counts no higher than a limit."""
+
+    def __init__(self, frames: np.ndarray, limit: int) -> None:
+        super().__init__(frames)
+        self.limit = limit
+
+    def mask(self, z: int, images: object, out: object = None) -> list[np.ndarray]:
+        return [self.good & (self.frames[z] <= self.limit)]
 
 
 def predictions(experiment: Experiment) -> ReflectionTable:
@@ -102,7 +116,7 @@ def test_intensities_and_their_errors(drawn: tuple[Experiment, ReflectionTable, 
     table, true = integrate(drawn, 10**6), drawn[2]
     whole = (np.asarray(table["partiality"]) > 0.99) & ~table.has_flags(Flag.OVERLAPPED_FG)
     for kind, flag in (("sum", Flag.INTEGRATED_SUM), ("prf", Flag.INTEGRATED_PRF)):
-        for level in (20.0, 200.0, 3000.0):
+        for level in (0.0, 20.0, 200.0, 3000.0):
             rows = whole & (true == level) & table.has_flags(flag)
             assert rows.sum() > 50
             error = table[f"intensity.{kind}.value"][rows] - level
@@ -122,6 +136,42 @@ def test_gap_and_edges_are_told(drawn: tuple[Experiment, ReflectionTable, np.nda
     assert not table.has_flags(Flag.INTEGRATED_PRF)[np.asarray(table["partiality"]) < 0.45].any()
     clear = (y > 30) & (y < GAP.start - 15) & (np.abs(table["xyzcal.px"][:, 0] - SIZE / 2) < SIZE / 2 - 20)
     assert not bad[clear].any()
+
+
+def test_each_frame_is_read_once(
+    drawn: tuple[Experiment, ReflectionTable, np.ndarray, Drawn], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    read = Drawn.read
+    monkeypatch.setattr(Drawn, "read", lambda self, z, out=None: (seen.append(z), read(self, z, out))[1])
+    integrate(drawn, 20_000)
+    assert seen == list(range(FRAMES))
+
+
+def test_overloads_and_overlaps_are_those_of_a_slow_search(
+    drawn: tuple[Experiment, ReflectionTable, np.ndarray, Drawn],
+) -> None:
+    experiment, predicted, true, reader = drawn
+    limit = 60
+    panel = evolve(experiment.detector[0], trusted_range=(0, limit))
+    dim = copy.copy(experiment)
+    dim.detector = Detector([panel])
+    table = integrate((dim, predicted, true, Clipped(reader.frames, limit)), 10**6)
+    profile, bright = GaussianRs(), np.zeros(len(table), bool)
+    cores, voxels, covered = core_frames(profile, dim, table), [], Counter()
+    for k, (x0, x1, y0, y1, z0, z1) in enumerate(np.asarray(table["bbox"])):
+        shape = profile.footprint(dim, table.select(np.array([k]))).reshape(y1 - y0, x1 - x0)
+        pixels = [(x0 + x, y0 + y) for y, x in np.argwhere(shape) if 0 <= x0 + x < SIZE and 0 <= y0 + y < SIZE]
+        box = np.s_[max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)]
+        bright[k] = np.any((reader.frames[(slice(z0, z1), *box)] > limit) & reader.good[box])  # anywhere, as for DIALS
+        voxels.append({(x, y, z): cores[k, 0] <= z < cores[k, 1] for x, y in pixels for z in range(z0, z1)})
+        covered.update(v for v, inside in voxels[-1].items() if inside)
+    shared = np.array([any(covered[v] > inside for v, inside in mine.items()) for mine in voxels])
+    assert 20 < bright.sum() < 0.8 * len(table) and 10 < shared.sum() < 0.8 * len(table)
+    np.testing.assert_array_equal(table.has_flags(Flag.OVERLOADED), bright)
+    np.testing.assert_array_equal(table.has_flags(Flag.OVERLAPPED_FG), shared)
+    missing = table.has_flags(Flag.FOREGROUND_INCLUDES_BAD_PIXELS)
+    assert (missing & bright).sum() > 20 and not table.has_flags(Flag.INTEGRATED_SUM)[missing].any()
 
 
 def test_the_cut_of_the_scan_does_not_matter(drawn: tuple[Experiment, ReflectionTable, np.ndarray, Drawn]) -> None:

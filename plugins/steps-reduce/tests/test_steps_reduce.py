@@ -147,6 +147,14 @@ def test_space_group_given(integrated: Path, run_step: Any, tmp_path: Path) -> N
         run_step("symmetry", *files(integrated, "integrated"), "space_group=P99")
 
 
+def test_ambiguities_are_said(integrated: Path, run_step: Any, tmp_path: Path) -> None:
+    found = run_step("symmetry", *files(integrated, "integrated")).summary[0]
+    assert "P 41 21 2 or P 43 21 2 (the intensities cannot tell them apart)" in found
+    run_step("symmetry", *files(integrated, "integrated"), "space_group=P41")
+    log = (tmp_path / "xtal.symmetry.log").read_text()
+    assert "not 4/m as given" in log and "can be indexed in 2 ways" in log
+
+
 def test_cuts_are_flagged(integrated: Path, run_step: Any, tmp_path: Path) -> None:
     run_step("scale", *files(integrated, "integrated"), "d_min=3.5", "exclude_images=1:100:120", "anomalous=false")
     table = read_reflections(tmp_path / "scaled.refl")
@@ -169,6 +177,15 @@ def test_combined_intensities_and_plain_errors(integrated: Path, run_step: Any, 
 def test_merging_what_is_not_scaled_is_an_error(integrated: Path, run_step: Any) -> None:
     with pytest.raises(DataError, match="not scaled"):
         run_step("merge", *files(integrated, "integrated"))
+
+
+def test_symmetry_of_what_is_not_integrated_is_an_error(integrated: Path, run_step: Any, tmp_path: Path) -> None:
+    table = read_reflections(integrated / "integrated.refl")
+    table["flags"] = np.full(len(table), int(Flag.INDEXED | Flag.STRONG), np.uint64)
+    write_reflections(table, tmp_path / "indexed.refl")
+    for step in ("symmetry", "scale"):
+        with pytest.raises(DataError, match="not integrated"):
+            run_step(step, integrated / "integrated.expt", tmp_path / "indexed.refl")
 
 
 def test_partial_reflections_alone_stop_before_symmetry(run_step: Any, tmp_path: Path) -> None:

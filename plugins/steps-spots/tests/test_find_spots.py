@@ -260,6 +260,17 @@ def test_no_spot_is_an_error_with_advice():
     assert "blank" in caught.value.advice
 
 
+def test_rings_of_a_powder_are_no_weak_spots():
+    def ring(z, panel, shape):
+        slow, fast = np.indices(shape)
+        radius = np.hypot(slow - 25, fast - 30)
+        return np.where(abs(radius - 15) < 3, 50, 0) + np.where((slow % 12 == 0) & (fast % 12 == z), 30, 0)
+
+    with pytest.raises(AlgorithmFailed, match="No spot was found") as caught:
+        run(Frames(ring, z1=1), filter=FilterOptions(max_spot_size=100))
+    assert "rings of a powder" in caught.value.advice
+
+
 def test_few_spots_are_a_warning():
     def one(z, panel, shape):
         image = np.zeros(shape, np.int32)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from xtal.cli.process import process
+from xtal.cli.process import checked, process
 from xtal.errors import UsageError
 from xtal.options import Assignment, split_tokens
 from xtal.plugins import Plugins, default_plugins
@@ -34,8 +34,9 @@ def demonstrate(plugins: Plugins, folder: Path, assignments: list[Assignment]) -
     """Simulate, process, compare, and say what to try next."""
     start = time.monotonic()
     mine = [a for a in assignments if a.key.startswith("simulate.")]
-    images = simulated_images(plugins, folder / "images", mine)
     rest = [a for a in assignments if a not in mine]
+    checked(plugins, rest)
+    images = simulated_images(plugins, folder / "images", mine)
     outcomes = process(plugins, [*rest, Assignment("output.directory", str(folder))], [images])
     print()
     for text in shell_tables(outcomes)[:1]:

@@ -55,6 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings():
             warnings.showwarning = tell_warning
             code = guarded(lambda: dispatch(words))
+        if code:
+            gc.collect()  # HDF5 crashes where a file that hangs in a cycle with an error outlives it
         sys.stdout.flush()
     except BrokenPipeError:
         # the reader of our output went away (a pager, head): nothing is wrong

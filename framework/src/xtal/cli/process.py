@@ -12,11 +12,11 @@ from attrs import define, evolve
 
 from xtal.cli.run import with_list
 from xtal.errors import AlgorithmFailed, OptionError, UsageError, XtalError
-from xtal.options import Assignment, Entry, entries, split_tokens
-from xtal.options.convert import did_you_mean
+from xtal.options import Assignment, Entry, differences, entries, split_tokens
+from xtal.options.convert import did_you_mean, split_list
 from xtal.options.match import nearest, score
 from xtal.plugins import Plugins, default_plugins
-from xtal.run.runner import Outcome, Prepared, prepare, run_prepared
+from xtal.run.runner import Outcome, Prepared, prepare, run_prepared, step_options
 from xtal.run.settings import step_classes
 
 CHAIN = ("import", "find_spots", "index", "refine", "integrate", "symmetry", "scale", "merge")
@@ -32,6 +32,12 @@ SHARED = {
     "memory": "",
 }
 """Options that go to every step that has them, and the name in the step where that is another."""
+
+CRYSTAL = {"space_group": "P43212 or 96", "unit_cell": "79,79,38,90,90,90"}
+"""How a crystal is given."""
+
+ICE = ".ice_rings."
+"""Part of the names of options that are about ice: its cell and space group are not the crystal's."""
 
 WHOLE = 4
 """Score of whole trailing components: a step's ``d_max`` is no better a match than another's ``filter.d_max``."""
@@ -54,6 +60,7 @@ Every step writes its files as it goes; the same command goes on where it stoppe
   nproc, memory, executor         how to run; results do not depend on them
   output.directory = .            folder of all outputs
   resume = True                   False: begin anew
+  -q                              say nothing but warnings and errors
   STEP.option = value             any option of a step: xtal run STEP --help -v"""
 
 
@@ -80,8 +87,7 @@ def process(
     """
     if not files:
         raise UsageError("No images are given.", advice="xtal process IMAGES... [name=value ...]")
-    resume, assignments = _resume(assignments)
-    by_step = distribute(plugins, assignments)
+    resume, by_step = checked(plugins, assignments)
     chain = Chain(plugins, by_step, list(files), resume, verbosity)
     if verbosity:
         print("Friedel mates are kept apart." if chain.apart() else "Friedel mates are joined.")
@@ -94,6 +100,38 @@ def _resume(assignments: Sequence[Assignment]) -> tuple[bool, list[Assignment]]:
     given = [a for a in assignments if a.key == "resume"]
     value = bool(convert(given[-1].value, bool, Spec(), "resume")) if given else True
     return value, [a for a in assignments if a.key != "resume"]
+
+
+def checked(plugins: Plugins, assignments: Sequence[Assignment]) -> tuple[bool, dict[str, list[Assignment]]]:
+    """Whether to resume, and the settings of each step, all seen to before the first one runs.
+
+    A slip of the pen must not cost a search for spots.
+
+    Raises
+    ------
+    OptionError
+    """
+    resume, assignments = _resume(assignments)
+    by_step = distribute(plugins, assignments)
+    for name, assignments in by_step.items():
+        parsed, _ = step_options(plugins, plugins.find("step", name), assignments)
+        for path, value in differences(parsed.objects[0]).items():
+            _check_crystal(path.rpartition(".")[2], value)
+    return resume, by_step
+
+
+def _check_crystal(name: str, value: str) -> None:
+    """See that a space group or unit cell is one, which its type does not tell."""
+    from xtal.models.crystal import unit_cell_of
+    from xtal.models.space_groups import space_group_of
+
+    try:
+        if name == "space_group":
+            space_group_of(value)
+        elif name == "unit_cell":
+            unit_cell_of([float(v) for v in split_list(value)])
+    except ValueError as error:
+        raise OptionError(f"{error}.", advice=f"For example {name}={CRYSTAL[name]}.") from None
 
 
 # --- which option goes to which step ---------------------------------------------
@@ -170,7 +208,7 @@ def _shared(key: str, known: Mapping[str, list[Entry]]) -> list[tuple[str, str]]
     name = SHARED[key] or key
     found = []
     for step, options in known.items():
-        fitting = [e for e in options if score(name, e.path) >= WHOLE]
+        fitting = [e for e in options if score(name, e.path) >= WHOLE and ICE not in e.path]
         if fitting:
             lowest = min(e.spec.level for e in fitting)
             found += [(step, e.path) for e in fitting if e.spec.level == lowest][:1]
@@ -201,10 +239,8 @@ class Chain:
             try:
                 prepared = prepare(self.plugins, name, self.by_step[name], tokens)
                 outcome = self._one(prepared)
-            except (XtalError, KeyboardInterrupt) as error:
-                if isinstance(error, XtalError):
-                    raise stopped(error, name, CHAIN[:number]) from error
-                raise
+            except XtalError as error:
+                raise stopped(error, name, CHAIN[:number]) from None
             outcomes.append(outcome)
             files.update({role: [path] for role, path in outcome.outputs.items()})
         self._say(f"Done. Logs and files are in {prepared.directory.absolute()}.")

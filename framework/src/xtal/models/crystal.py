@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import gemmi
@@ -12,6 +13,24 @@ from numpy.typing import NDArray
 from xtal.errors import DataError
 from xtal.models.beam import vector
 from xtal.models.space_groups import space_group_of
+
+FLATTEST = 1e-3
+"""Volume of a cell over the product of its edges, below which its angles are those of no crystal."""
+
+
+def unit_cell_of(values: Sequence[float]) -> gemmi.UnitCell:
+    """Unit cell of six numbers, angstrom and degree.
+
+    Raises
+    ------
+    ValueError
+        If an edge has no length, or the three angles do not enclose a volume.
+    """
+    cell = gemmi.UnitCell(*values)
+    possible = min(values) > 0 and max(values[3:]) < 180
+    if not possible or not cell.volume / np.prod(values[:3]) > FLATTEST:
+        raise ValueError(f"{' '.join(f'{v:g}' for v in values)} is no unit cell")
+    return cell
 
 
 def b_matrix(cell: Any) -> NDArray[np.float64]:

@@ -20,6 +20,7 @@ from xtal.options import Assignment, differences, parse_all
 from xtal.options.parsing import Parsed
 from xtal.plugins import Plugins
 from xtal.run import interrupt
+from xtal.run.budget import memory_budget
 from xtal.run.context import Context
 from xtal.run.inputs import images_to_import, sort_inputs
 from xtal.run.report import Reporter
@@ -114,6 +115,8 @@ def step_options(
     defaults = [one.assignment for one in settings if not one.enforced]
     enforced = [one.assignment for one in settings if one.enforced]
     asked = parse_all(classes, [*defaults, *assignments], plugins)
+    if asked.objects[2].memory is not None:
+        memory_budget(asked.objects[2].memory)
     mine = asked.given[len(defaults) :]
     site = {path: one for path, one in site_values(settings).items() if one.enforced or path not in mine}
     if not enforced:

@@ -19,4 +19,4 @@ def run(context: Context) -> None:
     exporter = context.plugin(choice)
     with context.writing("exported", name) as path:
         exporter.export(context.experiments, table, path)
-    context.summary(f"{len(table)} {'scaled' if scaled else 'integrated'} reflections to {choice.name}")
+    context.summary(f"{'Scaled' if scaled else 'Integrated'} reflections as {choice.name}")

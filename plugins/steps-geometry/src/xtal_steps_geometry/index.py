@@ -10,7 +10,7 @@ import numpy as np
 
 from xtal.errors import AlgorithmFailed, DataError, OptionError
 from xtal.models import Crystal, Experiment, ExperimentList
-from xtal.models.crystal import cell_of, space_group_of
+from xtal.models.crystal import cell_of, space_group_of, unit_cell_of
 from xtal.physics.indexing import shifted
 from xtal.physics.lattice import describe_cell
 from xtal.physics.refinement import RefinementSettings
@@ -38,12 +38,17 @@ FEW_INDEXED = 0.75
 def run(context: Context) -> None:
     """Find lattices, assign indices, refine; write ``indexed.expt`` and ``indexed.refl``."""
     options: IndexOptions = context.options
-    known = options.indexing.known_symmetry.space_group
-    if known is not None:
+    known = options.indexing.known_symmetry
+    if known.space_group is not None:
         try:
-            space_group_of(known)
+            space_group_of(known.space_group)
         except ValueError as error:
             raise OptionError(f"{error}.", advice="Write it as 'P 43 21 2', P43212 or 96.") from None
+    if known.unit_cell is not None:
+        try:
+            unit_cell_of(known.unit_cell)
+        except ValueError as error:
+            raise OptionError(f"{error}.", advice="Write it as a,b,c,alpha,beta,gamma in Å and degrees.") from None
     experiments, spots = context.experiments, context.reflections
     if len(spots) == 0:
         raise DataError("The reflection table is empty: there is nothing to index.", advice="Run find_spots first.")

@@ -41,6 +41,9 @@ def run(context: Context) -> None:
     context.write_experiments(result.experiments)
     context.write_reflections(result.table)
     summarise(context, result, lattice)
+    if held_for_electrons(context, experiments):
+        what = " and ".join(settings.detector_fix)
+        context.summary(f"{what} held fixed: of electrons it cannot be told from the cell (detector.fix=none frees it)")
 
 
 def part_crystals(context: Context, experiments: ExperimentList, table: ReflectionTable) -> None:
@@ -64,6 +67,12 @@ def fixed(names: tuple[str, ...] | str) -> tuple[str, ...]:
     return tuple(n for n in names if n not in ("none", "auto"))
 
 
+def held_for_electrons(context: Context, experiments: ExperimentList) -> bool:
+    """Whether a part of the detector is held because the beam is of electrons."""
+    chosen = context.options.refinement.parameterisation.detector.fix
+    return chosen == "auto" and any(e.beam.is_electron for e in experiments)
+
+
 def electron_fix(experiments: ExperimentList) -> tuple[str, ...]:
     """What is held of the detector for electrons: tilts too, where the cell's angles are free to take their part."""
     free = any(e.crystal is not None and e.crystal.space_group.number <= 15 for e in experiments)
@@ -75,7 +84,7 @@ def settings_of(context: Context, experiments: ExperimentList, table: Reflection
     options = context.options.refinement
     par: ParameterisationOptions = options.parameterisation
     detector_fix = fixed(par.detector.fix)
-    if par.detector.fix == "auto" and any(e.beam.is_electron for e in experiments):
+    if held_for_electrons(context, experiments):
         detector_fix = electron_fix(experiments)
         context.print(
             f"The beam is of electrons: what is held fixed of the detector is {' and '.join(detector_fix)}, because at "

@@ -62,7 +62,9 @@ def _vectors(values: tuple[float, ...], name: str) -> np.ndarray:
     vectors = np.array(values, dtype=float).reshape(-1, 3)
     length = np.linalg.norm(vectors, axis=1)
     if not np.all(length > 0):
-        raise OptionError(f"An axis of geometry.goniometer.{name} has no length.")
+        raise OptionError(
+            f"An axis of geometry.goniometer.{name} has no length.", advice="Give for example axis=-1,0,0."
+        )
     return np.asarray(vectors / length[:, None])
 
 

@@ -294,7 +294,8 @@ def _boxes(context: Context, k: int, predicted: ReflectionTable, profile: Profil
         raise AlgorithmFailed(
             f"Experiment {k}: {len(predicted)} reflections would cover the pixels {covered:.0f} times over, so none "
             "could be told from its neighbours: the cell is too large, or the spots.",
-            advice="See what index and refine found (cell, rmsd); give them space_group=, unit_cell=, or give d_min=.",
+            advice="See what index and refine found (cell, rmsd): is the rotation axis right? Give them space_group=, "
+            "unit_cell=, or give d_min=.",
         )
     if given is None and covered > CROWDED:
         context.print(f"Experiment {k}: reflections cover {covered:.0%} of the pixels: boxes are made larger.")

@@ -103,7 +103,7 @@ class StatisticsOptions:
 class ScaleOptions:
     """What the user may set in ``scale``."""
 
-    model: Choice = plugin_choice("scaling", default="physical")
+    model: Choice = plugin_choice("scaling", default="physical", help="What scales are made of")
     anomalous: bool = option(True, help="Keep Friedel mates apart")
     cut_data: CutOptions = scope(CutOptions)
     reflection_selection: SelectionOptions = scope(SelectionOptions)

@@ -196,7 +196,7 @@ def _find_space_group(
         if group == before:
             text += ", kept from the input: axial reflections that could tell are missing"
         else:
-            text += f", not decided: {', '.join(rivals)} fit as well"
+            text += f", not decided: {', '.join(rivals)} fit{'s' * (len(rivals) == 1)} as well"
             context.warn(
                 "Too few axial reflections to decide on the screw axes, so they were taken to be there; try also "
                 f"{', '.join(rivals)}."

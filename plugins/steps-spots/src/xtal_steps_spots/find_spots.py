@@ -41,6 +41,7 @@ class Counts:
     groups: int = 0
     small: int = 0
     large: int = 0
+    large_pixels: int = 0
     off_centre: int = 0
     steep: int = 0
     crowded: int = 0
@@ -194,6 +195,7 @@ def passed(spots: Spots, experiment: Experiment, options: FilterOptions, counts:
     counts.groups += len(spots)
     counts.small += int(small.sum())
     counts.large += int(large.sum())
+    counts.large_pixels += int(spots.count[large].sum())
     sized, near = ~(small | large), spots.peak_distance() <= options.max_separation
     counts.off_centre += int((sized & ~near).sum())
     return sized & near
@@ -277,6 +279,11 @@ def advice_for_none(counts: Counts, found: list[Found]) -> str:
     if counts.groups == 0:
         causes = advice.causes_of_few(f.experiment, np.empty((0, 3)), np.empty(0), f.background)
         return "Check the trusted range and the mask; or lower threshold.sigma_background=. " + " ".join(causes)
+    if counts.large_pixels > counts.pixels // 2:
+        return (
+            "Most strong pixels hang together in groups of more than max_spot_size=: rings of a powder or of ice, or "
+            "an uneven background. Look at an image: xtal run show imported.expt output.png=image.png."
+        )
     if counts.small > counts.groups // 2:
         return "Lower min_spot_size=, or threshold.sigma_strong=."
     return "Check the images, or change max_spot_size= and max_separation=."

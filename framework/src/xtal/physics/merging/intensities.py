@@ -89,6 +89,8 @@ def integrated_intensities(
     DataError
         If no observation is left.
     """
+    if not table.has_flags(Flag.INTEGRATED, any_of=True).any():
+        raise DataError("The reflections are not integrated.", advice="Run integrate first; give what it wrote.")
     partiality = partiality_of(table)
     prf = _kind(table, "prf", Flag.INTEGRATED_PRF, np.ones(len(table)))
     total = _kind(table, "sum", Flag.INTEGRATED_SUM, partiality)
