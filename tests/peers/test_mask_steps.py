@@ -87,7 +87,7 @@ def test_panels_are_masked_as_by_dials(folder: Path) -> None:
 def test_masks_are_combined_applied_and_drawn(folder: Path) -> None:
     run(folder, XTAL, "run", "generate_mask", "imported.expt", "border=9", "output.mask=border.h5", "plot=mask.png")
     run(folder, XTAL, "run", "generate_mask", "imported.expt", "border.h5", "d_min=4", "merge_imageset_mask=True",
-        "output.mask=both.mask", "experiments=with.expt")  # fmt: skip
+        "output.mask=both.mask", "output.experiments=with.expt")  # fmt: skip
     run(folder, XTAL, "run", "generate_mask", "imported.expt", "d_min=4", "output.mask=limit.mask")
     run(folder, "dials.apply_mask", "imported.expt", "mask=both.mask", "output.experiments=theirs_masked.expt")
     run(folder, XTAL, "run", "apply_mask", "imported.expt", "both.mask")
@@ -124,7 +124,7 @@ def test_blank_images_are_those_of_dials(tmp_path: Path) -> None:
     write_reflections(table.select((z < a) | (z > b)), tmp_path / "holes.refl")
     words = (source / "integrated.expt", "holes.refl")
     run(tmp_path, "dials.detect_blanks", *words, "output.json=theirs.json")
-    run(tmp_path, XTAL, "run", "detect_blanks", *words, "plot=blanks.png")
+    run(tmp_path, XTAL, "run", "detect_blanks", *words, "output.plot=blanks.png")
     theirs, ours = (json.loads((tmp_path / n).read_text()) for n in ("theirs.json", "blanks.json"))
     told = 0
     for what, figures in theirs.items():

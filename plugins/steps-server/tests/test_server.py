@@ -98,6 +98,32 @@ def test_parameters_are_those_of_find_spots(served: Path) -> None:
     assert "d_minn" in json.loads(text)["error"]
 
 
+def test_filters_masks_and_limits_are_obeyed(served: Path, tmp_path: Path, run_step: Any) -> None:
+    image = images(served)[0]
+    run_step("import", image)
+
+    def both(*words: str) -> tuple[int, int]:
+        run_step("find_spots", "imported.expt", *words)
+        reply = json.loads(get(quote(str(image)) + "".join(f";{w}" for w in words))[1])
+        return reply["n_spots_total"], len(read_reflections(Path("strong.refl")))
+
+    everything, _ = both()
+    run_step("generate_mask", "imported.expt", "untrusted.rectangle=0,150,0,400", f"output.directory={served}")
+    for words in (
+        [f"lookup.mask={served}/pixels.mask"],
+        ["maximum_trusted_value=100"],
+        ["background_gradient.filter=True", "background_gradient.gradient_cutoff=0.5"],
+        ["spot_density.filter=True"],
+    ):
+        ours, steps = both(*words)
+        assert ours == steps
+        assert ours < everything or "density" in words[0]
+    (served / "pixels.mask").rename(tmp_path / "pixels.mask")
+    for mask, cause in ((tmp_path, "outside of the folders"), (served, "No such file")):
+        status, text = get(quote(str(image)) + f";lookup.mask={mask}/pixels.mask")
+        assert (status, cause in json.loads(text)["error"]) == (500, True)
+
+
 def test_an_image_is_indexed_and_integrated_on_request(served: Path, run_step: Any) -> None:
     path = quote(str(images(served)[0]))
     reply = json.loads(get(path + ";index=True;integrate=True;space_group=P1;d_min=2.2")[1])

@@ -2,63 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from xtal.models import ExperimentList
 from xtal.physics.resolution import d_at
 from xtal.physics.spots.statistics import statistics_per_image
 from xtal.run import Context
 from xtal.table import ReflectionTable
 from xtal_steps_spots.histogram import histogram
 
+Searched = Mapping[int, Sequence[int]]
+"""Experiment to the array indices of its images that were searched."""
+
 LISTED = 5
 """Bad images that are named one by one."""
 
 
-def print_spots(context: Context, table: ReflectionTable) -> None:
+def print_spots(context: Context, table: ReflectionTable, searched: Searched) -> None:
     """Spots against images, as a picture and, on request, as a table."""
     if context.options.per_image_statistics:
-        per_image(context, table)
+        per_image(context, table, searched)
     context.print(histogram(table["xyzobs.px.value"][:, 2]))
 
 
-def per_image(context: Context, table: ReflectionTable) -> None:
-    """A row for each image of each experiment."""
+def per_image(context: Context, table: ReflectionTable, searched: Searched) -> None:
+    """A row for each image that was searched, of each experiment."""
     d = np.empty(len(table))
     for panel, rows, number in panels_of(table):
         experiment = context.experiments[number]
         d[rows] = d_at(experiment.detector[panel], experiment.beam, table["xyzobs.px.value"][rows, :2])
     columns = (d, table["intensity.sum.value"], table["intensity.sum.variance"])
     rows_out = []
-    for number, experiment in enumerate(context.experiments):
+    for number, frames in searched.items():
         mine = table["id"] == number
-        first, last = experiment.scan.array_range if experiment.scan else (0, 1)
+        first, last = (frames[0], frames[-1] + 1) if frames else (0, 0)
         z = table["xyzobs.px.value"][mine, 2]
         found = statistics_per_image(z, first, last, [c[mine] for c in columns], resolution=False)
         rows_out += [
-            [str(n), str(s.n_spots_total), str(s.n_spots_no_ice), f"{s.total_intensity:.0f}"]
-            for n, s in zip(range(first + 1, last + 1), found, strict=True)
+            [str(k + 1), str(s.n_spots_total), str(s.n_spots_no_ice), f"{s.total_intensity:.0f}"]
+            for k, s in ((k, found[k - first]) for k in frames)
         ]
     context.table("Spots per image", ["image", "#spots", "#spots_no_ice", "total_intensity"], rows_out)
 
 
-def plot(table: ReflectionTable, experiments: ExperimentList, path: Path) -> None:
-    """Spots per image of each experiment, as PNG."""
+def plot(table: ReflectionTable, searched: Searched, path: Path) -> None:
+    """Spots on each image that was searched, of each experiment, as PNG."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.subplots()
-    for number, experiment in enumerate(experiments):
-        first, last = experiment.scan.array_range if experiment.scan else (0, 1)
-        z = np.floor(table["xyzobs.px.value"][table["id"] == number, 2]).astype(np.int64) - first
-        counts = np.bincount(np.clip(z, 0, last - first - 1), minlength=last - first)
-        axes.plot(np.arange(first + 1, last + 1), counts, ".-", linewidth=0.5, label=f"experiment {number}")
+    for number, frames in searched.items():
+        z = np.sort(np.floor(table["xyzobs.px.value"][table["id"] == number, 2]))
+        counts = np.searchsorted(z, frames, "right") - np.searchsorted(z, frames, "left")
+        axes.plot(np.asarray(frames) + 1, counts, ".-", linewidth=0.5, label=f"experiment {number}")
     axes.set(xlabel="image", ylabel="spots", ylim=(0, None))
-    if len(experiments) > 1:
+    if len(searched) > 1:
         axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0))
     figure.savefig(path, format="png", dpi=120)
 
