@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -112,6 +113,18 @@ def test_the_gain_is_near_that_of_dials(folder: Path) -> None:
         gains = [list(map(float, re.findall(r"Estimated gain: ([\d.]+)", text))) for text in (theirs, ours)]
         assert len(gains[0]) == len(gains[1]) == (3 if name == "imported.expt" else 1)
         assert gains[1] == pytest.approx(gains[0], abs=0.07)
+
+
+def test_dials_takes_the_map_of_gains(folder: Path) -> None:
+    told = run(folder, XTAL, "run", "estimate_gain", "four.expt", "output.gain_map=gain.pickle")
+    (gain,) = re.findall(r"Estimated gain: ([\d.]+)", told)
+    read = "import pickle, scitbx.array_family.flex; maps = pickle.load(open('gain.pickle', 'rb')); "
+    told = run(folder, "/usr/bin/python3", "-c", read + "print([(m.all(), min(m), max(m)) for m in maps])")
+    maps = ast.literal_eval(told)
+    panels = read_experiments(folder / "four.expt")[0].detector
+    assert [shape for shape, _, _ in maps] == [panel.image_size[::-1] for panel in panels]
+    assert {f"{value:.2f}" for _, *values in maps for value in values} == {gain}
+    run(folder, "dials.import", "four.expt", "lookup.gain=gain.pickle", "output.experiments=gained.expt")
 
 
 def test_blank_images_are_those_of_dials(tmp_path: Path) -> None:
