@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import lzma
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,23 @@ def test_explain_a_file_that_nobody_reads(tmp_path: Path, capsys: pytest.Capture
     path.write_text("Dear colleague")
     assert main(["explain", str(path)]) == 1
     assert "letter.img is no image" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "by"),
+    [
+        ("a.nxs.gz", gzip.compress(b"\x89HDF\r\n\x1a\n" + bytes(100)), "gz"),
+        ("a.h5.bz2", bz2.compress(b"\x89HDF\r\n\x1a\n" + bytes(100)), "bz2"),
+        ("a.cbf.xz", lzma.compress(b"###CBF"), "xz"),
+        ("a.zip", b"PK\x03\x04" + bytes(100), "zip"),
+    ],
+)
+def test_what_must_be_unpacked_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: bytes, by: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert main(["explain", str(tmp_path / name)]) == 1
+    assert f"{name} is packed by {by}, which is not undone here. Unpack it." in capsys.readouterr().out
 
 
 def test_wrong_usage() -> None:

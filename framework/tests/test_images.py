@@ -126,6 +126,15 @@ def test_masks_join_range_rectangles_format_file_and_frame(tmp_path: Path) -> No
     assert reader.static_mask()[0][2, 0]
 
 
+def test_shadows_are_those_of_the_file_of_an_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for z in range(4):
+        write(tmp_path / f"a_{z + 1:03}.toy", frame(z) + 1)
+    monkeypatch.setattr(Source, "frame_mask", lambda self, k: [np.arange(SHAPE[1]) != int(self.path.stem[2:]) + k])
+    reader = open_images(experiment(Images(str(tmp_path / "a_###.toy"))), formats())
+    for z in range(4):
+        assert np.flatnonzero(~reader.mask(z, reader.read(z))[0][20]).tolist() == [z + 1]
+
+
 @pytest.mark.parametrize("bad", [None, 0, 1, STRETCH - 1, STRETCH, 2 * STRETCH + 5, "many"])
 @pytest.mark.parametrize("dtype", ["uint16", "uint32", "int32", "float32"])
 def test_mask_kernel_equals_numpy(dtype: str, bad: int | str | None) -> None:

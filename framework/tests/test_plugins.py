@@ -10,7 +10,7 @@ import pytest
 
 from xtal.errors import OptionError, PluginError
 from xtal.hooks import Threshold
-from xtal.plugins import Plugins, Policy, load_policy
+from xtal.plugins import Plugins, Policy, load_policy, policy
 from xtal.plugins.lock import lock_text
 from xtal.plugins.policy import Lock, Rule
 from xtal.plugins.requirements import Requirement
@@ -268,8 +268,11 @@ def test_where_policies_are_looked_for(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "config" / "xtal" / "site.toml").write_text('[plugins]\ndeny = ["u"]\n')
     (tmp_path / "mine.toml").write_text('[plugins]\ndeny = ["s"]\n')
     (tmp_path / "xtal.toml").write_text('[plugins]\ndeny = ["p"]\n')
+    (tmp_path / "system.toml").write_text('[plugins]\ndeny = ["m"]\n')
     monkeypatch.setenv("XTAL_SITE", str(tmp_path / "mine.toml"))
-    assert [rule.deny for rule in load_policy().rules] == [("p",), ("u",), ("s",)]
+    assert policy.policy_files()[0] == Path("/etc/xtal/site.toml")
+    monkeypatch.setattr(policy, "SYSTEM", tmp_path / "system.toml")
+    assert [rule.deny for rule in load_policy().rules] == [("p",), ("u",), ("s",), ("m",)]
     monkeypatch.setenv("XTAL_SITE", str(tmp_path / "absent.toml"))
     with pytest.raises(OptionError, match="XTAL_SITE"):
         load_policy()

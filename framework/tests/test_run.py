@@ -170,6 +170,14 @@ def test_roles_go_by_content_not_by_name(run: Call, tmp_path: Path) -> None:
     assert run("copy", "input.experiments=first", "input.reflections=second").summary == ("5 rows",)
 
 
+@pytest.mark.parametrize("name", ["a.refl", "old.pickle"])
+def test_a_pickled_table_is_refused_as_such(run: Call, tmp_path: Path, name: str) -> None:
+    data_set(tmp_path, "a")
+    (tmp_path / name).write_bytes(b"\x80\x02cdials_array_family_flex_ext\nreflection_table\nq\x01)Rq\x02.")
+    with pytest.raises(DataError, match=rf"{name} is a Python pickle, which xtal never opens"):
+        run("copy", "a.expt", name)
+
+
 def test_a_defect_goes_to_the_log(run: Call, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError) as caught:
         run("fail")

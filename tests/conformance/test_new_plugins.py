@@ -113,6 +113,26 @@ def test_bad_words_are_told(kind: str, name: str, said: str, tmp_path: Path) -> 
     assert not list(tmp_path.iterdir())
 
 
+def test_a_name_that_is_taken_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Installed, it would take the place of the other."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="xtal-threshold-dispersion offers a threshold 'dispersion' already"):
+        main(["new", "threshold", "dispersion"])
+    assert not list(tmp_path.iterdir())
+    assert main(["new", "format", "dispersion"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [(["new", "step"], "new KIND NAME"), (["check"], "check DIST"), (["lock", "a", "b"], "lock [FILE]"),
+     (["remove"], "plugins --help")],
+)  # fmt: skip
+def test_wrong_usage_names_the_right_one(words: list[str], advice: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        main(words)
+    assert advice in caught.value.advice
+
+
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
     new_plugin("step", "mine", tmp_path)
     with pytest.raises(UsageError, match="exists already"):

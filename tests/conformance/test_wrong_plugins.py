@@ -48,21 +48,22 @@ def _ways(kind: str, name: str) -> list[Any]:
 CASES = [(kind, name, k) for kind in MODULES for name in MODULES[kind].WRONG for k in range(len(_ways(kind, name)))]
 
 
-def wrong(kind: str, name: str, way: int) -> tuple[str, Descriptor]:
-    """The kind and the descriptor of a plugin that is wrong in what a check expects."""
+def wrong(kind: str, name: str, way: int) -> tuple[str, Descriptor, dict[str, Any]]:
+    """Kind and descriptor of a plugin that is wrong in what a check expects, and what is given besides."""
     spoilt = _ways(kind, name)[way]
     if kind == EVERY:
         kind, spoilt = spoilt
     if isinstance(spoilt, Descriptor):
-        return kind, spoilt
+        return kind, spoilt, {}
     right = MODULES[kind].RIGHT
     descriptor = right if isinstance(right, Descriptor) else default_plugins().find(kind, right)
     changes = dict(spoilt) if isinstance(spoilt, dict) else {"factory": spoilt}
+    given = {"manifest": changes.pop("manifest")} if "manifest" in changes else {}
     for field in ("factory", "options"):
         if field in changes and not isinstance(changes[field], str):
             setattr(HERE, field, changes[field])
             changes[field] = f"wrong_plugins:{field}"
-    return kind, evolve(descriptor, name="wrong", **changes)
+    return kind, evolve(descriptor, name="wrong", **changes), given
 
 
 @frozen
@@ -77,14 +78,16 @@ class Outcome:
 @pytest.fixture(scope="module")
 def outcome(tiny_scan: Path) -> Iterator[Callable[[str, str, int], Outcome]]:
     """The outcome of a check on a plugin that is wrong in what it expects; each is found once."""
-    sample, known = min(tiny_scan.glob("*.cbf")), {}
+    sample, *others = sorted(tiny_scan.glob("*.cbf"))[:3]
+    known: dict[tuple[str, str, int], Outcome] = {}
     sys.modules["wrong_plugins"] = HERE
 
     def find(kind: str, name: str, way: int) -> Outcome:
         if (kind, name, way) not in known:
-            of, descriptor = wrong(kind, name, way)
+            of, descriptor, data = wrong(kind, name, way)
             (check,) = [c for c in checks_of(of) if (c.kind, c.name) == (kind, name)]
-            case = case_of(of, descriptor, **({"sample": sample} if of == "format" else {}))
+            data |= {"sample": sample, "others": others} if of == "format" else {}
+            case = case_of(of, descriptor, **data)
             failure = check(case)
             lines = set() if failure is None else lines_of(failure)
             known[kind, name, way] = Outcome(str(failure), f"The {of} wrong should {check.expected}, but ", lines)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from xtal.files import read_experiments
+from xtal.models import Experiment
 from xtal.testing import shared_dir, simulated
 
 pytestmark = [
@@ -77,6 +78,94 @@ def test_four_sweeps_on_a_kappa_goniometer(run_step: Any, tmp_path: Path) -> Non
         np.testing.assert_allclose(e.detector[0].d_matrix, other.detector[0].d_matrix, atol=1e-6)
     assert ours[0].detector is ours[2].detector
     assert ours[0].beam is ours[3].beam
+
+
+def test_the_beam_centre_of_a_swung_detector(run_step: Any, tmp_path: Path) -> None:
+    """DIALS 3.12 moves a detector that stands at 30 degrees by 25 mm along its normal, and the beam misses it."""
+    image = str(shared_dir() / "data" / "real_l_cysteine" / "l-cyst_01_00001.cbf.bz2")
+    (ours,) = read_experiments(run_step("import", image, "fast_slow_beam_centre=200,860").outputs["experiments"])
+    dials(tmp_path, "import", image, "fast_slow_beam_centre=200,860", "output.experiments=peer.expt")
+    (peer,) = read_experiments(tmp_path / "peer.expt")
+    found = []
+    for e in (ours, peer):
+        panel = e.detector[0]
+        along = (panel.origin @ panel.normal) / (e.beam.s0 @ panel.normal) * e.beam.s0 - panel.origin
+        found.append([along @ panel.fast_axis / 0.172, along @ panel.slow_axis / 0.172, panel.distance])
+    np.testing.assert_allclose(found[0], (200, 860, 160), rtol=0, atol=1e-6)
+    assert found[1][0] < -400 and found[1][2] > 184
+
+
+L_CYSTEINE = "real_l_cysteine/l-cyst_01_00001.cbf.bz2"
+P12M = "images/DLS_I23_P12M_thau_00001.cbf.gz"
+QUAD = "images/TIMEPIX_SU_512-stdgoni_0001.img"
+CSPAD = "images/idx-20130301060858401.cbf"
+ROOT = ("hierarchy.origin=1,2,-600", "hierarchy.fast_axis=1,0,0", "hierarchy.slow_axis=0,1,0")
+
+
+def seen(e: Experiment) -> dict[str, Any]:
+    """What an override may change."""
+    found: dict[str, Any] = {"detector": [p.d_matrix for p in e.detector], "direction": e.beam.direction}
+    found["counts"] = [(p.gain, p.pedestal, *p.pixel_size, p.thickness, p.parallax) for p in e.detector]
+    if e.goniometer is not None:
+        found |= {"axis": e.goniometer.axis, "fixed": e.goniometer.fixed_rotation}
+        found["setting"] = e.goniometer.setting_rotation
+    if e.scan is not None:
+        found["scan"] = (*e.scan.image_range, *e.scan.oscillation_deg, e.scan.batch_offset)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        (L_CYSTEINE, ("distance=150",)),
+        (L_CYSTEINE, ("geometry.beam.direction=0,0.01,1",)),
+        (L_CYSTEINE, ("geometry.goniometer.angles=30,40",)),
+        (L_CYSTEINE, ("invert_rotation_axis=True",)),
+        (L_CYSTEINE, ("geometry.scan.oscillation=5,0.2", "geometry.scan.batch_offset=100")),
+        (L_CYSTEINE, ("geometry.scan.image_range=1,6", "extrapolate_scan=True")),
+        (L_CYSTEINE, ("panel.gain=1.5", "panel.pedestal=3", "panel.pixel_size=0.1,0.1")),
+        (L_CYSTEINE, ("panel.thickness=0.45",)),
+        (L_CYSTEINE, ("panel.parallax_correction=False",)),
+        (P12M, ("fast_slow_beam_centre=1000,100,12",)),
+        (QUAD, ("fast_slow_beam_centre=10,10,3",)),
+        (QUAD, ROOT),
+        (CSPAD, ("hierarchy.group { id=0\n origin=1,2,-3\n fast_axis=1,0,0\n slow_axis=0,1,0 }",)),
+        (CSPAD, ("hierarchy.group { id=1\n origin=1,2,-3\n fast_axis=0,1,0\n slow_axis=-1,0,0 }",)),
+        (P12M, ("panel { id=3\n gain=2 }\n panel { id=5\n gain=3 }",)),
+    ],
+)
+def test_overrides_on_odd_detectors_are_the_peers(
+    run_step: Any, tmp_path: Path, name: str, words: tuple[str, ...]
+) -> None:
+    image = str(shared_dir() / "data" / name)
+    if "{" in words[0]:  # on a command line, each word is a scope of its own to DIALS
+        (tmp_path / "words.phil").write_text(f"geometry.detector {{ {words[0]} }}\n")
+        words = ("words.phil",)
+    ours, *_ = read_experiments(run_step("import", image, *words).outputs["experiments"])
+    dials(tmp_path, "import", image, *words, "output.experiments=peer.expt")
+    peer, *_ = read_experiments(tmp_path / "peer.expt")
+    a, b = seen(ours), seen(peer)
+    if name == CSPAD:  # the peer loses its sensor on writing
+        del a["counts"]
+    for key in a:
+        np.testing.assert_allclose(np.array(a[key], float), np.array(b[key], float), rtol=0, atol=1e-6, err_msg=key)
+
+
+@pytest.mark.slow
+def test_where_the_peer_does_not_do_what_is_asked(run_step: Any, tmp_path: Path) -> None:
+    """DIALS 3.12 keeps the axes that a goniometer has; of two words about a panel the second goes to the first."""
+    image = str(shared_dir() / "data" / L_CYSTEINE)
+    (ours,) = read_experiments(run_step("import", image, "geometry.goniometer.axis=0,1,0").outputs["experiments"])
+    dials(tmp_path, "import", image, "geometry.goniometer.axis=0,1,0", "output.experiments=peer.expt")
+    (peer,) = read_experiments(tmp_path / "peer.expt")
+    assert (ours.goniometer.axis.tolist(), peer.goniometer.axis.tolist()) == ([0, 1, 0], [1, 0, 0])
+    image = str(shared_dir() / "data" / P12M)
+    words = ("panel.id=3", "panel.gain=2")
+    (ours,) = read_experiments(run_step("import", image, *words).outputs["experiments"])
+    dials(tmp_path, "import", image, *words, "output.experiments=peer.expt")
+    (peer,) = read_experiments(tmp_path / "peer.expt")
+    assert [[k for k, p in enumerate(e.detector) if p.gain == 2] for e in (ours, peer)] == [[3], [0]]
 
 
 def test_reference_and_overrides_are_the_peers(run_step: Any, tmp_path: Path) -> None:

@@ -29,6 +29,8 @@ def cpu_seconds(*words: str) -> float:
     [
         (("--help",), 0.2),
         (("run",), 0.4),
+        (("plugins", "list"), 0.4),
+        (("formats",), 0.4),
         (("run", "integrate", "--help"), 0.5),
         (("run", "scale", "--help", "-v"), 0.5),
     ],

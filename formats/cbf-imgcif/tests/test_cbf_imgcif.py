@@ -165,4 +165,5 @@ def test_sections_that_lie_are_refused(tmp_path: Path, image: np.ndarray, old: b
 
 
 def test_conformance(conformance, tmp_path: Path, image: np.ndarray) -> None:
-    conformance("format", "cbf_imgcif", sample=write(tmp_path / "a_1.cbf", [image, image]))
+    sample, other = (write(tmp_path / f"a_{k}.cbf", [k * image, image]) for k in (1, 2))
+    conformance("format", "cbf_imgcif", sample=sample, others=[other])

@@ -159,4 +159,5 @@ def test_the_curved_detector_is_refused_by_name(tmp_path: Path, image: np.ndarra
 
 
 def test_conformance(conformance, tmp_path: Path, image: np.ndarray) -> None:
-    conformance("format", "cbf_mini", sample=write(tmp_path / "a_0001.cbf", image))
+    sample, other = (write(tmp_path / f"a_000{k}.cbf", k * image) for k in (1, 2))
+    conformance("format", "cbf_mini", sample=sample, others=[other])

@@ -38,7 +38,8 @@ def test_pixels_and_conformance(conformance, tmp_path: Path, name: str) -> None:
     if name == "a.0026":
         wanted.ravel()[7] = 145942
     np.testing.assert_array_equal(got, wanted)
-    conformance("format", "fabio_generic", sample=path)
+    other = MAKE[name](tmp_path / f"b{path.suffix}", SMALL[::-1])  # type: ignore[operator]
+    conformance("format", "fabio_generic", sample=path, others=[other])
 
 
 @pytest.mark.parametrize("order", ["<", ">"])

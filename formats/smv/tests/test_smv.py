@@ -169,8 +169,10 @@ def test_what_dtrek_headers_lack_is_nan(tmp_path: Path) -> None:
 
 
 def test_dtrek_conformance(conformance, tmp_path: Path) -> None:
-    conformance("format", "smv", sample=dtrek(tmp_path / "a_001.img"))
+    sample, other = (dtrek(tmp_path / f"a_00{k}.img", IMAGE // k) for k in (1, 2))
+    conformance("format", "smv", sample=sample, others=[other])
 
 
 def test_conformance(conformance, tmp_path: Path) -> None:
-    conformance("format", "smv", sample=write(tmp_path / "a_001.img"))
+    sample, other = (write(tmp_path / f"a_00{k}.img", IMAGE // k) for k in (1, 2))
+    conformance("format", "smv", sample=sample, others=[other])

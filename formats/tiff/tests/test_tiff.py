@@ -178,9 +178,11 @@ def test_damage_ends_in_data_or_an_error(tmp_path: Path, kind: str) -> None:
 
 
 def test_conformance(conformance, tmp_path: Path) -> None:
-    conformance("format", "tiff", sample=rayonix(tmp_path / "a_001.mccd"))
-    path = tmp_path / "a_001.tif"
+    sample, other = (rayonix(tmp_path / f"a_00{k}.mccd", IMAGE // k) for k in (1, 2))
+    conformance("format", "tiff", sample=sample, others=[other])
+    path, other = tmp_path / "a_001.tif", tmp_path / "a_002.tif"
     tifffile.imwrite(path, IMAGE)
-    conformance("format", "tiff", sample=path)
+    tifffile.imwrite(other, IMAGE // 2)
+    conformance("format", "tiff", sample=path, others=[other])
     tifffile.imwrite(path, IMAGE.astype(np.int32), description=PILATUS)
     conformance("format", "tiff", sample=path)

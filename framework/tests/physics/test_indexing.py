@@ -189,3 +189,9 @@ def test_detector_shift_and_wrong_origin_are_found(monkeypatch: pytest.MonkeyPat
     assert len(found) == 1 and found[0].modulus == 2 and found[0].remainder == 1
     _, offset = shift_for_offset(found, a_matrix, slopes, np.zeros(3))
     assert (offset.sum() + 1) % 2 == 0
+
+
+def test_too_few_vectors_span_no_lattice() -> None:
+    rlp = np.random.default_rng(2).normal(scale=0.1, size=(50, 3))
+    for n in range(3):
+        assert best_lattices(40.0 * np.eye(3)[:n], rlp) == []

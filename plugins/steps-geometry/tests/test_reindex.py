@@ -110,16 +110,30 @@ def test_indices_that_are_not_whole_are_removed(run_step, tmp_path):
     assert table.has_flags(Flag.INDEXED).tolist() == [True, False]
 
 
-def test_the_orientation_of_a_reference_is_found(run_step, tmp_path, pair):
+@pytest.mark.parametrize("words", [["change_of_basis_op=auto"], []])
+def test_the_orientation_of_a_reference_is_found(run_step, tmp_path, pair, words):
     small = rotation_matrix((0, 0, 1), 0.01)
     turned = ChangeOfBasis.parse("-b,a,c").crystal(Crystal(small @ crystal().A, "P 4"))
     other = data(tmp_path, "b", turned, *intensities())
-    (e,) = read_experiments(
-        run_step("reindex", other[0], f"reference.experiments={pair[0]}", "change_of_basis_op=auto").outputs[
-            "experiments"
-        ]
-    )
+    done = run_step("reindex", other[0], f"reference.experiments={pair[0]}", *words)
+    (e,) = read_experiments(done.outputs["experiments"])
     np.testing.assert_allclose(e.crystal.A, small @ crystal().A, atol=1e-12)
+
+
+def test_a_reference_of_another_crystal_is_refused(run_step, tmp_path, pair):
+    for name, cell in (("b", (50, 50, 85, 90, 90, 90)), ("c", (50, 50, 70, 90, 98, 90))):
+        other = data(tmp_path, name, crystal("P 2", cell), *intensities())
+        with pytest.raises(DataError, match=r"50\.000 50\.000 70\.000.* is another than that of .*\.expt"):
+            run_step("reindex", pair[0], f"reference.experiments={other[0]}")
+
+
+def test_a_space_group_that_bends_the_cell_is_told(run_step, pair):
+    run_step("reindex", pair[0], "space_group=P4")
+    assert "does not fit" not in Path("xtal.reindex.log").read_text()
+    run_step("reindex", pair[0], "space_group=P23")
+    assert "The cell was 50.000 50.000 70.000 90.000 90.000 90.000: P23 does not fit it" in (
+        Path("xtal.reindex.log").read_text()
+    )
 
 
 def test_the_indexing_is_chosen_by_correlation(run_step, tmp_path, pair):
@@ -206,6 +220,8 @@ def test_bulk_solvent_weakens_low_resolution():
         (["change_of_basis_op=b,c,a", "space_group=Q5"], OptionError, "not a space group"),
         (["change_of_basis_op=2a,b,c"], OptionError, "does not hold"),
         (["reference.reflections=absent.refl"], OptionError, "needs reference.experiments"),
+        (["change_of_basis_op=b,c,a", "reference.file=a.mtz"], OptionError, r"_op= and reference\.file= both"),
+        (["change_of_basis_op=b,c,a", "reference.experiments=a.expt"], OptionError, "Leave one of them out"),
         (["reference.file=absent.mtz"], DataError, "does not exist"),
     ],
 )
@@ -226,6 +242,8 @@ def test_something_is_needed(run_step, pair):
         run_step("reindex")
     with pytest.raises(OptionError, match="nothing to go by"):
         run_step("reindex", pair[0], "change_of_basis_op=auto")
+    with pytest.raises(OptionError, match="nothing to go by"):
+        run_step("reindex", pair[1], f"reference.experiments={pair[0]}")
 
 
 def test_the_change_is_told_from_positions():
@@ -257,5 +275,7 @@ def test_crystals_are_compared(run_step, tmp_path, pair):
     assert told.count("(0,0,2): ") == 3
     run_step("compare_orientation_matrices", pair[0], other[0], third[0], "comparison=sequential", "space_group=P1")
     assert Path("xtal.compare_orientation_matrices.log").read_text().count("Rotation of") == 2
+    run_step("compare_orientation_matrices", pair[0], pair[0])  # two states of one data set
+    assert "Rotation of 0.000 degrees" in Path("xtal.compare_orientation_matrices.log").read_text()
     with pytest.raises(DataError, match="only one crystal"):
         run_step("compare_orientation_matrices", pair[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -11,21 +12,22 @@ import pytest
 
 from xtal.errors import DataError, OptionError
 from xtal.files import read_experiments, write_experiments
-from xtal.models import Detector, ExperimentList, Goniometer, Group, Panel
+from xtal.models import Detector, Experiment, ExperimentList, Goniometer, Group, Images, Panel
+from xtal.options.tree import entries
 from xtal.testing.data import tiny_experiment
-from xtal_steps_import.geometry import change_hierarchy
+from xtal_steps_import.geometry import beam_centre, change_hierarchy
 from xtal_steps_import.goniometer import axis_in_words, change_goniometer, invert
-from xtal_steps_import.options import GoniometerGeometry, GroupGeometry, HierarchyGeometry
+from xtal_steps_import.options import Geometry, GoniometerGeometry, GroupGeometry, HierarchyGeometry, Lookup
 
 
 @pytest.fixture
 def listed(tmp_path: Path) -> Path:
     """An experiment list with two scans that share all models."""
     first = tiny_experiment()
-    first.crystal, first.identifier = None, "a"
+    first.crystal, first.identifier, first.images = None, "a", Images("/data/a_####.cbf")
     second = deepcopy(first)
     second.beam, second.detector, second.goniometer = first.beam, first.detector, first.goniometer
-    second.identifier = "b"
+    second.identifier, second.images = "b", Images("/data/b_####.cbf")
     write_experiments(ExperimentList([first, second]), tmp_path / "two.expt")
     return tmp_path / "two.expt"
 
@@ -166,6 +168,99 @@ def test_panels_one_by_one(imported: Any, listed: Path) -> None:
         imported(listed, "panel.fast_axis=1,0,0", "panel.slow_axis=1,1,0", "panel.origin=0,0,-9")
 
 
+QUARTER = np.array([(0.0, -1.0, 0.0), (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)])
+WRITTEN = ",".join(str(x) for x in QUARTER.ravel())
+KAPPA = ("goniometer.axes=1,0,0,0,1,0", "goniometer.angles=10,20", "goniometer.names=p,o", "goniometer.scan_axis=0")
+FRAME = ("panel.fast_axis=0,1,0", "panel.slow_axis=1,0,0", "panel.origin=1,2,-80")
+ROOT = ("hierarchy.fast_axis=0,1,0", "hierarchy.slow_axis=1,0,0", "hierarchy.origin=1,2,-80")
+GROUP = ("group.id=0", "group.fast_axis=0,1,0", "group.slow_axis=1,0,0", "group.origin=1,2,-80")
+STILLS = ("convert_stills_to_sequences=True", "scan.oscillation=3,0.5")
+
+# the setting or settings, what shows that it was heeded, and what that is then
+OVERRIDES: list[tuple[tuple[str, ...], Callable[[Experiment], Any], Any]] = [
+    (("beam.wavelength=1.5",), lambda e: e.beam.wavelength, 1.5),
+    (("beam.direction=0,3,4",), lambda e: e.beam.direction, (0, 0.6, 0.8)),
+    (("beam.polarization_fraction=0.7",), lambda e: e.beam.polarization_fraction, 0.7),
+    (("beam.polarization_normal=2,0,0",), lambda e: e.beam.polarization_normal, (1, 0, 0)),
+    (("beam.transmission=0.25",), lambda e: e.beam.transmission, 0.25),
+    (("beam.flux=1e9",), lambda e: e.beam.flux, 1e9),
+    (("beam.probe=neutron",), lambda e: e.beam.probe, "neutron"),
+    (("detector.distance=150",), lambda e: e.detector[0].distance, 150),
+    (("fast_slow_beam_centre=30,20",), lambda e: beam_centre(e.detector, e.beam)[1], (30, 20)),
+    (("slow_fast_beam_centre=30,20",), lambda e: beam_centre(e.detector, e.beam)[1], (20, 30)),
+    (("mosflm_beam_centre=3,2",), lambda e: beam_centre(e.detector, e.beam)[1], (10, 15)),
+    (("panel.id=0", "panel.name=one"), lambda e: e.detector[0].name, "one"),
+    (("panel.type=SENSOR_CCD",), lambda e: e.detector[0].type, "SENSOR_CCD"),
+    (FRAME, lambda e: e.detector[0].d_matrix.T.ravel(), (0, 1, 0, 1, 0, 0, 1, 2, -80)),
+    (("panel.image_size=110,90",), lambda e: e.detector[0].image_size, (110, 90)),
+    (("panel.pixel_size=0.2,0.3",), lambda e: e.detector[0].pixel_size, (0.2, 0.3)),
+    (("panel.gain=2.5",), lambda e: e.detector[0].gain, 2.5),
+    (("panel.pedestal=7",), lambda e: e.detector[0].pedestal, 7),
+    (("panel.trusted_range=1,99",), lambda e: e.detector[0].trusted_range, (1, 99)),
+    (("panel.thickness=0.75", "panel.material=CdTe"), lambda e: e.detector[0].thickness, 0.75),
+    (("panel.material=GaAs", "panel.thickness=0.5"), lambda e: e.detector[0].material, "GaAs"),
+    (("panel.parallax_correction=True", "panel.material=Si", "panel.thickness=1"),
+     lambda e: e.detector[0].parallax, True),
+    (("hierarchy.name=all",), lambda e: e.detector.root.name, "all"),
+    (ROOT, lambda e: e.detector.root.origin, (1, 2, -80)),
+    (("group.id=0", "group.name=left", "group.panel=0"), lambda e: e.detector.root.children[0].name, "left"),
+    ((*GROUP, "group.panel=0"), lambda e: e.detector.root.children[0].origin, (1, 2, -80)),
+    (("goniometer.axis=0,2,0",), lambda e: e.goniometer.axis, (0, 1, 0)),
+    (KAPPA, lambda e: [*e.goniometer.angles_deg, *e.goniometer.names, e.goniometer.scan_axis], [10, 20, "p", "o", 0]),
+    ((f"goniometer.fixed_rotation={WRITTEN}",), lambda e: e.goniometer.fixed_rotation, QUARTER),
+    ((f"goniometer.setting_rotation={WRITTEN}",), lambda e: e.goniometer.setting_rotation, QUARTER),
+    (("invert_rotation_axis=True",), lambda e: e.goniometer.axis, (-1, 0, 0)),
+    (("scan.image_range=3,6",), lambda e: e.scan.image_range, (3, 6)),
+    (("scan.oscillation=5,0.2",), lambda e: e.scan.oscillation_deg, (5, 0.2)),
+    (("scan.extrapolate_scan=True", "scan.image_range=1,30"), lambda e: e.scan.n_images, 30),
+    (("scan.batch_offset=100",), lambda e: e.scan.batch_offset, 100),
+    (("convert_sequences_to_stills=True",), lambda e: e.is_still, True),
+    (STILLS, lambda e: e.scan.oscillation_deg, (3, 0.5)),
+    *(((f"lookup.{name}=map.h5",), lambda e, name=name: Path(getattr(e.images, name)).name, "map.h5")
+      for name in ("gain", "pedestal")),
+    (("lookup.dx=map.h5", "lookup.dy=mask.npy"),
+     lambda e: [Path(p).name for p in (e.images.dx, e.images.dy)], ["map.h5", "mask.npy"]),
+    (("lookup.mask=mask.npy",), lambda e: Path(e.images.mask).name, "mask.npy"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("words", "seen", "wanted"), OVERRIDES, ids=lambda value: str(value)[:40])
+def test_every_override_is_heeded_and_comes_back_from_the_file(
+    imported: Any, listed: Path, words: tuple[str, ...], seen: Callable[[Experiment], Any], wanted: Any
+) -> None:
+    Path("map.h5").touch()
+    np.save("mask.npy", np.ones((100, 120), bool))
+    before = read_experiments(listed)[0]
+    after = imported(listed, *words)[0]
+    if isinstance(wanted, str | list):
+        assert seen(after) == wanted
+    else:
+        np.testing.assert_allclose(seen(after), wanted, rtol=0, atol=1e-9)
+    if "group" not in words[0] and words is not STILLS:
+        assert not np.array_equal(_or_none(seen, before), wanted)
+
+
+@pytest.mark.parametrize("name", ["direction", "polarization_normal"])
+def test_a_direction_without_length_is_refused(imported: Any, listed: Path, name: str) -> None:
+    with pytest.raises(OptionError, match=f"{name} has no length"):
+        imported(listed, f"geometry.beam.{name}=0,0,0")
+
+
+def _or_none(seen: Callable[[Experiment], Any], experiment: Experiment) -> Any:
+    try:
+        return seen(experiment)
+    except (AttributeError, TypeError):
+        return None
+
+
+def test_no_override_is_forgotten() -> None:
+    words = [word.partition("=")[0] for words, _, _ in OVERRIDES for word in words]
+    scopes = ((Geometry, "geometry."), (Lookup, "lookup."))
+    known = [e.path for cls, prefix in scopes for e in entries(cls, prefix=prefix)]
+    assert len(known) > 50
+    assert [path for path in known if not any(path == w or path.endswith("." + w) for w in words)] == []
+
+
 def test_electrons_by_the_probe(imported: Any, listed: Path) -> None:
     (e, _) = imported(listed, "probe=electron")
     assert (e.beam.probe, e.beam.polarization_fraction, e.beam.is_electron) == ("electron", 0.5, True)
@@ -214,6 +309,14 @@ def test_scans_of_a_list_are_cut_and_changed(imported: Any, listed: Path) -> Non
     grown, _ = imported(listed, "image_range=-4,30", "extrapolate_scan=True")
     assert grown.scan.image_range == (-4, 30)
     assert grown.scan.oscillation_deg == (-2.5, 0.5)
+
+
+def test_a_scan_without_images_makes_no_stills(imported: Any, listed: Path) -> None:
+    experiments = read_experiments(listed)
+    experiments[0].images = None
+    write_experiments(experiments, listed)
+    with pytest.raises(DataError, match="without images cannot become stills"):
+        imported(listed, "oscillation=0,0")
 
 
 def test_a_beam_beside_the_detector_is_told(imported: Any, listed: Path) -> None:

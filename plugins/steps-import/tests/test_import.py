@@ -15,6 +15,7 @@ from xtal.errors import DataError, OptionError
 from xtal.files import read_experiments, read_mask, write_mask
 from xtal.models import Beam, Detector, ExperimentList, Panel
 from xtal.run.provenance import read_made, same_run
+from xtal.testing import load_module
 from xtal_steps_import.collect import parse_name, runs_of
 from xtal_steps_import.geometry import change_detector
 from xtal_steps_import.options import DetectorGeometry
@@ -104,6 +105,20 @@ def test_a_jump_of_the_angle_splits(imported: Any, scan: Path) -> None:
     assert (e.scan.image_range, e.scan.oscillation_deg) == ((1, 20), (0.0, 0.25))
 
 
+def test_a_rotation_that_is_given_goes_on_behind_a_gap(imported: Any, scan: Path) -> None:
+    """As the numbers do; another template begins anew."""
+    (scan / "a_0008.img").unlink()
+    smv(scan / "a_0015.img", 0.0, DISTANCE=120.0)
+    smv(scan / "b_0003.img", 0.0)
+    wanted = {(1, 7): 5.0, (9, 14): 7.0, (15, 15): 8.5, (16, 20): 8.75, (3, 3): 5.0}
+    for what in (scan, "imported.expt"):
+        found = imported(what, "geometry.scan.oscillation=5,0.25")
+        assert {e.scan.image_range: e.scan.oscillation_deg[0] for e in found} == wanted
+        assert {e.scan.oscillation_deg[1] for e in found} == {0.25}
+    cut = imported(scan, "oscillation=5,0.25", "image_range=9,20")
+    assert [e.scan.oscillation_deg[0] for e in cut] == [5.0, 6.5, 6.75]
+
+
 def test_no_rotation_makes_stills(imported: Any, scan: Path) -> None:
     found = imported(scan, "oscillation=0,0")
     assert len(found) == 20
@@ -181,6 +196,16 @@ def test_a_list_is_imported_again_with_other_geometry(imported: Any, scan: Path)
     (e,) = imported("imported.expt", "distance=110")
     assert e.detector[0].distance == pytest.approx(110.0)
     assert e.scan.image_range == first.scan.image_range
+
+
+def test_a_scan_that_is_given_twice_is_refused(imported: Any, scan: Path) -> None:
+    """DIALS could not open the list; a file that is given twice is one image."""
+    imported(scan)
+    for words in (["imported.expt", "imported.expt"], ["imported.expt", scan]):
+        with pytest.raises(DataError, match=r"a_####\.img was given twice"):
+            imported(*words, "output.experiments=twice.expt")
+    (e,) = imported(scan / "a_0001.img", scan / "a_0001.img")
+    assert e.scan.image_range == (1, 1)
 
 
 def test_a_distance_leaves_a_detector_on_its_side_of_the_sample() -> None:
@@ -283,9 +308,27 @@ def test_pieces_and_stills(imported: Any, scan: Path) -> None:
     for k in range(1, 21):
         smv(scan / f"a_{k:04}.img", 0.0, 0.0)
     assert len(imported(scan)) == 20
+    assert "a_####.img: the images have no rotation (width 0): they are treated as stills" in log()
     with pytest.raises(OptionError, match="needs the rotation"):
         imported(scan, "convert_stills_to_sequences=True")
     assert len(imported(scan, "convert_stills_to_sequences=True", "geometry.scan.oscillation=0,1")) == 1
+
+
+def test_data_files_beside_their_master_are_no_matter(imported: Any, tmp_path: Path) -> None:
+    """As ``*.h5`` and a folder name them; alone they are told."""
+    nxmx = load_module(Path(__file__).parents[3] / "formats" / "nxmx" / "tests" / "nxmx_files.py")
+    folder = tmp_path / "eiger"
+    folder.mkdir()
+    master = nxmx.write_nxmx(folder / "a_master.h5", 2)
+    nxmx.store(folder / "a_data_000001.h5", nxmx.frames(2))
+    nxmx.link(master, "a_data_000001.h5")
+    for words in ([folder], sorted(folder.glob("*.h5"))):
+        (e,) = imported(*words)
+        assert e.images.template == str(master)
+        assert "Left out" not in log()
+    master.unlink()
+    with pytest.raises(DataError, match=r"a_data_000001\.h5 is an HDF5 file without NXmx images.*Give the master"):
+        imported(folder / "a_data_000001.h5")
 
 
 def test_every_file_left_out_is_named(imported: Any, scan: Path) -> None:

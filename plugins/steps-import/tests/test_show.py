@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +19,10 @@ import pytest
 from PIL import Image
 
 from xtal.errors import OptionError
-from xtal.files import write_reflections
-from xtal.models import Beam, Detector, Panel
+from xtal.files import write_experiments, write_reflections
+from xtal.models import Beam, Detector, ExperimentList, Panel
 from xtal.table import Flag, ReflectionTable, Shoeboxes
+from xtal.testing import tiny_experiment
 from xtal_steps_import.draw import as_letters, block_max, colours, draw_grid
 from xtal_steps_import.fit import fitting_table
 from xtal_steps_import.images import five_numbers
@@ -49,6 +59,75 @@ def test_an_image_is_described_and_drawn(run_step: Any, tmp_path: Path) -> None:
     assert pixels[5, 60].tolist() == [0, 0, 0]
     assert pixels[30, 20].tolist() == [220, 40, 40]
     assert pixels[40, 40].tolist() == [255, 255, 255]
+
+
+def on_a_terminal(words: list[str], kind: str, columns: int) -> str:
+    """What a command writes where a terminal of so many columns listens."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+    environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES", "NO_COLOR", "COLORTERM")}
+    environment["TERM"] = kind
+    process = subprocess.Popen(words, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
+    os.close(theirs)
+    told = b""
+    while True:
+        try:
+            told += (part := os.read(ours, 65536))
+        except OSError:  # the other end is closed
+            part = b""
+        if not part:
+            break
+    os.close(ours)
+    assert process.wait() == 0, told
+    return told.decode()
+
+
+@pytest.mark.parametrize(("kind", "drawn"), [("xterm-256color", "\u2580"), ("dumb", "@")])
+def test_it_is_drawn_as_the_terminal_can_and_fits_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, drawn: str
+) -> None:
+    """In colours where there are some, else in letters."""
+    folder = tmp_path / ("long_" * 20)
+    folder.mkdir()
+    image = smv(folder / "a_0001.img")
+    xtal = str(Path(sys.executable).parent / "xtal")
+    monkeypatch.chdir(tmp_path)
+    told = on_a_terminal([xtal, "run", "show", str(image)], kind, 60)
+    lines = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", told).replace("\r", "").splitlines()
+    # 64 pixels, two and two together; in colours two rows of cells are one line
+    assert [len(line) for line in lines if drawn in line] == ([32] * 16 if kind != "dumb" else [31])
+    assert ("\x1b[38;2;" in told or "\x1b[38;5;" in told) == (kind != "dumb")
+    assert max(map(len, lines)) <= 60
+
+
+def test_what_a_header_lacks_is_said(run_step: Any, tmp_path: Path) -> None:
+    image = smv(tmp_path / "a_0001.img")
+    content = image.read_bytes()
+    for key in (b"DISTANCE=100.0;", b"OSC_RANGE=0.5;"):
+        content = content.replace(key, b" " * len(key))
+    image.write_bytes(content)
+    lines = [" ".join(line.split()) for line in shown(run_step, image).splitlines()]
+    for line in ("distance ? mm", "origin -2, 3, ? mm", "not in the header distance: import asks for it"):
+        assert line in lines
+    assert "oscillation none: a still" in lines
+    assert not any("nan" in line or line.startswith("rotation axis") for line in lines)
+
+
+def test_panels_that_differ_are_told_apart(run_step: Any, tmp_path: Path) -> None:
+    e = tiny_experiment()
+    (panel,) = e.detector
+    other = deepcopy(panel)
+    other.gain, other.trusted_range, other.raw_image_offset = 1.5, (0, 99), (0, 120)
+    other.origin[1] -= 30.0
+    panel.raw_image_offset = (7, 9)
+    e.detector = Detector([panel, other])
+    write_experiments(ExperimentList([e]), tmp_path / "two.expt")
+    lines = [" ".join(line.split()) for line in shown(run_step, tmp_path / "two.expt").splitlines()]
+    assert "detector 2 of 120 x 100 px of 0.2 x 0.2 mm, SENSOR_PAD" in lines
+    assert "gain, pedestal 1, 0 or 1.5, 0" in lines
+    assert "trusted 0 to 60000 or 0 to 99 (inclusive), 0 masked rectangles" in lines
+    assert "beam centre 60.000, 50.000 px; 12.000, 10.000 mm (fast, slow) on panel 0" in lines
+    assert "67.000, 59.000 px in the image as it is stored" in lines
 
 
 def test_an_image_of_a_list_is_drawn_by_its_number(run_step: Any, tmp_path: Path) -> None:

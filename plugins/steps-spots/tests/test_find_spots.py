@@ -13,6 +13,7 @@ import pytest
 from xtal.errors import AlgorithmFailed, DataError, OptionError
 from xtal.models import Detector, ExperimentList, Images
 from xtal.physics.resolution import d_of_panel
+from xtal.physics.spots import StrongPixels, find_spots
 from xtal.table import Flag, Shoeboxes
 from xtal.testing import simulated, tiny_experiment
 from xtal_steps_spots import advice, filters, search
@@ -538,6 +539,43 @@ def test_spots_on_warm_pixels_are_dropped():
         for w in (True, False)
     ]
     np.testing.assert_array_equal(*both)
+
+
+def pairs(z, panel, shape):
+    """A pair by itself on image 4, two within 5 pixels of each other on image 6, one pixel on images 8 and 9."""
+    image = np.full(shape, 10, np.int32)
+    if z == 3:
+        image[20, 20:22] = 60
+    if z == 5:
+        image[40, 10:12] = image[44:46, 14] = 60
+    if z in (7, 8):
+        image[30, 40] = 60
+    return image
+
+
+def electrons():
+    experiment = tiny_experiment(size=SIZE)
+    experiment.beam.probe = "electron"
+    return experiment
+
+
+def test_a_lone_pair_is_a_spot_of_electrons_unless_told_how_small_spots_are():
+    table = run(Frames(pairs), electrons()).table
+    np.testing.assert_array_equal(table["bbox"], [[20, 22, 20, 21, 3, 4]])
+    assert len(run(Frames(pairs), electrons(), filter=FilterOptions(min_spot_size=2)).table) == 4
+    camera = electrons()
+    camera.detector[0].type = "SENSOR_CCD"
+    for experiment, smallest in ((electrons(), 3), (camera, None), (tiny_experiment(size=SIZE), None)):
+        with pytest.raises(AlgorithmFailed, match="No spot was found"):
+            run(Frames(pairs), experiment, filter=FilterOptions(min_spot_size=smallest))
+
+
+def test_a_pair_needs_counts_that_are_known_to_three_sigma():
+    image = np.zeros(SIZE, np.int32)
+    image[10:12, 10], image[10:12, 30] = (5, 4), (5, 3)
+    spots = find_spots(StrongPixels.of_frame(image, image > 0), link_frames=False)
+    kept = step.passed(spots, electrons(), FilterOptions(), step.Counts())
+    np.testing.assert_array_equal(kept, [True, False])
 
 
 def test_reflections_that_come_back_with_each_turn_are_no_warm_pixels():

@@ -135,7 +135,9 @@ def test_images_are_ordered_by_their_path(run_step, inputs):
 
 
 def test_batches_hold_no_more_than_asked(run_step, inputs):
-    run_step("combine_experiments", *inputs, "max_batch_size=2")
+    outcome = run_step("combine_experiments", *inputs, "max_batch_size=2")
+    names = ["combined_000.expt", "combined_000.refl", "combined_001.expt", "combined_001.refl"]
+    assert sorted(path.name for path in outcome.outputs.values()) == names
     sizes = [len(read_experiments(p)) for p in sorted(Path.cwd().glob("combined_*.expt"))]
     assert sizes == [2, 1]
     second = read_reflections(Path("combined_001.refl"))
@@ -257,7 +259,7 @@ def test_ranges():
     [
         (["image_range=3,20"], OptionError, "does not fit experiment 0, which has the images 1 to 10"),
         (["image_range=5,2"], OptionError, "does not fit"),
-        (["image_range=1,2", "image_range=1,2"], OptionError, "2 image ranges were given for 1"),
+        (["image_range=1,2", "image_range=1,2"], OptionError, "2 image ranges for 1 experiment"),
         ([], OptionError, "not told where to cut"),
     ],
 )

@@ -9,6 +9,8 @@ import pytest
 
 from xtal.errors import DataError, UsageError
 from xtal.files import read_experiments, read_reflections
+from xtal.plugins import default_plugins
+from xtal.run.help import usage
 from xtal.table import Flag
 from xtal.testing import load_module
 from xtal_steps_tables.xds_files import keywords
@@ -227,6 +229,13 @@ def test_a_space_group_that_is_none_is_told(imported, run, number):
     lines[3] = " ".join([number, *lines[3].split()[1:]])
     with pytest.raises(DataError, match="is not a space group"):
         imported(xparm="\n".join(lines) + "\n")
+
+
+def test_the_folder_is_asked_for_by_its_name(run_step):
+    step = default_plugins().find("step", "import_xds")
+    assert usage(step) == "xtal run import_xds XDS_FOLDER [name=value ...]"
+    with pytest.raises(UsageError, match="needs XDS_FOLDER"):
+        run_step("import_xds", "read_varying_crystal=True")
 
 
 def test_what_is_missing_is_told(run_step, run, tmp_path):

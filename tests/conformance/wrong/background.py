@@ -148,8 +148,20 @@ def ratio_of_zeros(boxes: Any, result: Any) -> None:
         result.dispersion[:] = np.nan
 
 
+def whole_variances(boxes: Any, result: Any) -> None:
+    result.variance = np.rint(result.variance).astype(int)
+
+
+def as_poisson(boxes: Any, result: Any) -> None:
+    """The variance of as many counts as there are."""
+    with np.errstate(invalid="ignore"):
+        means = np.array([boxes.box(i)[2].mean() for i in range(len(boxes))])
+        result.variance[:] = np.sqrt(means) ** 2 / 100
+
+
 WRONG = {
-    "columns": [after(lists), after(whole_numbers)],
+    "columns": [after(lists), after(whole_numbers), after(whole_variances)],
+    "negative": after(as_poisson),
     "succeeds": after(fails_where_weak),
     "unbiased": after(biased),
     "fills": after(leaves_bad_voxels),

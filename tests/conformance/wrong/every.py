@@ -128,6 +128,7 @@ WRONG = {
         ("threshold", {"options": "xtal_threshold_dispersion.dispersion:DispersionOptions"}),
         ("threshold", {"factory": Lenient, "options": Right}),  # in a module that this process alone knows
     ],
+    "manifest_light": ("threshold", {"manifest": "xtal_threshold_dispersion.dispersion"}),
     "construction": ("background", lambda options: ONE),
     "methods": ("threshold", OtherOrder),
     "unchanged": ("threshold", ClearsMasked),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from types import CellType, FunctionType
 from typing import Any
 
@@ -65,6 +67,43 @@ class TwiceAsMany(LocalExecutor):
         return LocalExecutor(LocalOptions(nproc=2 * self.n_workers)).map(function, blocks)
 
 
+class Copies(LocalExecutor):
+    """Hands over blocks that are like those given."""
+
+    def map(self, function: Callable[[Any], Any], blocks: Any) -> Iterator[Any]:
+        return (
+            tuple(map(copy.copy, one)) for one in super().map(lambda block: (type(block)(), function(block)), blocks)
+        )
+
+
+class Counts(LocalExecutor):
+    """Gives the results that there are."""
+
+    def map(self, function: Callable[[Any], Any], blocks: Any) -> Iterator[Any]:
+        return (one for one in super().map(function, blocks) if one is not None)
+
+
+class RunsAhead(LocalExecutor):
+    """Takes blocks in a thread of its own, before anybody asks."""
+
+    def map(self, function: Callable[[Any], Any], blocks: Any) -> Iterator[Any]:
+        ahead: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        taker = threading.Thread(target=lambda: [ahead.put(block) for block in (*blocks, None)])
+        taker.start()
+        yield from super().map(function, iter(ahead.get, None))
+        taker.join()
+
+
+class Keeps(LocalExecutor):
+    """Keeps all results, to be asked for again."""
+
+    def map(self, function: Callable[[Any], Any], blocks: Any) -> Iterator[Any]:
+        self.results = []
+        for result in super().map(function, blocks):
+            self.results.append(result)
+            yield result
+
+
 class Greedy(LocalExecutor):
     """Takes all blocks at once."""
 
@@ -78,6 +117,24 @@ class Wraps(LocalExecutor):
             yield from super().map(function, blocks)
         except ValueError as error:
             raise RuntimeError("a worker failed") from error
+
+
+class Rebuilds(LocalExecutor):
+    """Makes errors anew, of their type and text alone."""
+
+    def map(self, function: Callable[[Any], Any], blocks: Any) -> Iterator[Any]:
+        try:
+            yield from super().map(function, blocks)
+        except Exception as error:
+            raise type(error)(*error.args) from None
+
+
+class Swallows(LocalExecutor):
+    """Ends at Ctrl-C as if all were done."""
+
+    def map(self, function: Callable[[Any], Any], blocks: Any) -> Iterator[Any]:
+        with suppress(KeyboardInterrupt):
+            yield from super().map(function, blocks)
 
 
 class Nameless(LocalExecutor):
@@ -150,14 +207,18 @@ WRONG = {
     "once": Twice,
     "no_blocks": AtLeastOne,
     "shared": Elsewhere,
+    "themselves": Copies,
+    "nothing": Counts,
     "together": OneByOne,
     "at_once": TwiceAsMany,
-    "bounded": Greedy,
-    "errors": Wraps,
+    "bounded": [Greedy, RunsAhead],
+    "let_go": [Keeps, Greedy],
+    "errors": [Wraps, Rebuilds, Swallows],
     "named": Nameless,
     "in_turn": AllOrNothing,
     "cancelled": [GoesOn, LetsRun],
     "after_error": GoesOn,
+    "interrupted": [Swallows, LetsRun],
     "again": Once,
     "threads_end": LeavesThread,
 }

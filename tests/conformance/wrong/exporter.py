@@ -54,8 +54,27 @@ class Curt(MtzExport):
     """Says in a word what is wrong."""
 
     def export(self, experiments: Any, table: Any, path: Any) -> None:
-        if len(experiments) > 1 or not len(table) or "inverse_scale_factor" not in table:
+        still = experiments[0].scan is None
+        if len(experiments) > 1 or still or not len(table) or "inverse_scale_factor" not in table:
             raise DataError("unsupported")
+        super().export(experiments, table, path)
+
+
+class NeedsRowsOfEach(MtzExport):
+    def export(self, experiments: Any, table: Any, path: Any) -> None:
+        self.first = [np.flatnonzero(table["id"] == k)[0] for k in range(len(experiments))]
+        super().export(experiments, table, path)
+
+
+class NeedsScan(MtzExport):
+    def export(self, experiments: Any, table: Any, path: Any) -> None:
+        self.images = [e.scan.n_images for e in experiments]
+        super().export(experiments, table, path)
+
+
+class NeedsCrystal(MtzExport):
+    def export(self, experiments: Any, table: Any, path: Any) -> None:
+        self.cells = [e.crystal.cell for e in experiments]
         super().export(experiments, table, path)
 
 
@@ -72,4 +91,7 @@ WRONG = {
     "nothing": WritesNothingKnown,
     "no_rows": [NeedsRows, Curt],
     "experiments": [NeedsOne, Curt, Touches],
+    "idle_experiment": [NeedsRowsOfEach, Curt],
+    "still": [NeedsScan, Curt],
+    "no_crystal": [NeedsCrystal, Curt],
 }

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
+import time
+import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,7 @@ from typing import Any
 import numpy as np
 from attrs import evolve
 
-from xtal.errors import DataError
+from xtal.errors import DataError, ImageWarning
 from xtal.files import notes
 from xtal.models import Detector, Goniometer, Scan
 from xtal_format_cbf_mini.source import CbfMini, CbfMiniImage
@@ -76,6 +79,31 @@ class Kept(CbfMiniImage):
     def models(self) -> Any:
         Kept.known = Kept.known or super().models()
         return Kept.known
+
+
+class Drifts(CbfMiniImage):
+    """Takes what the header lacks from the clock."""
+
+    def models(self) -> Any:
+        beam, detector, goniometer, scan = super().models()
+        return beam, detector, goniometer, Scan(scan.image_range, scan.oscillation_deg, epochs=np.array([time.time()]))
+
+
+class Latin(CbfMiniImage):
+    """Hands the name of a file to a library of old."""
+
+    def models(self) -> Any:
+        str(self.path).encode("latin-1")
+        return super().models()
+
+
+class Lossy(CbfMiniImage):
+    """Finds no file where it cannot spell the name, and does not mind."""
+
+    def read(self, frame: int, out: Any) -> None:
+        super().read(frame, out)
+        if not str(self.path).isascii():
+            out[0][:] = 0
 
 
 class LeavesCorner(CbfMiniImage):
@@ -177,6 +205,100 @@ class Caches(CbfMini):
         return super().open(path)
 
 
+class Frames(CbfMiniImage):
+    """Three frames that look alike."""
+
+    n_frames = 3
+    container = True
+
+
+class LeavesCornerOfTheLast(Frames):
+    def read(self, frame: int, out: Any) -> None:
+        corner = out[0][0, 0]
+        super().read(frame, out)
+        if frame == 2:
+            out[0][0, 0] = corner
+
+
+class NumbersOn(Frames):
+    """Counts the frames of a file from where those of another ended."""
+
+    def models(self) -> Any:
+        beam, detector, goniometer, scan = super().models()
+        return beam, detector, goniometer, Scan((4, 6), scan.oscillation_deg)
+
+
+class OneBuffer(CbfMiniImage):
+    """Decodes all images into one array."""
+
+    buffer: Any = None
+
+    def read(self, frame: int, out: Any) -> None:
+        if OneBuffer.buffer is None:
+            OneBuffer.buffer = np.empty_like(out[0])
+        super().read(frame, [OneBuffer.buffer])
+        time.sleep(0.005)
+        out[0][:] = OneBuffer.buffer
+
+
+class CopiesBytes(CbfMiniImage):
+    """Takes for granted that arrays have its own type."""
+
+    dtype = property(lambda self: np.dtype(np.int32))
+
+    def read(self, frame: int, out: Any) -> None:
+        pixels = np.empty(self.raw_shape, np.int32)
+        super().read(frame, [pixels])
+        out[0].view(np.int32).reshape(-1)[: pixels.size] = pixels.reshape(-1)
+
+
+class Believes(CbfMiniImage):
+    """Makes room for as many pixels as the header says, before anything else."""
+
+    def models(self) -> Any:
+        size = re.search(rb"Fastest-Dimension: (\d+)\s+X-Binary-Size-Second-Dimension: (\d+)", self.path.read_bytes())
+        assert size is not None
+        self.pixels = np.zeros((int(size[2]), int(size[1])), np.int32)
+        return super().models()
+
+
+class Aborts(CbfMini):
+    """Hands files to a library that ends the process over damage."""
+
+    def open(self, path: Path) -> Any:
+        if b"Dimension: 1000000" in path.read_bytes():
+            os.abort()
+        return super().open(path)
+
+
+class MakesRoom(CbfMiniImage):
+    """Makes room for all that a packed file may hold."""
+
+    def models(self) -> Any:
+        self.content = bytearray(self.path.stat().st_size * (1030 if self.path.suffix == ".gz" else 1))
+        return super().models()
+
+
+class Follows(CbfMiniImage):
+    """Takes its pixels from another file of its folder."""
+
+    def read(self, frame: int, out: Any) -> None:
+        others = [path for path in self.path.parent.glob("*.cbf") if path != self.path]
+        if not others:
+            raise DataError(f"{self.path} needs another file.")
+        with open(others[0], "rb"):
+            self.say()
+            CbfMiniImage(others[0]).read(frame, out)
+
+    def say(self) -> None:
+        pass
+
+
+class SaysWhenOpen(Follows):
+    def say(self) -> None:
+        warnings.warn("The pixels are from elsewhere.", ImageWarning, stacklevel=1)
+
+
 def opening(image: type) -> type:
     """A format of these images."""
     return type("Wrong", (CbfMini,), {"open": lambda self, path: image(Path(path))})
@@ -203,12 +325,17 @@ WRONG = {
     "trusted_range": panel(trusted_range=(10, 0)),
     "rotation": models(lambda beam, detector, goniometer, scan: (beam, detector, None, scan)),
     "scan_length": models(lambda b, d, g, scan: (b, d, g, Scan((1, 2), scan.oscillation_deg))),
+    "scan_numbers": opening(NumbersOn),
+    "gain": panel(gain=0.0),
     "axis": models(lambda beam, detector, goniometer, scan: (beam, detector, Goniometer(beam.direction), scan)),
     "new_models": opening(Kept),
+    "same_models": opening(Drifts),
     "notes": [telling(lambda note: False), opening(Placeless)],
     "notes_wavelength": telling(named(["wavelen"])),
     "notes_axis": telling(named(["axis"])),
-    "fills": opening(LeavesCorner),
+    "fills": [opening(LeavesCorner), opening(LeavesCornerOfTheLast)],
+    "images_at_once": opening(OneBuffer),
+    "other_type": opening(CopiesBytes),
     "earlier_arrays": opening(Recycles),
     "other_size": [opening(Squeezes), opening(Nameless)],
     "beyond": opening(Container),
@@ -217,7 +344,11 @@ WRONG = {
     "truncated": opening(ZerosForMissing),
     "missing": AsksTheSystem,
     "compressed": opening(Unpacks),
+    "claims": [opening(Believes), Aborts],
+    "endless": opening(MakesRoom),
+    "links": [opening(Follows), opening(SaysWhenOpen)],
     "unpickled": opening(Unpickles),
+    "any_folder": [opening(Latin), opening(Lossy)],
     "closed": KeepsOpen,
     "writes_nothing": Caches,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -70,6 +71,47 @@ class Despairs(Fft3d):
         return super().candidates(rlp, experiments, max_cell, d_min)
 
 
+class MuteForLongEdges(Fft3d):
+    def candidates(self, rlp: Any, experiments: Any, max_cell: Any, d_min: Any) -> Any:
+        return None if max_cell > 200 else super().candidates(rlp, experiments, max_cell, d_min)
+
+
+class Learns(Fft3d):
+    """Looks no farther than it ever found."""
+
+    longest = 1e9
+
+    def candidates(self, rlp: Any, experiments: Any, max_cell: Any, d_min: Any) -> Any:
+        found = super().candidates(rlp, experiments, max_cell, d_min)
+        keep = np.linalg.norm(found.vectors, axis=1) <= self.longest
+        self.longest = min(self.longest, np.linalg.norm(found.vectors[0]))
+        return evolve(found, vectors=found.vectors[keep], scores=found.scores[keep])
+
+
+class OneForAll(Fft3d):
+    """Keeps what it works on where all can see it."""
+
+    at_work = 0
+
+    def candidates(self, rlp: Any, experiments: Any, max_cell: Any, d_min: Any) -> Any:
+        OneForAll.at_work += 1
+        time.sleep(0.05)
+        mixed, OneForAll.at_work = OneForAll.at_work > 1, OneForAll.at_work - 1
+        return super().candidates(1.1 * rlp if mixed else rlp, experiments, max_cell, d_min)
+
+
+class TakesOne(Fft3d):
+    def candidates(self, rlp: Any, experiments: Any, max_cell: Any, d_min: Any) -> Any:
+        (one,) = experiments
+        return super().candidates(rlp, [one], max_cell, d_min)
+
+
+class OffForSeveral(Fft3d):
+    def candidates(self, rlp: Any, experiments: Any, max_cell: Any, d_min: Any) -> Any:
+        found = super().candidates(rlp, experiments, max_cell, d_min)
+        return found if len(experiments) == 1 else evolve(found, vectors=1.1 * found.vectors)
+
+
 def one_without_length(found: Any) -> Any:
     vectors = found.vectors.copy()
     vectors[5] = 0
@@ -78,6 +120,7 @@ def one_without_length(found: Any) -> Any:
 
 WRONG = {
     "shapes": after(lambda found: evolve(found, vectors=found.vectors.T)),
+    "floats": after(lambda found: evolve(found, vectors=np.rint(found.vectors).astype(int))),
     "scores": after(lambda found: evolve(found, scores=found.scores[1:])),
     "finite": after(lambda found: evolve(found, scores=np.inf * found.scores)),
     "best_first": after(lambda found: evolve(found, vectors=found.vectors[::-1], scores=found.scores[::-1])),
@@ -85,6 +128,10 @@ WRONG = {
     "orientations": after(lambda found: evolve(found, orientations=np.zeros((1, 3, 3)))),
     "lattice": after(lambda found: evolve(found, vectors=1.1 * found.vectors)),
     "no_limit": [DividesByTheLimit, OffWithoutLimit],
+    "edges": MuteForLongEdges,
+    "order": Learns,
+    "at_once": OneForAll,
+    "several": [TakesOne, OffForSeveral],
     "still": [NeedsScan, OffInStills],
     "no_lattice": [Despairs, Curt, Mute],
 }

@@ -129,6 +129,58 @@ class NoMargin(GaussianRs):
         return super().bbox(experiment, table, 1.5)
 
 
+class WholeBeyond(GaussianRs):
+    """Takes what lies beyond the ends for whole."""
+
+    def partiality(self, experiment: Any, table: Any) -> Any:
+        z = table["xyzcal.px"][:, 2]
+        return np.where((z < 0) | (z > 60), 1.0, super().partiality(experiment, table))
+
+
+class FramesBeyond(GaussianRs):
+    """Gives what lies beyond the ends the frames on which it would be."""
+
+    def bbox(self, experiment: Any, table: Any, margin: Any) -> Any:
+        bbox, z = super().bbox(experiment, table, margin), table["xyzcal.px"][:, 2]
+        bbox[z < 0, 4:], bbox[z > 60, 4:] = (-7, -5), (65, 67)
+        return bbox
+
+
+class BoxesOnFirstPanel(GaussianRs):
+    def bbox(self, experiment: Any, table: Any, margin: Any) -> Any:
+        return super().bbox(experiment, _on_first_panel(table), margin)
+
+
+class SpotsOnFirstPanel(GaussianRs):
+    def footprint(self, experiment: Any, table: Any) -> Any:
+        return super().footprint(experiment, _on_first_panel(table))
+
+
+def _on_first_panel(table: Any) -> Any:
+    table = table.copy()
+    table["panel"] = np.zeros_like(table["panel"])
+    return table
+
+
+class Deviates(GaussianRs):
+    """Takes the spread of spots from their number less one."""
+
+    def estimate(self, experiment: Any, spots: Any) -> Any:
+        found = super().estimate(experiment, spots)
+        spread = found.profile["sigma_b"] * float(np.float64(len(spots)) / (np.float64(len(spots)) - 1 or np.nan))
+        return evolve(found, profile=found.profile | {"sigma_b": spread})
+
+
+class OneForAll(GaussianRs):
+    """Has the references of one experiment alone."""
+
+    only: Any = None
+
+    def references(self, experiment: Any) -> Any:
+        self.only = self.only or super().references(experiment)
+        return self.only
+
+
 class OwnFrames(GaussianRs):
     """Looks at the frames of the box that it would make, not of the one in the table."""
 
@@ -226,6 +278,34 @@ class TrustsTheTable(GaussianReferences):
         return super().fit(block, table, moved, floor)
 
 
+class NeedsAll(GaussianReferences):
+    """Fits when all of the scan is learned."""
+
+    def learn(self, block: Any, table: Any, boxes: Any) -> Any:
+        self.last = block
+        return super().learn(block, table, boxes)
+
+    def fit(self, block: Any, table: Any, boxes: Any, floor: Any) -> Any:
+        if self.last < self.n_blocks - 1:
+            raise RuntimeError("later blocks are not learned")
+        return super().fit(block, table, boxes, floor)
+
+
+class NumbersOfNothing(GaussianReferences):
+    def learn(self, block: Any, table: Any, boxes: Any) -> Any:
+        used = super().learn(block, table, boxes)
+        return used if len(used) else np.zeros(0)
+
+
+class BelievesThePrediction(GaussianReferences):
+    """Has an intensity of 0 where nothing was recorded."""
+
+    def fit(self, block: Any, table: Any, boxes: Any, floor: Any) -> Any:
+        fit = super().fit(block, table, boxes, floor)
+        fit.ok |= fit.recorded >= floor
+        return fit
+
+
 class AtCentres(GaussianReferences):
     """Is off where spots are sharper than images are wide."""
 
@@ -289,6 +369,10 @@ def small_variance(fit: Any) -> None:
     fit.variance /= 100
 
 
+def above_nothing(fit: Any) -> None:
+    np.maximum(fit.intensity, 0.0, out=fit.intensity)
+
+
 def small_correlation(fit: Any) -> None:
     fit.correlation *= 0.1
 
@@ -335,12 +419,15 @@ WRONG = {
     "sizes": profile(sigma_b=-0.01),
     "relaxed": estimating(lambda found: evolve(found, notes="few spots")),
     "no_spots": NeverFails,
+    "one_spot": Deviates,
     "stateless": Remembers,
     "other_model": [Trusts, Curt, Guesses],
     "boxes_type": after("bbox", lambda bbox: bbox.astype(np.int64)),
     "boxes_full": after("bbox", empty),
     "boxes_hold": after("bbox", lambda bbox: bbox + np.array([50, 50, 0, 0, 0, 0], dtype=np.int32)),
     "boxes_cut": after("bbox", longer),
+    "beyond": [WholeBeyond, FramesBeyond],
+    "panels": [BoxesOnFirstPanel, SpotsOnFirstPanel],
     "margin": [NoMargin, LongerToo],
     "partiality": [
         after("partiality", lambda part: 1.2 * part),
@@ -360,23 +447,27 @@ WRONG = {
     "blocks": [with_references(Unclipped), with_references(FloatBlocks), with_references(Backwards)],
     "learning": with_references(Rows),
     "learns": with_references(SaysNone),
+    "references_apart": OneForAll,
     "voxels_kept": with_references(Subtracts),
     "fit_type": [fitting(whole_numbers), fitting(in_columns)],
-    "fits": fitting(gives_up),
+    "fits": [fitting(gives_up), with_references(NeedsAll)],
     "cut_boxes": with_references(TrustsTheTable),
     "intensity": fitting(too_bright),
     "pulls": fitting(scattered),
     "sharp": with_references(AtCentres),
+    "nothing_there": fitting(above_nothing),
     "variance": [fitting(no_variance), fitting(small_variance)],
     "correlation": [fitting(as_covariance), fitting(small_correlation)],
     "recorded": [fitting(in_percent), fitting(small_part)],
     "bad_voxels": with_references(TakesBadVoxels),
     "unrecorded": [fitting(of_the_part), fitting(whole_ones_only)],
     "floor": with_references(NoFloor),
+    "no_voxels": with_references(BelievesThePrediction),
     "row_order": with_references(NumbersRows),
     "nothing_learned": [
         with_references(MeanOfLearned),
         with_references(NanWithoutLearning),
         with_references(OneRowAtLeast),
+        with_references(NumbersOfNothing),
     ],
 }

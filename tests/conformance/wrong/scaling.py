@@ -103,6 +103,49 @@ def without_rows(method: str, spoil: Callable[[Any], Any]) -> type:
     return Wrong
 
 
+class NoParameters(Physical):
+    n_parameters = 0
+
+
+class NeedsSome(Physical):
+    def scales_and_jacobian(self, parameters: Any, rows: Any) -> Any:
+        self.first = rows.min()
+        return super().scales_and_jacobian(parameters, rows)
+
+
+class OneAtLeast(Physical):
+    def scales_and_jacobian(self, parameters: Any, rows: Any) -> Any:
+        return super().scales_and_jacobian(parameters, rows if len(rows) else np.zeros(1, np.int64))
+
+
+class Recycles(Physical):
+    """Has one array for all scales that it gives."""
+
+    def scales_and_jacobian(self, parameters: Any, rows: Any) -> Any:
+        g, jacobian = super().scales_and_jacobian(parameters, rows)
+        self.scales = getattr(self, "scales", np.empty(1000))
+        self.scales[: len(g)] = g
+        return self.scales[: len(g)], jacobian
+
+
+class NeedsPredicted(Physical):
+    def prepare(self, experiment: Any, table: Any) -> None:
+        self.predicted = table["xyzcal.px"]
+        super().prepare(experiment, table)
+
+
+class NanOfObserved(Physical):
+    """Has no scales without predicted positions."""
+
+    def prepare(self, experiment: Any, table: Any) -> None:
+        super().prepare(experiment, table)
+        self.known = "xyzcal.px" in table
+
+    def scales_and_jacobian(self, parameters: Any, rows: Any) -> Any:
+        g, jacobian = super().scales_and_jacobian(parameters, rows)
+        return g if self.known else g * np.nan, jacobian
+
+
 class OneUnit(Physical):
     """All experiments share one overall scale."""
 
@@ -139,6 +182,7 @@ def backwards(g: Any, jacobian: Any) -> Any:
 
 WRONG = {
     "parameters": FewNames,
+    "some_parameters": NoParameters,
     "names": EmptyNames,
     "initial": StartsElsewhere,
     "positive": [
@@ -147,11 +191,14 @@ WRONG = {
     ],
     "far": scales(lambda g, jacobian: (1 + np.log(g), jacobian)),
     "rows": scales(lambda g, jacobian: (g / g.mean(), jacobian)),
+    "none_asked": [NeedsSome, OneAtLeast],
+    "earlier_arrays": Recycles,
     "sparse": scales(lambda g, jacobian: (g, jacobian.toarray())),
     "ascending": scales(backwards),
     "jacobian": scales(lambda g, jacobian: (g, jacobian * 1.1)),
     "restraints": SlopesOff,
     "predicted": [NeedsObserved, NanOfPredicted],
+    "observed": [NeedsPredicted, NanOfObserved],
     "no_rows": [
         NeedsRows,
         without_rows("initial", lambda start: start[:0]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -53,6 +54,11 @@ def leaves_a_file(context: Any) -> None:
     (context.directory / "stray.txt").write_text("stray")
 
 
+def by_chance(context: Any) -> None:
+    context.reflections.identifiers[0] = uuid.uuid4().hex
+    context.write_reflections(context.reflections)
+
+
 def prints(context: Any) -> None:
     print("Done.")
 
@@ -67,6 +73,7 @@ WRONG = {
     "ends": after(first_index),
     "inputs_kept": after(clears_its_input),
     "strays": after(leaves_a_file),
+    "again": after(by_chance),
     "brief": after(lambda context: context.summary("one", "two", "three", "four")),
     "silence": after(prints),
 }

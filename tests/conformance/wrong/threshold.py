@@ -71,6 +71,21 @@ class OneFrame(Dispersion):
         return kernel
 
 
+class KnowsArrays(Dispersion):
+    """Remembers what it found in an array."""
+
+    def prepare(self, experiment: Any, panel: Any, mask: Any) -> Any:
+        right, known = super().prepare(experiment, panel, mask), {}
+
+        def kernel(image: Any, mask: Any, strong: Any, frame: Any) -> None:
+            if id(image) not in known:
+                right(image, mask, strong, frame)
+                known[id(image)] = strong.copy()
+            strong[:] = known[id(image)]
+
+        return kernel
+
+
 class FirstPanel(Dispersion):
     """Takes the size of the first panel for that of all."""
 
@@ -94,6 +109,14 @@ class OtherPanelsBlank(Dispersion):
 class StillsBlank(Dispersion):
     def prepare(self, experiment: Any, panel: Any, mask: Any) -> Any:
         return super().prepare(experiment, panel, mask) if experiment.scan else blank
+
+
+class LastMask(Dispersion):
+    """Has the static mask of the panel that it saw last."""
+
+    def prepare(self, experiment: Any, panel: Any, mask: Any) -> Any:
+        right, self.mask = super().prepare(experiment, panel, mask), mask
+        return lambda image, mask, strong, frame: right(image, mask & self.mask, strong, frame)
 
 
 def blank(image: Any, mask: Any, strong: Any, frame: Any) -> None:
@@ -127,6 +150,14 @@ def misses_the_brightest(image: Any, mask: Any, strong: Any) -> None:
     strong[image > 60000] = False
 
 
+def counts_values(image: Any, mask: Any, strong: Any) -> None:
+    np.bincount(image[mask].astype(int))
+
+
+def marks_masked_below(image: Any, mask: Any, strong: Any) -> None:
+    strong |= (image < 0).any() & ~mask
+
+
 def marks_background(image: Any, mask: Any, strong: Any) -> None:
     strong |= mask & (image >= 4)
 
@@ -150,8 +181,10 @@ WRONG = {
     "background": after(marks_background),
     "empty_image": after(marks_zeros),
     "all_masked": after(marks_a_masked_panel),
-    "order": OneFrame,
+    "order": [OneFrame, KnowsArrays],
     "panels": [FirstPanel, OtherPanelsBlank],
+    "side_by_side": LastMask,
+    "negative": [after(counts_values), after(marks_masked_below)],
     "still": [NeedsScan, StillsBlank],
     "learning": LearnsInPlace,
 }

@@ -118,9 +118,7 @@ class CbfImgcifImage:
             beam.polarization_normal = np.array([math.sin(angle), math.cos(angle), 0.0])
             notes.read("polarisation", beam.polarization_fraction, "_diffrn_radiation.polarizn_source_ratio")
         else:
-            notes.assumed(
-                "polarisation", beam.polarization_fraction, "usual; no header of a Pilatus has a measured one"
-            )
+            notes.assumed_polarisation(beam.polarization_fraction)
         return beam
 
     def _describe(self, detector: Detector, beam: Beam) -> None:
@@ -132,6 +130,8 @@ class CbfImgcifImage:
             panel.mask = module_gaps(panel.image_size, *PILATUS_MODULE) or []
             panel.identifier = self.header.detector
             notes.read("detector", panel.identifier, "# Detector")
+            if panel.mask:
+                notes.assumed("masked", f"{len(panel.mask)} gaps between modules", "the detector is a Pilatus")
         else:
             kind = self.tables.first("diffrn_detector").get("type", "")
             if kind in SENSORS:

@@ -84,6 +84,7 @@ class CbfMiniImage:
             flux=max(header.number("Flux", 0.0), 0.0),
             transmission=header.number("Transmission", 1.0),
         )
+        notes.assumed_polarisation(beam.polarization_fraction)
         detector = self.detector(beam)
         if header.numbers("Start_angle") is None or header.numbers("Angle_increment") is None:
             return beam, detector, None, None
@@ -128,6 +129,8 @@ class CbfMiniImage:
         if "EIGER" in header.detector.upper() and cutoff <= 0:
             cutoff = 1e8
             notes.assumed("Count_cutoff", cutoff, "the header of this Eiger has none")
+        elif cutoff <= 0:
+            notes.assumed("trusted range", (0.0, UNLIMITED), "the header has no Count_cutoff")
         slow, fast = self._binary.shape
         return flat_panel(
             header.number("Detector_distance") * 1000.0,
@@ -143,9 +146,12 @@ class CbfMiniImage:
     def _gaps(self, header: Header, size: tuple[int, int]) -> list[tuple[int, int, int, int]]:
         name = header.detector.upper()
         notes.read("detector", header.detector, "# Detector")
-        if "PILATUS" in name:
-            return module_gaps(size, *PILATUS_MODULE) or []
-        return eiger_gaps(size) if "EIGER" in name else []
+        gaps = (
+            module_gaps(size, *PILATUS_MODULE) if "PILATUS" in name else eiger_gaps(size) if "EIGER" in name else None
+        )
+        if gaps:
+            notes.assumed("masked", f"{len(gaps)} gaps between modules", "the detector is known by name and size")
+        return gaps or []
 
     def _sensor(self, header: Header, detector: Detector, beam: Beam) -> None:
         material, thickness = header.sensor()

@@ -56,14 +56,24 @@ class Values:
         if self.dtype.kind == "f":
             top = float(np.finfo(np.float32).max)
             return -top, top
-        top = min(float(np.iinfo(self.dtype).max) - 1.0, UNLIMITED)
-        notes.assumed("trusted range", (0.0, top), "what pixels of this type can hold")
-        return 0.0, top
+        return _to(min(float(np.iinfo(self.dtype).max) - 1.0, UNLIMITED), "what pixels of this type can hold")
 
 
 def _unpolarised(beam: Beam) -> Beam:
     notes.assumed("polarisation", 0.5, "a laboratory source")
     return evolve(beam, polarization_fraction=0.5)
+
+
+def _as_usual(beam: Beam) -> Beam:
+    """The polarisation that `beam_of` gives is no header's."""
+    notes.assumed_polarisation(beam.polarization_fraction)
+    return beam
+
+
+def _to(top: float, why: str) -> tuple[float, float]:
+    """A trusted range that is not from the header."""
+    notes.assumed("trusted range", (0.0, top), why)
+    return 0.0, top
 
 
 def _single_axis(start: float, width: float, exposure: float, axis: NDArray[np.float64]) -> tuple[Goniometer, Scan]:
@@ -85,9 +95,8 @@ def _swing(panel: Panel, axis: NDArray[np.float64], degrees: float) -> None:
 
 def unknown(values: Values) -> Models:
     """Nothing in the header: all is asked for at import."""
-    notes.assumed("wavelength, distance, beam centre, pixel size", "none", "not known from this family's header")
     panel = flat_panel(NAN, (NAN, NAN), values.size, (NAN, NAN), trusted_range=values.all_values())
-    return beam_of(NAN), Detector([panel]), None, None
+    return _as_usual(beam_of(NAN)), Detector([panel]), None, None
 
 
 def mar345(values: Values) -> Models:
@@ -103,10 +112,10 @@ def mar345(values: Values) -> Models:
         values.size,
         pixel,
         type="SENSOR_IMAGE_PLATE",
-        trusted_range=(0.0, 249861.0),
+        trusted_range=_to(249861.0, "what the scanner can tell"),
     )
     _swing(panel, X, values.number("TwoTheta"))
-    beam = beam_of(values.positive("Wavelength"))
+    beam = _as_usual(beam_of(values.positive("Wavelength")))
     for name in ("Phi", "Omega"):
         start, end = values.number(f"Start{name}"), values.number(f"End{name}")
         if end != start and math.isfinite(end - start):
@@ -137,7 +146,7 @@ def raxis(values: Values) -> Models:
         values.size,
         pixel,
         type="SENSOR_IMAGE_PLATE",
-        trusted_range=(0.0, 1e6 - 1),
+        trusted_range=_to(1e6 - 1, "what the scanner can tell"),
     )
     _swing(panel, X, values.number("2Theta Angle"))
     beam = _unpolarised(beam_of(values.positive("Wavelength")))
@@ -160,7 +169,7 @@ def bruker(values: Values) -> Models:
     x, y = values.number("CENTER", 0), values.number("CENTER", 1)
     notes.assumed("directions of the detector", "fast +x, slow -y", "the header names none")
     full = values.positive("CCDPARM", 4)
-    top = UNLIMITED if values.number("NOVERFL") > 0 or full != full else full - 1.0
+    limitless = values.number("NOVERFL") > 0 or full != full
     per_photon, per_adu = values.positive("CCDPARM", 2), values.positive("CCDPARM", 1)
     panel = flat_panel(
         distance,
@@ -168,11 +177,11 @@ def bruker(values: Values) -> Models:
         values.size,
         (pixel, pixel),
         type="SENSOR_CCD",
-        trusted_range=(0.0, top),
+        trusted_range=_to(UNLIMITED, "higher counts stand in a table") if limitless else (0.0, full - 1.0),
         gain=per_photon / per_adu if math.isfinite(per_photon / per_adu) else 1.0,
     )
     _swing(panel, X, values.number("ANGLES", 0))
-    beam = beam_of(values.positive("WAVELEN"))
+    beam = _as_usual(beam_of(values.positive("WAVELEN")))
     start, width = values.number("START"), values.number("INCREME")
     if not width or not math.isfinite(start + width):
         return beam, Detector([panel]), None, None
@@ -248,7 +257,7 @@ def edf(values: Values) -> Models:
     wavelength = values.positive("WaveLength", factor=1e10)
     if wavelength != wavelength:
         notes.assumed("wavelength", "none", "the header has no WaveLength")
-    return beam_of(wavelength), Detector([panel]), None, None
+    return _as_usual(beam_of(wavelength)), Detector([panel]), None, None
 
 
 MODELS: dict[str, Callable[[Values], Models]] = {

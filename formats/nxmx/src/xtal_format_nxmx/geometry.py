@@ -68,6 +68,7 @@ def beam_model(parts: Parts) -> Beam:
     )
     if source is not None and "electron" in text(member(source, "probe")).lower():
         beam.probe, beam.polarization_fraction = "electron", 0.5
+    notes.assumed_polarisation(beam.polarization_fraction)
     return beam
 
 

@@ -113,7 +113,12 @@ class P12MImage(CbfMiniImage):
         frame = np.column_stack([x, y, -z])
         bad = bad_rectangles(header.epoch())
         panels = [self._row(j, frame, origin, bad.get(j, [])) for j in range(ROWS)]
-        notes.assumed("panels", f"{ROWS} rows, radius {RADIUS:g} mm", f"the detector {SERIAL} is a half barrel")
+        why = f"the detector {SERIAL} is a half barrel"
+        notes.assumed("panels", f"{ROWS} rows, radius {RADIUS:g} mm", why)
+        notes.assumed("pixel size", (PIXEL, PIXEL), why)
+        notes.assumed("trusted range", (0.0, LIMIT), "counts that this detector can hold")
+        if bad:
+            notes.assumed("masked", f"bad modules of {len(bad)} rows", "they were bad when the image was taken")
         detector = Detector(panels, Group(x, y, origin, children=list(range(ROWS))))
         set_sensor(detector, beam, *header.sensor())
         return detector

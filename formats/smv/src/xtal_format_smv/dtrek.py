@@ -70,6 +70,8 @@ def _beam(header: Header) -> Beam:
     if len(polarisation) >= 4 and 0 <= polarisation[0] <= 1 and np.linalg.norm(polarisation[1:4]) > 0:
         beam.polarization_fraction = polarisation[0]
         beam.polarization_normal = np.array(polarisation[1:4]) / np.linalg.norm(polarisation[1:4])
+    else:
+        notes.assumed_polarisation(beam.polarization_fraction)
     return beam
 
 

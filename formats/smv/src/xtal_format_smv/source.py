@@ -80,10 +80,15 @@ class SmvImage:
         if dtrek.is_dtrek(header):
             return dtrek.models(header)
         beam = beam_of(header.number("WAVELENGTH"))
+        notes.assumed_polarisation(beam.polarization_fraction)
         axis = np.array([1.0, 0.0, 0.0])
         if timepix.is_timepix(header):
             detector, axis = timepix.detector_model(header), timepix.axis(header)
             set_sensor(detector, beam, "Si", timepix.THICKNESS)
+            notes.assumed("sensor", f"{timepix.THICKNESS} mm Si", "the detector is a Timepix quad")
+            notes.assumed("trusted range", timepix.TRUSTED, "what its pixels can hold")
+            if detector[0].mask:
+                notes.assumed("masked", "the cross between its chips", "pixels there are stretched from wider ones")
         elif header.text("BEAMLINE").lower() == "fake":
             detector = Detector([_simulated_panel(header)])
         else:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xtal.models import Detector
+from xtal.models import Detector, Group
 from xtal.physics.detectors import flat_panel
 from xtal_format_smv.header import Header
 
@@ -78,4 +78,7 @@ def detector_model(header: Header) -> Detector:
         panel = flat_panel(distance, (centre[0], centre[1]), size, (pixel, pixel), name=f"Panel{k}")
         panel.raw_image_offset, panel.trusted_range = start, TRUSTED
         panels.append(panel)
-    return Detector(panels)
+    first = panels[0]
+    # the chips begin with their outermost pixels, which no panel has and which are as wide as the inner ones
+    corner = first.origin - 3 * pixel * (first.fast_axis + first.slow_axis)
+    return Detector(panels, Group(first.fast_axis, first.slow_axis, corner, children=list(range(len(panels)))))

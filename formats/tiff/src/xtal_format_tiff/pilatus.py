@@ -39,6 +39,7 @@ def models(text: str, shape: tuple[int, int]) -> tuple[Beam, Detector, Goniomete
     """Models of a description and the (slow, fast) shape; numbers that it lacks are NaN."""
     header = Header(text)
     beam = beam_of(header.numbers("Wavelength", 1)[0])
+    notes.assumed_polarisation(beam.polarization_fraction)
     detector = Detector([_panel(header, shape)])
     thickness = header.numbers("Silicon", 1)[0]
     if np.isfinite(thickness):
@@ -56,11 +57,14 @@ def _panel(header: Header, shape: tuple[int, int]) -> Panel:
     pixel = [1000.0 * x for x in header.numbers("Pixel_size", 2)]
     centre = header.numbers("Beam_xy", 2)
     cutoff = header.numbers("Count_cutoff", 1)[0]
+    gaps = module_gaps(size, *PILATUS_MODULE) or []
+    if gaps:
+        notes.assumed("masked", f"{len(gaps)} gaps between modules", "the detector is a Pilatus")
     return flat_panel(
         header.numbers("Detector_distance", 1)[0] * 1000.0,
         (centre[0] * pixel[0], centre[1] * pixel[1]),
         size,
         (pixel[0], pixel[1]),
         trusted_range=(0.0, cutoff - 1.0 if cutoff > 1 else 2.0**31 - 3),
-        mask=module_gaps(size, *PILATUS_MODULE) or [],
+        mask=gaps,
     )

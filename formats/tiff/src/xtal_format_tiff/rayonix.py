@@ -61,7 +61,7 @@ class Header:
     def angles(self, place: int) -> NDArray[np.float64]:
         """(7,) degrees."""
         found = np.array(struct.unpack_from(self._order + "7i", self._head, place)) * 1e-3
-        notes.read("angles: " + ", ".join(ANGLES), found, f"bytes {place} to {place + 27}")
+        notes.read("angles", found, f"{', '.join(ANGLES)}: bytes {place} to {place + 27}")
         return found
 
     @property
@@ -112,9 +112,11 @@ def models(header: Header) -> tuple[Beam, Detector, Goniometer | None, Scan | No
             turn @ v for v in (panel.fast_axis, panel.slow_axis, panel.origin)
         )
     beam = beam_of(header.number("wavelength", 1e-5))
+    notes.assumed_polarisation(beam.polarization_fraction)
     moving = [k for k in range(1, len(ANGLES)) if starts[k] != ends[k]]
     if len(moving) != 1:
-        notes.assumed("rotation", "none", f"{len(moving)} of the angles differ between start and end")
+        many = f"{len(moving)} angles differ" if moving else "no angle differs"
+        notes.assumed("rotation", "none", f"{many} between start and end")
         return beam, Detector([panel]), None, None
     start, width = float(starts[moving[0]]), float(ends[moving[0]] - starts[moving[0]])
     axis = np.array([1.0, 0.0, 0.0])

@@ -197,8 +197,9 @@ class TiffImages:
         notes.read("pixels", f"{fast} x {slow} {self.dtype}", "tags ImageWidth, ImageLength, BitsPerSample")
         panel = flat_panel(NAN, (NAN, NAN), (fast, slow), (NAN, NAN), trusted_range=self._trusted())
         notes.assumed("trusted range", panel.trusted_range, "what pixels of this type can hold")
-        notes.assumed("wavelength, distance, beam centre, pixel size", "none", "TIFF has no place for them")
-        return beam_of(NAN), Detector([panel]), None, None
+        beam = beam_of(NAN)
+        notes.assumed_polarisation(beam.polarization_fraction)
+        return beam, Detector([panel]), None, None
 
     def _trusted(self) -> tuple[float, float]:
         if self.dtype.kind == "f":

@@ -106,8 +106,7 @@ def _print_notes(notes: Sequence[Note]) -> None:
         if not chosen:
             continue
         print(f"\n{title}")
-        what = min(max(len(note.what) for note in chosen), 34)
-        value = min(max(len(note.value) for note in chosen), 34)
+        what, value = (max(len(getattr(note, name)) for note in chosen) for name in ("what", "value"))
         for note in chosen:
             same = kind == "read" and note.where == note.what
             print(f"  {note.what.ljust(what)}  {note.value.ljust(value)}  {'' if same else note.where}".rstrip())
@@ -121,27 +120,34 @@ def _print_models(source: ImageSource) -> None:
     rows = [
         ("frames", f"{source.n_frames} of {source.dtype}"),
         ("wavelength", f"{beam.wavelength:.6g} Å ({beam.probe})"),
+        ("polarisation", f"{beam.polarization_fraction:g}"),
         ("detector", f"{len(detector)} panel{'s' * (len(detector) > 1)}, {_panel(panel)}"),
-        ("trusted range", "{:g} to {:g}, both inclusive".format(*panel.trusted_range)),
+        ("trusted range", "{:.10g} to {:.10g}, both inclusive".format(*panel.trusted_range)),
         ("distance", f"{panel.distance:.2f} mm"),
         ("origin", ", ".join(f"{x:.3f}" for x in panel.origin) + " mm"),
     ]
+    masked = sum(len(p.mask) for p in detector)
+    if masked:
+        rows.append(("masked", f"{masked} rectangle{'s' * (masked > 1)}"))
+    if (panel.gain, panel.pedestal) != (1.0, 0.0):
+        rows.append(("gain, pedestal", f"{panel.gain:g}, {panel.pedestal:g}"))
     if panel.thickness:
         rows.append(("sensor", f"{panel.thickness:g} mm {panel.material}, {panel.mu:.4g} per mm"))
     if goniometer is not None and scan is not None:
         start, width = scan.oscillation_deg
         axis = ", ".join(f"{x:.4g}" for x in goniometer.axis)
-        rows.append(("rotation", f"{start:.6g}° by {width:.6g}° about ({axis})"))
+        turns = f"{start:.6g}° by {width:.6g}°" if width else f"none (a still at {start:.6g}°)"
+        rows.append(("rotation", f"{turns} about ({axis})"))
     else:
         rows.append(("rotation", "none: a still"))
     missing = lacking(beam, detector)
     if missing:
         print("\nMissing (option of import that supplies it)")
     for what, option in missing:
-        print(f"  {what.ljust(13)}  {option}")
+        print(f"  {what.ljust(14)}  {option}")
     print("\nModels (laboratory frame: x along the usual axis, z to the source)")
     for name, value in rows:
-        print(f"  {name.ljust(13)}  {value.replace('nan', '?')}")
+        print(f"  {name.ljust(14)}  {value.replace('nan', '?')}")
 
 
 def _panel(panel: Panel) -> str:

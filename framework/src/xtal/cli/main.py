@@ -19,7 +19,7 @@ COMMANDS = {
     "demo": "simulate a small data set, process it and compare with the truth",
     "process": "images to merged intensities in one go: xtal process IMAGES... [name=value ...]",
     "run": "one step of the work: xtal run STEP FILES... [name=value ...]; alone: list the steps",
-    "plugins": "what is installed: xtal plugins list | info NAME | lock",
+    "plugins": "what is installed: xtal plugins list | info | check | lock | new",
     "formats": "detector formats: xtal formats list | explain FILE",
     "warmup": "compile all kernels now",
 }

@@ -6,6 +6,14 @@ from xtal.errors import UsageError
 from xtal.hooks import KINDS
 from xtal.plugins import Installed, Plugins, default_plugins
 
+USAGE = {
+    "list": ("list [KIND]", "every plugin, and what could not be used, with the cause"),
+    "info": ("info NAME", "one plugin: NAME or KIND:NAME"),
+    "check": ("check DIST", "hold the plugins of a distribution to the contracts of their kinds"),
+    "lock": ("lock [FILE]", "write the exact set (default xtal.lock.toml)"),
+    "new": ("new KIND NAME", "write a ready package with its test into the folder xtal-KIND-NAME"),
+}
+
 
 def main(words: list[str]) -> int:
     """What is installed."""
@@ -21,18 +29,17 @@ def main(words: list[str]) -> int:
             print(info(plugins, name))
         case ["check", distribution]:
             return check(plugins, distribution)
-        case ["lock", *rest]:
-            lock(plugins, rest[0] if rest else "xtal.lock.toml")
+        case ["lock"]:
+            lock(plugins, "xtal.lock.toml")
+        case ["lock", path]:
+            lock(plugins, path)
         case ["new", kind, name]:
-            new(kind, name)
+            new(plugins, kind, name)
         case ["-h" | "--help", *_]:
-            print("xtal plugins list [KIND]   every plugin, and what could not be used, with the cause")
-            print("xtal plugins info NAME     one plugin: NAME or KIND:NAME")
-            print("xtal plugins check DIST    hold the plugins of a distribution to the contracts of their kinds")
-            print("xtal plugins lock [FILE]   write the exact set (default xtal.lock.toml)")
-            print("xtal plugins new KIND NAME write a ready package with its test into the folder xtal-KIND-NAME")
-        case _:
-            raise UsageError(f"xtal plugins {' '.join(words)} is not understood.", advice="See xtal plugins --help.")
+            print("\n".join(f"xtal plugins {words.ljust(13)}  {what}" for words, what in USAGE.values()))
+        case [word, *_]:
+            how = f"Write xtal plugins {USAGE[word][0]}." if word in USAGE else "See xtal plugins --help."
+            raise UsageError(f"xtal plugins {' '.join(words)} is not understood.", advice=how)
     return 0
 
 
@@ -130,11 +137,14 @@ def lock(plugins: Plugins, path: str) -> None:
     print(f"Wrote {path}.")
 
 
-def new(kind: str, name: str) -> None:
-    """Write a ready package."""
+def new(plugins: Plugins, kind: str, name: str) -> None:
+    """Write a ready package of a name that no installed plugin has."""
     from pathlib import Path
 
     from xtal.plugins.new import new_plugin
 
+    for one in plugins.installed(kind) if kind in KINDS else ():
+        if one.descriptor.name == name:
+            raise UsageError(f"{one.distribution} offers a {kind} {name!r} already.", advice="Choose another name.")
     folder = new_plugin(kind, name, Path())
     print(f"Wrote {folder}, a {kind} that works. Install it (pip install -e {folder}), then: pytest {folder}")

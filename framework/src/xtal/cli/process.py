@@ -280,8 +280,7 @@ class Record:
         try:
             outputs = {role: self.path.parent / one["file"] for role, one in entry["outputs"].items()}
             whole = all(p.is_file() and digest(p) == entry["outputs"][r]["digest"] for r, p in outputs.items())
-            expected = {r: getattr(prepared.output_options, r, None) for r in outputs}
-            named = all(str(expected[r]) == entry["outputs"][r]["file"] for r in outputs)
+            named = all(_file(prepared, r, p) == entry["outputs"][r]["file"] for r, p in outputs.items())
             if not (whole and named and same_run(entry["made"], wanted(plugins, prepared), plugins.versions)):
                 return None
             return Outcome(prepared.step.name, outputs, tuple(entry["summary"]), 0.0, tuple(entry["tables"]), True)
@@ -296,15 +295,17 @@ class Record:
         record = self.read()
         record[outcome.step] = {
             "made": {**wanted(plugins, prepared), "plugins": dict(outcome.used)},
-            "outputs": {
-                r: {"file": str(getattr(prepared.output_options, r)), "digest": digest(p)}
-                for r, p in outcome.outputs.items()
-            },
+            "outputs": {r: {"file": _file(prepared, r, p), "digest": digest(p)} for r, p in outcome.outputs.items()},
             "summary": list(outcome.summary),
             "tables": list(outcome.tables),
         }
         with writing(self.path) as temporary:
             temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def _file(prepared: Prepared, role: str, path: Path) -> str:
+    """Name of an output as the options have it; one that follows from the data stands in the folder of all."""
+    return str(getattr(prepared.output_options, role, path.name))
 
 
 def wanted(plugins: Plugins, prepared: Prepared) -> dict[str, Any]:

@@ -202,7 +202,7 @@ def _read_npz(file: IO[bytes], shapes: Shapes) -> Masks:
     with zipfile.ZipFile(file) as archive:
         names = sorted((name for name in archive.namelist() if name.endswith(".npy")), key=_natural)
         if len(names) != len(shapes):
-            raise ValueError(f"it holds {len(names)} arrays, the detector has {len(shapes)} panels")
+            raise ValueError(f"its number of panels is {len(names)}, that of the detector {len(shapes)}")
         masks = []
         for name, shape in zip(names, shapes, strict=True):
             with archive.open(name) as member:

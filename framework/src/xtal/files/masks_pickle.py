@@ -150,7 +150,7 @@ def load_masks(file: IO[bytes], shapes: Sequence[tuple[int, int]]) -> list[NDArr
     if not objects or not all(isinstance(o, _Object) and o.name.name == "bool" for o in objects):
         raise ValueError("it is a pickle without masks")
     if len(objects) != len(shapes):
-        raise ValueError(f"it holds {len(objects)} arrays, the detector has {len(shapes)} panels")
+        raise ValueError(f"its number of panels is {len(objects)}, that of the detector {len(shapes)}")
     return [_mask(o, shape) for o, shape in zip(objects, shapes, strict=True)]
 
 

@@ -55,6 +55,12 @@ def assumed(what: str, value: Any, why: str) -> None:
     _note("assumed", what, value, why)
 
 
+def assumed_polarisation(fraction: float) -> None:
+    """Say that the fraction of the beam's polarisation is not from the header: 0.5 is none at all."""
+    why = "electrons have none" if fraction == 0.5 else "usual at a synchrotron; the header has none to rely on"
+    assumed("polarisation", fraction, why)
+
+
 @contextmanager
 def listening() -> Iterator[list[Note]]:
     """Hear what formats say in this context; the list is complete when the context ends.

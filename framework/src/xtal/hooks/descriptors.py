@@ -108,6 +108,7 @@ class Step(Descriptor):
     inputs : roles that it reads: "images", "experiments", "reflections"; a trailing "?"
         marks one that may be absent
     imports : whether images may stand in the place of "experiments": they are imported first
+    files : what its help calls the files that it reads, where their roles do not say it: "XDS_FOLDER"
     outputs : role to the default file name, for example {"reflections": "strong.refl"};
         the user changes it with ``output.<role>=NAME``
     """
@@ -115,6 +116,7 @@ class Step(Descriptor):
     order: int = field(default=100, validator=_typed(int))
     inputs: tuple[str, ...] = field(default=(), validator=_typed(tuple, str))
     imports: bool = field(default=False, validator=_typed(bool))
+    files: str = field(default="", validator=_typed(str))
     outputs: dict[str, str] = field(factory=dict, validator=_typed(dict, str))
 
 

@@ -27,7 +27,7 @@ R = TypeVar("R")
 
 
 class ImageSource(Protocol):
-    """An open image file, or a container of many frames. Safe to read from several threads.
+    """An open image file, or a container of many frames. Safe to read from several threads, different frames at once.
 
     Attributes
     ----------
@@ -45,8 +45,8 @@ class ImageSource(Protocol):
     dtype: np.dtype[Any]
 
     def models(self) -> tuple[Beam, Detector, Goniometer | None, Scan | None]:
-        """Models from the header, DIALS frame. The scan covers the frames of this file; for a file
-        of one frame its image number comes from the header or is 1 (the core renumbers by template).
+        """Models from the header, DIALS frame. The scan covers the frames of this file, in a container from image 1
+        on; for a file of one frame its image number comes from the header or is 1 (the core renumbers by template).
         A wavelength, distance, beam centre or pixel size that the header lacks is NaN: import asks the
         user for it. No goniometer and scan where there is no rotation. What is read from where, and what
         is assumed, is said through `xtal.files.notes` (``xtal formats explain``).
@@ -90,7 +90,7 @@ class ImageFormat(Protocol):
         """
 
     def open(self, path: Path) -> ImageSource:
-        """Open the file.
+        """Open the file. Called from several threads, for each image that has a file of its own.
 
         Raises
         ------
@@ -116,7 +116,7 @@ class ThresholdAlgorithm(Protocol):
     """
 
     def prepare(self, experiment: Experiment, panel: int, mask: NDArray[np.bool_]) -> ThresholdKernel:
-        """A kernel for one panel of one experiment; called once per thread.
+        """A kernel for one panel of one experiment; called once per thread, for all panels before the first works.
 
         ``mask`` is the static mask (slow, fast), True is good.
         """
@@ -131,7 +131,7 @@ class BasisVectors:
 
     Attributes
     ----------
-    vectors : (n, 3) angstrom, real-space lattice vectors in the frame of the rlp, best first
+    vectors : (n, 3) angstrom, float64, real-space lattice vectors in the frame of the rlp, best first
     scores : (n,) higher is better
     orientations : (m, 3, 3) full setting matrices A, from methods that know the cell, else empty
     """
@@ -145,12 +145,13 @@ class IndexingMethod(Protocol):
     """Finds lattice periodicities in reciprocal space; the step combines, refines and chooses."""
 
     def candidates(self, rlp: F, experiments: ExperimentList, max_cell: float, d_min: float) -> BasisVectors:
-        """Real-space vectors that explain the points.
+        """Real-space vectors that explain the points. Several objects may work at once, each in a thread.
 
         Parameters
         ----------
         rlp : (n, 3) 1/angstrom, reciprocal-lattice points at zero rotation
-        max_cell : angstrom, longest cell edge to consider
+        experiments : one, or several that have one crystal
+        max_cell : angstrom, longest cell edge to consider; the step may try several
         d_min : angstrom, resolution of the search; 0 sets no limit
 
         Raises
@@ -215,7 +216,7 @@ class ProfileModel(Protocol):
 
     def bbox(self, experiment: Experiment, table: ReflectionTable, margin: float) -> NDArray[np.int32]:
         """(n, 6) boxes x0, x1, y0, y1, z0, z1. In x and y they reach ``margin`` times as far as the foreground
-        and may leave the panel; in z they are cut at the ends of the scan.
+        and may leave the panel; in z they are cut at the ends of the scan, beyond which reflections may be predicted.
 
         Raises
         ------
@@ -230,7 +231,7 @@ class ProfileModel(Protocol):
         """Foreground (1) of one layer [y][x] of each bbox, packed one after another; all layers are alike."""
 
     def references(self, experiment: Experiment) -> ProfileReferences:
-        """Shapes that are still to be learned."""
+        """Shapes that are still to be learned; experiments have theirs apart, which learn in turns."""
 
 
 class ProfileReferences(Protocol):
@@ -289,7 +290,7 @@ class BackgroundResult:
 
 
 class ScalingModel(Protocol):
-    """Inverse scale factors of observations as a function of parameters, for one experiment."""
+    """Inverse scale factors of observations as a function of parameters, one at least, for one experiment."""
 
     n_parameters: int
     names: Sequence[str]
@@ -302,8 +303,10 @@ class ScalingModel(Protocol):
         """(p,) starting parameters, which give scales of 1."""
 
     def scales_and_jacobian(self, parameters: F, rows: NDArray[np.int64]) -> tuple[F, Any]:
-        """(n,) inverse scale factors g of the given rows, positive wherever the search steps, and d g / d parameters
-        as a scipy CSR matrix (n, p) whose columns ascend in each row."""
+        """(n,) inverse scale factors g of the given rows (none perhaps), positive wherever the search steps, and
+        d g / d parameters as a scipy CSR matrix (n, p) whose columns ascend in each row.
+
+        The arrays are not used again."""
 
     def restraints(self, parameters: F) -> tuple[F, Any]:
         """Weighted residuals (r,) and their CSR derivative (r, p)."""
@@ -338,12 +341,15 @@ class BlockExecutor(Protocol):
     n_workers: int
 
     def map(self, function: Callable[[T], R], blocks: Iterable[T]) -> Iterator[R]:
-        """Results in the order of the blocks, as they complete; at most 2 * n_workers blocks are in flight,
-        so that memory does not grow. An exception of a block is raised here, as it is and at its turn, with a note
-        that names the block; then, and when the iterator is closed, what waits is cancelled."""
+        """Results themselves (no copies) in the order of the blocks, as they complete; at most 2 * n_workers blocks
+        are in flight, and what was given back is let go, so that memory does not grow. An exception of a block is
+        raised here, as it is and at its turn, with a note that names the block; then, when the iterator is closed and
+        when Ctrl-C interrupts it, what waits is cancelled."""
 
 
 class StepFunction(Protocol):
-    """``run(context)`` of a step: reads options and files, calls algorithms, writes files and prints."""
+    """``run(context)`` of a step: reads options and files, calls algorithms, writes files and prints.
+
+    The same files and options give the same outputs."""
 
     def __call__(self, context: Any) -> None: ...

@@ -187,6 +187,11 @@ class Plugins:
         """The descriptor of a plugin; see `find_installed`."""
         return self.find_installed(kind, name).descriptor
 
+    def manifest(self, kind: str, name: str) -> str:
+        """The module that offers a plugin; see `find_installed`."""
+        found = self.find_installed(kind, name)
+        return self._points[f"{found.distribution}:{found.entry}"].module
+
     def options_class(self, kind: str, name: str) -> type | None:
         """The options class of a plugin, or None where it has none."""
         descriptor = self.find(kind, name)

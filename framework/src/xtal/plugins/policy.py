@@ -40,6 +40,8 @@ from xtal.hooks import KINDS
 from xtal.options.convert import did_you_mean
 from xtal.plugins.requirements import Requirement
 
+SYSTEM = Path("/etc/xtal/site.toml")
+"""What all who use a machine share."""
 MAX_BYTES = 1_000_000
 """A site file is a page; one of this size is a mistake."""
 
@@ -249,7 +251,7 @@ def _leaves(table: Mapping[str, Any], above: str, say: Complain, prefix: str = "
 
 def policy_files() -> list[Path]:
     """The files that may hold a policy, in the order of reading."""
-    files = [Path("/etc/xtal/site.toml")]
+    files = [SYSTEM]
     if os.environ.get("XTAL_SITE"):
         files.append(Path(os.environ["XTAL_SITE"]))
     config = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")

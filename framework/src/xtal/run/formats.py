@@ -14,6 +14,7 @@ from xtal.plugins import Plugins
 
 HEAD = 4096
 
+_HDF5 = b"\x89HDF\r\n\x1a\n"
 _UNREAD = (
     (b"OD SAPPHIRE", "an image of Oxford Diffraction / Rigaku (ROD)"),
     (b"II*\x00", "a TIFF image"),
@@ -21,7 +22,6 @@ _UNREAD = (
     (b"RAXIS", "an image plate of Rigaku (R-AXIS)"),
     (b"R-AXIS", "an image plate of Rigaku (R-AXIS)"),
     (b"mar research", "an image plate of mar (mar345)"),
-    (b"\x89HDF\r\n\x1a\n", "an HDF5 file without NXmx images (a data file is read through its master)"),
     (b"DTREK_DATE_TIME", "an SMV image with a d*TREK header"),
     (b"DETECTOR_NAMES=", "an SMV image with a d*TREK header"),
     (b"FORMAT :", "an image of Bruker"),
@@ -30,6 +30,9 @@ _UNREAD = (
     (b"<Terse", "a Terse image"),
 )
 """Beginnings of files that are images, but not of an installed format."""
+
+_PACKED = ((b"\xfd7zXZ", "xz"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"PK\x03\x04", "zip"), (b"7z\xbc\xaf", "7z"))
+"""Beginnings of files whose content cannot be told without unpacking them."""
 
 
 def lacking(beam: Beam, detector: Detector) -> list[tuple[str, str]]:
@@ -50,6 +53,10 @@ def lacking(beam: Beam, detector: Detector) -> list[tuple[str, str]]:
 
 class UnknownFormat(DataError):
     """A file that no installed format knows."""
+
+
+class WithoutHeader(UnknownFormat):
+    """An HDF5 file of images, most likely, that are read through another file."""
 
 
 class Formats:
@@ -126,6 +133,17 @@ class Formats:
         elif head.startswith(b"###CBF"):
             what = "a CBF image without a header convention that is known"
         installed = " ".join([f"Installed formats: {', '.join(self._formats) or 'none'}.", *self._broken])
+        packed = next((by for start, by in _PACKED if head.startswith(start)), "")
+        if head.startswith(_HDF5) and Path(path).suffix in (".gz", ".bz2"):
+            packed = Path(path).suffix[1:]
+        if packed:
+            what = f"{path} is packed by {packed}, which is not undone here."
+            return UnknownFormat(what, advice="Unpack it. Only single images may be packed, by gz or bz2.")
+        if head.startswith(_HDF5):
+            return WithoutHeader(
+                f"{path} is an HDF5 file without NXmx images, which no installed format reads.",
+                advice="Give the master, if this is a data file: its images are read through it.",
+            )
         if what:
             return UnknownFormat(f"{path} is {what}, which no installed format reads.", advice=installed)
         if not head:

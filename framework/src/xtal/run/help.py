@@ -35,6 +35,8 @@ def help_of(plugins: Plugins, step: Step, level: int) -> str:
 
 def usage(step: Step) -> str:
     """The command with the files that the step reads."""
+    if step.files:
+        return f"xtal run {step.name} {step.files} [name=value ...]"
     names = {role: role.upper() for role in step.inputs}
     if step.imports:
         names["experiments"] += "|IMAGES"

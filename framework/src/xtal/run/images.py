@@ -207,10 +207,20 @@ class FrameReader:
             mask if trusted_pixels(image.reshape(-1), static.reshape(-1), low, high, mask.reshape(-1)) else static
             for image, static, (low, high), mask in zip(images, self._static, self._limits, room, strict=True)
         ]
-        shadows = self._container.frame_mask(self.frame(z)) if self._container is not None else None
+        shadows = self._shadows(z)
         if shadows:
             masks = [np.logical_and(m, shadow, out=o) for m, shadow, o in zip(masks, shadows, room, strict=True)]
         return masks
+
+    def _shadows(self, z: int) -> Sequence[NDArray[np.bool_]]:
+        """The format's own masks of one frame, none where it has none."""
+        if self._container is not None:
+            return self._container.frame_mask(self.frame(z)) or []
+        source = self._format.open(self.path(z))
+        try:
+            return source.frame_mask(0) or []
+        finally:
+            source.close()
 
     def close(self) -> None:
         """Close the files."""

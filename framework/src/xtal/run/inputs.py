@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from xtal.table import ReflectionTable
 
 TABLE_MARK = b"dials::af::reflection_table"
+PICKLED_TABLE = b"dials_array_family_flex_ext"
 RECORD_SUFFIX = ".made.json"
 """End of the names of the records beside outputs (`xtal.run.provenance`)."""
 EXAMPLES = {
@@ -26,13 +27,16 @@ EXAMPLES = {
 
 
 def role_of(path: Path) -> str:
-    """ "experiments", "reflections" or "images", by the first bytes of a file."""
+    """ "experiments", "reflections" or "images", by the first bytes of a file.
+
+    What is named as a table, or is one that was pickled, is a table: its reader says what is wrong with it.
+    """
     try:
         with open(path, "rb") as stream:
             head = stream.read(4096)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.", advice="Check its name and rights.") from None
-    if TABLE_MARK in head[:64]:
+    if TABLE_MARK in head[:64] or PICKLED_TABLE in head[:64] or path.suffix == ".refl":
         return "reflections"
     if head.lstrip()[:1] == b"{" and (b'"__id__"' in head or path.suffix in (".expt", ".json")):
         return "experiments"
@@ -76,7 +80,7 @@ def sort_inputs(step: Step, files: Iterable[str], named: Mapping[str, Iterable[s
         _add(step, found, role, path)
     for role, needed in roles.items():
         if needed and not found[role]:
-            example = EXAMPLES.get(role, role) + (" or images" if step.imports else "")
+            example = step.files or EXAMPLES.get(role, role) + (" or images" if step.imports else "")
             raise UsageError(f"The step {step.name} needs {example}.", advice=f"See xtal run {step.name} --help.")
     return found
 

@@ -26,6 +26,9 @@ from xtal.run.report import Reporter
 from xtal.run.settings import step_classes
 from xtal.run.site import SiteOption, site_options, site_values
 
+SHOWN = 6
+"""Outputs that the last line names, where a step wrote many."""
+
 
 @frozen
 class Outcome:
@@ -191,7 +194,9 @@ def run_prepared(plugins: Plugins, prepared: Prepared, *, verbosity: int = 2) ->
         for line in context.summary_lines:
             reporter.say(line)
         seconds = time.monotonic() - start
-        wrote = ", ".join(str(p) for p in context.outputs.values())
+        paths = [str(p) for p in context.outputs.values()]
+        more = f" and {len(paths) - SHOWN} more files" if len(paths) > SHOWN else ""
+        wrote = ", ".join(paths[:SHOWN]) + more
         reporter.say(f"Wrote {wrote} in {seconds:.1f} s." if wrote else f"Done in {seconds:.1f} s.")
         summary, tables = tuple(context.summary_lines), tuple(reporter.tables)
         return Outcome(prepared.step.name, context.outputs, summary, seconds, tables, used=context.used)

@@ -69,6 +69,8 @@ def columns(case: BackgroundCase) -> None:
         good = isinstance(values, np.ndarray) and values.flags.writeable and values.shape == (5,)
         ensure(good, f"{name} of 5 boxes is {values!r}, or cannot be written")
     ensure(result.ok.dtype == bool, f"ok is of {result.ok.dtype}")
+    kinds = result.variance.dtype.kind + result.dispersion.dtype.kind
+    ensure(kinds == "ff", f"variance and dispersion are of {result.variance.dtype} and {result.dispersion.dtype}")
 
 
 @expects("background", "succeed on flat background")
@@ -212,6 +214,15 @@ def zeros(case: BackgroundCase) -> None:
     boxes.data[:] = 0
     result = case.fit(boxes)
     for name, values in (("background", boxes.background), *((name, getattr(result, name)) for name in COLUMNS)):
+        ensure(np.all(np.isfinite(values)), f"its {name} is not")
+
+
+@expects("background", "give finite numbers for counts about 0, some below, as they are where a pedestal is taken off")
+def negative(case: BackgroundCase) -> None:
+    boxes = flat_boxes(20, 5.0)
+    boxes.data -= 5.0
+    result = case.fit(boxes)
+    for name, values in (("background", boxes.background), ("variance", result.variance)):
         ensure(np.all(np.isfinite(values)), f"its {name} is not")
 
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stderr, redirect_stdout
+from functools import cache
 from io import StringIO
 from typing import Any
 
@@ -114,12 +115,27 @@ def options_typed(case: Case) -> None:
 def options_light(case: Case) -> None:
     if not case.descriptor.options:
         return
-    module = case.descriptor.options.partition(":")[0]
-    code = f"import sys, {module}; print(*(m for m in {HEAVY!r} if m in sys.modules))"
-    path = "import sys; sys.path[:] = " + repr(sys.path)
-    done = subprocess.run([sys.executable, "-c", f"{path}\n{code}"], capture_output=True, text=True, check=False)
-    ensure(done.returncode == 0, f"{module} cannot be imported alone: {done.stderr.strip().splitlines()[-1:]}")
-    ensure(not done.stdout.strip(), f"{module} imports {', '.join(done.stdout.split())}")
+    _check_imports(case.descriptor.options.partition(":")[0])
+
+
+@expects(EVERY, "be offered by a module that imports nothing heavy, since every command reads it")
+def manifest_light(case: Case) -> None:
+    if case.data.get("manifest"):
+        _check_imports(case.data["manifest"])
+
+
+def _check_imports(module: str) -> None:
+    heavy, trouble = _imports(module, tuple(sys.path))
+    ensure(not trouble, f"{module} cannot be imported alone: {trouble}")
+    ensure(not heavy, f"{module} imports {heavy}")
+
+
+@cache
+def _imports(module: str, path: tuple[str, ...]) -> tuple[str, str]:
+    """Heavy packages that a module imports in a new process, and why it cannot be imported, if so."""
+    code = f"import sys; sys.path[:] = {path!r}\nimport {module}\nprint(*(m for m in {HEAVY!r} if m in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    return ", ".join(done.stdout.split()), "\n".join(done.stderr.strip().splitlines()[-1:]) if done.returncode else ""
 
 
 # --- the plugin -------------------------------------------------------------------------

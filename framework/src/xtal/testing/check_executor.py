@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import Any
 
+from xtal.errors import DataError
 from xtal.hooks.protocols import BlockExecutor
 from xtal.options import entries
 from xtal.testing.conformance import Broken, Case, ensure, expects
@@ -17,7 +21,10 @@ PATIENCE = 2.0
 
 
 class ExecutorCase(Case):
-    """An executor; its checks run with one worker and, where it has the option ``nproc``, with three."""
+    """An executor; its checks run with one worker and, where it has the option ``nproc``, with three.
+
+    Steps use one executor for one run of blocks after another, never for two at once.
+    """
 
     kind = "executor"
     protocol = BlockExecutor
@@ -91,6 +98,29 @@ def shared(case: ExecutorCase) -> None:
         ensure(len(left) == 4, f"{4 - len(left)} of 4 blocks left nothing")
 
 
+class _Block:
+    """A block, or a result: like generators and locks it can neither be copied nor sent to another process."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+
+
+@expects("executor", "hand over blocks and results themselves, which need not be such as can be copied")
+def themselves(case: ExecutorCase) -> None:
+    for executor in case.each:
+        blocks = [_Block() for _ in range(5)]
+        found = list(executor.map(lambda block: (block, None), blocks))
+        same = [one for one, block in zip(found, blocks, strict=True) if one[0] is block and one[1] is None]
+        ensure(len(same) == 5, f"{5 - len(same)} of 5 are others")
+
+
+@expects("executor", "give a result also of a block that returns None")
+def nothing(case: ExecutorCase) -> None:
+    for executor in case.each:
+        found = list(executor.map(lambda _: None, range(5)))
+        ensure(found == [None] * 5, f"of 5 it gives {found}")
+
+
 @expects("executor", "run as many blocks at once as it has workers")
 def together(case: ExecutorCase) -> None:
     for executor in case.each:
@@ -120,7 +150,7 @@ def at_once(case: ExecutorCase) -> None:
         ensure(most <= executor.n_workers, f"{most} run at once with {executor.n_workers} workers")
 
 
-@expects("executor", "hold at most 2 n_workers blocks in flight")
+@expects("executor", "hold at most 2 n_workers blocks in flight, also where results are taken slowly")
 def bounded(case: ExecutorCase) -> None:
     for executor in case.each:
         taken, n = 0, executor.n_workers
@@ -132,38 +162,55 @@ def bounded(case: ExecutorCase) -> None:
                 yield k
 
         for k in executor.map(lambda k: k, blocks()):
+            time.sleep(0.05 * (k == 0))
             held = taken - (k + 1)
             ensure(held <= 2 * n, f"{held} are taken and not given back, with {n} workers")
 
 
-def _spoilt(executor: Any) -> tuple[list[str], BaseException | None]:
-    """Results of three blocks of which the second fails, and the error."""
+@expects("executor", "let go of blocks and results that it has given back, so that memory does not grow")
+def let_go(case: ExecutorCase) -> None:
+    for executor in case.each:
+        alive: weakref.WeakSet[_Block] = weakref.WeakSet()
+
+        def made(_: Any = None, alive: Any = alive) -> _Block:
+            alive.add(block := _Block())
+            return block
+
+        # those in flight with their results, and the last two pairs, which local names may hold
+        most = 2 * (2 * executor.n_workers + 2)
+        for k, _ in enumerate(executor.map(made, (made() for _ in range(60)))):
+            ensure(len(alive) <= most, f"it holds {len(alive)} after {k + 1}, with {executor.n_workers} workers")
+
+
+def _spoilt(executor: Any, error: BaseException) -> tuple[list[str], BaseException | None]:
+    """Results of three blocks of which the second raises an error, and what is raised of it."""
 
     def work(name: str) -> str:
         if name == "frames 3-4":
-            raise ValueError("spoilt")
+            raise error
         return name
 
     got: list[str] = []
     try:
         for result in executor.map(work, ["frames 1-2", "frames 3-4", "frames 5-6"]):
             got.append(result)
-    except Exception as error:
-        return got, error
+    except BaseException as raised:
+        return got, raised
     return got, None
 
 
-@expects("executor", "raise the error of a block as it is")
+@expects("executor", "raise the error of a block itself, with all that it says")
 def errors(case: ExecutorCase) -> None:
     for executor in case.each:
-        _, error = _spoilt(executor)
-        ensure(type(error) is ValueError and str(error) == "spoilt", f"a ValueError becomes {error!r}")
+        for error in (ValueError("spoilt"), DataError("It is spoilt.", advice="Leave it."), KeyboardInterrupt()):
+            _, raised = _spoilt(executor, error)
+            ensure(raised is error, f"a {type(error).__name__} becomes {raised!r}")
 
 
 @expects("executor", "add a note to the error of a block that names the block")
 def named(case: ExecutorCase) -> None:
     for executor in case.each:
-        _, error = _spoilt(executor)
+        _, error = _spoilt(executor, ValueError("spoilt"))
         notes = " ".join(getattr(error, "__notes__", ()))
         ensure("frames 3-4" in notes, f"the notes are {notes!r}")
 
@@ -171,7 +218,7 @@ def named(case: ExecutorCase) -> None:
 @expects("executor", "raise the error of a block at its turn, after the results before it")
 def in_turn(case: ExecutorCase) -> None:
     for executor in case.each:
-        got, _ = _spoilt(executor)
+        got, _ = _spoilt(executor, ValueError("spoilt"))
         ensure(got == ["frames 1-2"], f"before the second of three blocks it gives {got}")
 
 
@@ -210,6 +257,44 @@ def after_error(case: ExecutorCase) -> None:
     for executor in case.each:
         before, after = _begun(executor, "error")
         ensure(before == after < 60, f"{after} of 60 blocks are begun, {after - before} of them afterwards")
+
+
+@contextmanager
+def _ctrl_c() -> Iterator[Callable[[], None]]:
+    """A function that interrupts the main thread as Ctrl-C does, by a signal of our own that nobody else heeds."""
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        yield lambda: signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+@expects("executor", "let Ctrl-C through while blocks run, and begin no block after it")
+def interrupted(case: ExecutorCase) -> None:
+    if not hasattr(signal, "pthread_kill") or threading.current_thread() is not threading.main_thread():
+        return  # signals come to the main thread alone
+    for executor in case.each:
+        begun: list[int] = []
+
+        def work(k: int, begun: list[int] = begun) -> None:
+            begun.append(k)
+            time.sleep(0.005)
+            if k == 4:
+                press()
+
+        with _ctrl_c() as press:
+            ended = True
+            with suppress(KeyboardInterrupt):
+                list(executor.map(work, range(60)))
+                ended = False
+        before = len(begun)
+        time.sleep(0.05)
+        ensure(ended and len(begun) < 60, f"{len(begun)} of 60 blocks are run" + " to the end" * (not ended))
+        ensure(before == len(begun), f"{len(begun) - before} blocks are begun afterwards")
 
 
 @expects("executor", "work again after a run that was closed")

@@ -13,7 +13,7 @@ import numpy as np
 
 from xtal.errors import XtalError
 from xtal.hooks.protocols import ExportFormat
-from xtal.models import ExperimentList
+from xtal.models import Experiment, ExperimentList
 from xtal.table import ReflectionTable
 from xtal.testing.conformance import Case, ensure, expects
 from xtal.testing.data import observations, tiny_experiment
@@ -51,11 +51,12 @@ class ExporterCase(Case):
             self.plugin.export(given["experiments"], given["table"], path)
             return [path.read_bytes()]
 
-    def written(self, table: ReflectionTable) -> tuple[int, str]:
-        """Bytes written of a table, and what an error of the core's own kind says instead."""
+    def written(self, table: ReflectionTable, *experiments: Experiment) -> tuple[int, str]:
+        """Bytes written of a table (of one experiment, if none are given), and what an error of the core's own kind
+        says instead."""
         with target() as path:
             try:
-                self.plugin.export(ExperimentList([tiny_experiment()]), table, path)
+                self.plugin.export(ExperimentList(experiments or [tiny_experiment()]), table, path)
             except XtalError as error:
                 return 0, error.message
             return path.stat().st_size, ""
@@ -87,10 +88,13 @@ def one_file(case: ExporterCase) -> None:
     ensure(not others, f"it wrote {', '.join(sorted(others))} too")
 
 
+def _written_or_told(size: int, told: str) -> None:
+    ensure(size or told.endswith("."), f"it wrote {size} bytes" if not told else f"it says {told!r}")
+
+
 @expects("exporter", "write what is integrated and not yet scaled, or say in one sentence why not")
 def unscaled(case: ExporterCase) -> None:
-    size, told = case.written(integrated())
-    ensure(size or told.endswith("."), f"it wrote {size} bytes" if not told else f"it says {told!r}")
+    _written_or_told(*case.written(integrated()))
 
 
 @expects("exporter", "say in one sentence that a table has no intensities")
@@ -102,8 +106,7 @@ def nothing(case: ExporterCase) -> None:
 
 @expects("exporter", "write a table without rows, or say in one sentence why not")
 def no_rows(case: ExporterCase) -> None:
-    size, told = case.written(observations(tiny_experiment(), 0))
-    ensure(size or told.endswith("."), f"it wrote {size} bytes" if not told else f"it says {told!r}")
+    _written_or_told(*case.written(observations(tiny_experiment(), 0)))
 
 
 @expects("exporter", "take the experiments of a table together, or say in one sentence why not")
@@ -112,10 +115,26 @@ def experiments(case: ExporterCase) -> None:
     table["id"] = np.repeat([0, 1], len(table) // 2).astype(np.int32)
     second = tiny_experiment()
     second.identifier = "second"
-    with target() as path:
-        try:
-            case.plugin.export(ExperimentList([tiny_experiment(), second]), table, path)
-        except XtalError as error:
-            ensure(error.message.endswith("."), f"it says {error.message!r}")
-        else:
-            ensure(path.stat().st_size > 0, "it writes nothing")
+    _written_or_told(*case.written(table, tiny_experiment(), second))
+
+
+@expects("exporter", "write experiments of which one has no reflections, or say in one sentence why not")
+def idle_experiment(case: ExporterCase) -> None:
+    second = tiny_experiment()
+    second.identifier = "second"
+    _written_or_told(*case.written(observations(tiny_experiment()), tiny_experiment(), second))
+
+
+@expects("exporter", "write reflections of a still, or say in one sentence why not")
+def still(case: ExporterCase) -> None:
+    experiment = tiny_experiment()
+    experiment.goniometer = experiment.scan = None
+    _written_or_told(*case.written(observations(tiny_experiment()), experiment))
+
+
+@expects("exporter", "write reflections that are not indexed yet, or say in one sentence why not")
+def no_crystal(case: ExporterCase) -> None:
+    experiment, table = tiny_experiment(), integrated()
+    experiment.crystal = None
+    del table["miller_index"], table["d"]
+    _written_or_told(*case.written(table, experiment))

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
+import re
 import shutil
-from collections.abc import Callable
-from contextlib import suppress
+import struct
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from functools import cached_property, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,25 +21,34 @@ from unittest.mock import patch
 import numpy as np
 from numpy.typing import NDArray
 
-from xtal.errors import DataError
+from xtal.errors import DataError, ImageWarning
+from xtal.files.encode import encode_list
 from xtal.files.notes import Note, listening
 from xtal.files.raw import read_head
 from xtal.hooks.protocols import ImageFormat, ImageSource
-from xtal.models import Beam, Detector, Goniometer, Scan
+from xtal.models import Beam, Detector, Experiment, ExperimentList, Goniometer, Scan
 from xtal.testing.check_every import alike, check_methods
 from xtal.testing.conformance import Broken, Case, Function, ensure
 from xtal.testing.conformance import expects as expects_of
+from xtal.testing.limits import ends_badly
 
 HEAD = 4096
 TEXT = b"This is a text and no image.\n" * 150
 FOREIGN = (b"", b"\0" * HEAD, TEXT[:HEAD], bytes(range(256)) * 16)
 """Beginnings of files that are no images."""
+HEADER = 1 << 16
+"""Bytes in which the header of a sample ends, or nearly."""
+MANY = 1_000_000
+"""Pixels that no side of a detector has."""
+BINARY = {"<H": 2**16 - 1, ">H": 2**16 - 1, "<I": MANY, ">I": MANY, "<Q": MANY, ">Q": MANY}
+"""Ways to write the number of pixels of a side, and the number that is put in its place."""
 
 Arrays = list[NDArray[Any]]
 
 
 class FormatCase(Case):
-    """A format; data: ``sample``, a file of this format, without which only claims are checked."""
+    """A format; data: ``sample``, a file of this format, without which only claims are checked, and ``others``, more
+    files of its scan."""
 
     kind = "format"
     protocol = ImageFormat
@@ -72,6 +86,23 @@ class FormatCase(Case):
     def container(self) -> bool:
         """Whether frames of the sample are numbered within it."""
         return bool(getattr(self.source, "container", self.source.n_frames > 1))
+
+    @property
+    def images(self) -> list[tuple[Path, int]]:
+        """File and frame of several images of one scan: ends and middle of a container, or the files of the caller."""
+        if self.container:
+            last = self.source.n_frames - 1
+            return [(self.sample, frame) for frame in sorted({0, last // 2, last})]
+        return [(Path(path), 0) for path in (self.sample, *self.data.get("others", ()))]
+
+    def image(self, path: Path, frame: int) -> Arrays:
+        """A frame as the core reads it: of a container that stays open, or of a file that is opened for it."""
+        return self.read(frame) if self.container else _pixels(self.plugin.open(path))
+
+    def close(self) -> None:
+        """Close the sample; it is opened again where it is needed."""
+        self.source.close()
+        del self.source
 
     def given(self) -> dict[str, Any]:
         return {"sample": np.frombuffer(self.sample.read_bytes(), np.uint8)}
@@ -206,6 +237,13 @@ def trusted_range(case: FormatCase) -> None:
         ensure(low < high, f"that of panel {number} is {low:g} to {high:g}")
 
 
+@expects("give panels a gain above 0 and a pedestal, by which counts are corrected")
+def gain(case: FormatCase) -> None:
+    for number, panel in enumerate(case.models[1]):
+        good = 0 < panel.gain < np.inf and np.isfinite(panel.pedestal)
+        ensure(good, f"panel {number} has a gain of {panel.gain:g} and a pedestal of {panel.pedestal:g}")
+
+
 @expects("give goniometer and scan where there is a rotation, else neither")
 def rotation(case: FormatCase) -> None:
     goniometer, scan = case.models[2:]
@@ -218,6 +256,12 @@ def rotation(case: FormatCase) -> None:
 def scan_length(case: FormatCase) -> None:
     scan, n = case.models[3], case.source.n_frames
     ensure(scan is None or scan.n_images == n, f"{n} frames have a scan of {scan.n_images if scan else 0}")
+
+
+@expects("number the frames of a container from 1, as the core counts them")
+def scan_numbers(case: FormatCase) -> None:
+    scan = case.models[3]
+    ensure(scan is None or not case.container or scan.image_range[0] == 1, f"they are {scan and scan.image_range}")
 
 
 @expects("turn about an axis that does not lie along the beam")
@@ -233,6 +277,15 @@ def new_models(case: FormatCase) -> None:
     source.close()
     shared = [type(a).__name__ for a, b in zip(case.models, again, strict=True) if a is b and a is not None]
     ensure(not shared, f"the {', '.join(shared)} of two openings is one object")
+
+
+@expects("give the same models at every opening, from which identifiers are made")
+def same_models(case: FormatCase) -> None:
+    source = case.plugin.open(case.sample)
+    again = source.models()
+    source.close()
+    one, other = (json.dumps(encode_list(ExperimentList([Experiment(*m)]))) for m in (case.models, again))
+    ensure(one == other, "they differ")
 
 
 @expects("say through xtal.files.notes what it reads, each with its value and place")
@@ -257,11 +310,31 @@ def notes_axis(case: FormatCase) -> None:
 # --- pixels and masks -------------------------------------------------------------------
 
 
-@expects("fill every pixel of the arrays that it is given")
+@expects("fill every pixel of the arrays that it is given, which are alike for all frames")
 def fills(case: FormatCase) -> None:
-    one, other = case.read(0, before=0), case.read(0, before=1)
-    n = sum(np.count_nonzero(a != b) for a, b in zip(one, other, strict=True))
-    ensure(n == 0, f"{n} pixels keep what was there before")
+    for frame in sorted({0, case.source.n_frames - 1}):
+        one, other = case.read(frame, before=0), case.read(frame, before=1)
+        n = sum(np.count_nonzero(a != b) for a, b in zip(one, other, strict=True))
+        ensure(n == 0, f"{n} pixels of frame {frame + 1} keep what was there before")
+
+
+@expects("read different images in several threads at once, each as it is read alone")
+def images_at_once(case: FormatCase) -> None:
+    alone = [case.image(*image) for image in case.images]
+    with ThreadPoolExecutor(4) as pool:
+        for k, found in enumerate(pool.map(lambda image: case.image(*image), 3 * case.images)):
+            path, frame = case.images[k % len(alone)]
+            ensure(alike(found, alone[k % len(alone)]), f"frame {frame + 1} of {path.name} comes out otherwise")
+
+
+@expects("put the same values into arrays of a wider type, as another file of a scan may ask for, or raise a DataError")
+def other_type(case: FormatCase) -> None:
+    if case.container or isinstance(getattr(type(case.source), "dtype", None), np.dtype):
+        return  # one file is all of the scan, or all files are of one type
+    arrays = [np.zeros(shape, np.float64) for shape in case.source.shapes]
+    with suppress(DataError):
+        case.source.read(0, arrays)
+        ensure(alike(arrays, [array.astype(np.float64) for array in case.read(0)]), "they differ in float64")
 
 
 @expects("leave alone the arrays that it filled before")
@@ -305,17 +378,26 @@ def _check_masks(case: FormatCase, masks: Any) -> None:
 # --- files ------------------------------------------------------------------------------
 
 
+def _pixels(source: Any) -> Arrays:
+    """The first frame; the source is closed."""
+    try:
+        arrays = [np.zeros(shape, source.dtype) for shape in source.shapes]
+        source.read(0, arrays)
+        return arrays
+    finally:
+        source.close()
+
+
 def _whole(case: FormatCase, path: Path) -> Arrays:
     """Open a file and ask for everything."""
     source = case.plugin.open(path)
     try:
         source.models()
-        arrays = [np.zeros(shape, source.dtype) for shape in source.shapes]
-        source.read(0, arrays)
         source.masks()
-        return arrays
-    finally:
+    except BaseException:
         source.close()
+        raise
+    return _pixels(source)
 
 
 @expects("refuse a file that was cut short with a DataError that names it")
@@ -343,6 +425,81 @@ def compressed(case: FormatCase) -> None:
             ensure(alike(_whole(case, path), case.read(0)), "the pixels differ")
 
 
+@expects("end in data or a DataError, within bounds, where a header claims more pixels than any image has")
+def claims(case: FormatCase) -> None:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / case.sample.name
+        for content in _claiming(case.sample.read_bytes(), case.source.shapes[0]):
+            path.write_bytes(content)
+            told = ends_badly(lambda: _whole(case, path))
+            ensure(not told, told)
+
+
+def _claiming(content: bytes, shape: tuple[int, int]) -> Iterator[bytes]:
+    """The content with another number wherever its header may say how many pixels a side has, in one way of writing
+    after another."""
+    header, rest = content[:HEADER], content[HEADER:]
+    words = "|".join(map(str, shape)).encode()
+    ways = [re.sub(rb"(?<![\w.])(?:" + words + rb")(?![\w.])", b"%d" % MANY, header)]
+    for code, many in BINARY.items():
+        way = header
+        for side in shape:
+            if side < 2 ** (8 * struct.calcsize(code)):
+                way = way.replace(struct.pack(code, side), struct.pack(code, many))
+        ways.append(way)
+    yield from (way + rest for way in ways if way != header)
+
+
+@expects("end in data or a DataError, within bounds, where a .gz file that it claims unpacks to gigabytes")
+def endless(case: FormatCase) -> None:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / (case.sample.name + ".gz")
+        path.write_bytes(gzip.compress(case.sample.read_bytes(), 1) + 256 * gzip.compress(bytes(1 << 24), 9))
+        if case.plugin.sniff(read_head(path, HEAD), path):
+            told = ends_badly(lambda: _whole(case, path))
+            ensure(not told, told)
+
+
+@expects("say by an ImageWarning that it takes data from outside the folder of the file, before it opens them")
+def links(case: FormatCase) -> None:
+    with TemporaryDirectory() as folder:
+        copy = Path(shutil.copy(case.sample, folder))
+        with suppress(DataError):
+            _whole(case, copy)
+            return  # the sample is all that it needs
+        case.close()
+        home = case.sample.resolve().parent
+        for other in home.iterdir():
+            if other.name != copy.name:
+                copy.with_name(other.name).symlink_to(other)
+        with _told(home) as early, suppress(DataError):  # which a format may have for such links
+            _whole(case, copy)
+            ensure(early, "it says nothing")
+        ensure(all(early), "it says so when they are open")
+
+
+@contextmanager
+def _told(home: Path) -> Iterator[list[bool]]:
+    """For each ImageWarning, whether no more files of a folder are open by then."""
+    early: list[bool] = []
+    before = set(_open_files())
+
+    def hear(message: Any, category: type[Warning], *_: Any, **__: Any) -> None:
+        if issubclass(category, ImageWarning):
+            early.append(all(path.parent != home for path in set(_open_files()) - before))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = hear
+        yield early
+
+
+def _open_files() -> list[Path]:
+    """Files that this process has open; none on a system that does not tell."""
+    descriptors = Path("/proc/self/fd")
+    return [Path(os.path.realpath(link)) for link in descriptors.iterdir()] if descriptors.exists() else []
+
+
 @expects("unpickle nothing, since a file may come from anybody")
 def unpickled(case: FormatCase) -> None:
     with patch("pickle.loads") as loads, patch("pickle.load") as load, patch("pickle.Unpickler") as unpickler:
@@ -352,19 +509,28 @@ def unpickled(case: FormatCase) -> None:
     ensure(not called, f"it calls pickle.{', pickle.'.join(called)}")
 
 
+@expects("read a file wherever it is: folders may have blanks and letters of any language")
+def any_folder(case: FormatCase) -> None:
+    with TemporaryDirectory() as folder:
+        odd = Path(folder) / "Grüße an [1] 猫"
+        odd.mkdir()
+        copies = [Path(shutil.copy(case.sample, home)) for home in (folder, odd)]
+        try:
+            wanted = _whole(case, copies[0])
+        except DataError:
+            return  # it needs files beside it
+        ensure(alike(_whole(case, copies[1]), wanted), "the pixels differ")
+
+
 @expects("hold no file open after close()")
 def closed(case: FormatCase) -> None:
-    descriptors = Path("/proc/self/fd")
-    if not descriptors.exists():
-        return  # a system that does not tell
+    case.close()
+    sample = case.sample.resolve()
+    before = _open_files().count(sample)  # others may have it open
     source = case.plugin.open(case.sample)
     source.models()
-    source.read(0, [np.zeros(shape, source.dtype) for shape in source.shapes])
-    source.close()
-    case.source.close()
-    case.__dict__.pop("source")
-    open_files = [os.path.realpath(link) for link in descriptors.iterdir()]
-    ensure(os.path.realpath(case.sample) not in open_files, "it is still open")
+    _pixels(source)
+    ensure(_open_files().count(sample) <= before, "it is still open")
 
 
 @expects("write nothing beside the file that it reads")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache, cached_property
 from typing import Any
 
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 from xtal.errors import AlgorithmFailed
 from xtal.hooks.protocols import BasisVectors, IndexingMethod
 from xtal.models import ExperimentList
+from xtal.testing.check_every import alike
 from xtal.testing.conformance import Case, ensure, expects
 from xtal.testing.data import tiny_experiment
 
@@ -37,11 +40,12 @@ def lattice_points() -> F:
     return _lattice().copy()
 
 
-def unindexed() -> ExperimentList:
-    """An experiment as import leaves it."""
-    experiment = tiny_experiment()
-    experiment.crystal = None
-    return ExperimentList([experiment])
+def unindexed(n: int = 1) -> ExperimentList:
+    """Experiments as import leaves them."""
+    experiments = [tiny_experiment() for _ in range(n)]
+    for k, experiment in enumerate(experiments):
+        experiment.crystal, experiment.identifier = None, f"tiny {k}"
+    return ExperimentList(experiments)
 
 
 class IndexingCase(Case):
@@ -53,8 +57,9 @@ class IndexingCase(Case):
     def given(self) -> dict[str, Any]:
         return {"points": lattice_points(), "experiments": unindexed()}
 
-    def exercise(self, given: dict[str, Any]) -> list[Any]:
-        found = self.plugin.candidates(given["points"], given["experiments"], MAX_CELL, D_MIN)
+    def exercise(self, given: dict[str, Any], method: IndexingMethod | None = None) -> list[Any]:
+        method = method or self.plugin
+        found = method.candidates(given["points"], given["experiments"], MAX_CELL, D_MIN)
         return [found.vectors, found.scores, found.orientations]
 
     @cached_property
@@ -81,6 +86,13 @@ def shapes(case: IndexingCase) -> None:
     vectors, orientations = case.found.vectors, case.found.orientations
     told = f"they are of shape {vectors.shape} and {orientations.shape}"
     ensure(vectors.ndim == 2 and vectors.shape[1] == 3 and orientations.shape[1:] == (3, 3), told)
+
+
+@expects("indexing", "give arrays of floating numbers, which the step goes on to refine")
+def floats(case: IndexingCase) -> None:
+    for name in ("vectors", "scores", "orientations"):
+        found = np.asarray(getattr(case.found, name)).dtype
+        ensure(found == np.float64, f"its {name} are {found}")
 
 
 @expects("indexing", "give one score for each vector")
@@ -124,6 +136,35 @@ def lattice(case: IndexingCase) -> None:
 def no_limit(case: IndexingCase) -> None:
     n = case.independent(case.plugin.candidates(lattice_points(), unindexed(), MAX_CELL, 0.0))
     ensure(n == 3, f"it then finds {n} periods of three")
+
+
+@expects("indexing", "give vectors or raise AlgorithmFailed for any longest edge: the step tries several")
+def edges(case: IndexingCase) -> None:
+    for edge in (MAX_CELL / 5, MAX_CELL / 2, 2 * MAX_CELL):
+        with suppress(AlgorithmFailed):
+            found = case.plugin.candidates(lattice_points(), unindexed(), edge, D_MIN)
+            ensure(isinstance(found, BasisVectors), f"it gives {found!r} for {edge:g} angstrom")
+
+
+@expects("indexing", "give the same answer whatever points came before")
+def order(case: IndexingCase) -> None:
+    with suppress(AlgorithmFailed):
+        case.plugin.candidates(1.3 * lattice_points()[:, ::-1], unindexed(), 2 * MAX_CELL, D_MIN)
+    same = alike(case.exercise(case.given()), case.answer)
+    ensure(same, "it differs after others")
+
+
+@expects("indexing", "give the same answer where several of it work at once, each for a request to the server")
+def at_once(case: IndexingCase) -> None:
+    with ThreadPoolExecutor(3) as pool:
+        for answer in pool.map(lambda _: case.exercise(case.given(), case.construct()), range(4)):
+            ensure(alike(answer, case.answer), "their answers differ")
+
+
+@expects("indexing", "take several experiments together, which have one crystal")
+def several(case: IndexingCase) -> None:
+    n = case.independent(case.plugin.candidates(lattice_points(), unindexed(2), MAX_CELL, D_MIN))
+    ensure(n == 3, f"it finds {n} periods of three for two experiments")
 
 
 @expects("indexing", "need no rotation")

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
+from attrs import evolve
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from xtal.errors import AlgorithmFailed, XtalError
 from xtal.hooks.protocols import ProfileEstimate, ProfileFit, ProfileModel, ProfileReferences
-from xtal.models import Experiment
+from xtal.models import Detector, Experiment
 from xtal.physics.integration import crop_to_foreground
 from xtal.table import Flag, MaskBit, ReflectionTable, Shoeboxes
 from xtal.testing.check_every import alike, check_methods, snapshot
@@ -28,6 +31,7 @@ SIZE, SHARP = (1.0, 0.5), (0.5, 0.08)
 COLUMNS = ("s1", "xyzcal.px", "xyzcal.mm", "zeta", "panel")
 """Of predictions, all that the engine gives to a model besides bbox."""
 Rows = NDArray[np.int64]
+Boxed = tuple[ReflectionTable, Shoeboxes]
 FIT = ("ok", "intensity", "variance", "correlation", "recorded")
 
 
@@ -74,6 +78,12 @@ def strong_spots(n: int = 400, size: tuple[float, float] = SIZE) -> ReflectionTa
     return table
 
 
+def blocks_of(references: ProfileReferences, table: ReflectionTable) -> list[Rows]:
+    """The rows of each block."""
+    block = references.block_of(table["xyzcal.px"][:, 2])
+    return [np.flatnonzero(block == k) for k in range(references.n_blocks)]
+
+
 class ProfileCase(Case):
     """A profile model, with what is estimated, boxed, learned and fitted with it."""
 
@@ -111,7 +121,7 @@ class ProfileCase(Case):
         return [estimate.profile, boxes, model.partiality(experiment, table), model.footprint(experiment, table)]
 
     @cached_property
-    def _voxels(self) -> tuple[ReflectionTable, Shoeboxes]:
+    def _voxels(self) -> Boxed:
         rng, table = np.random.default_rng(6), self.table(1.5)
         front, at = self.plugin.footprint(self.experiment, table), 0
         boxes = Shoeboxes.allocate(table["panel"], table["bbox"])
@@ -131,23 +141,36 @@ class ProfileCase(Case):
         table["flags"] = np.full(n, int(flags), dtype=np.uint64)
         return table, crop_to_foreground(boxes)
 
-    def voxels(self) -> tuple[ReflectionTable, Shoeboxes]:
+    def voxels(self) -> Boxed:
         """Reflections of `COUNTS` counts on a background of 1, summed, in the model's boxes cut to the foreground."""
         table, boxes = self._voxels
         return table.copy(), boxes.select(np.arange(len(boxes)))
 
-    def learned(self, table: ReflectionTable, boxes: Shoeboxes) -> tuple[ProfileReferences, list[Rows], int]:
-        """References that learned block by block, the rows of each block, and how many reflections were used."""
-        references: ProfileReferences = self.plugin.references(self.experiment)
-        block = references.block_of(table["xyzcal.px"][:, 2])
-        rows = [np.flatnonzero(block == k) for k in range(references.n_blocks)]
-        used = [references.learn(k, table.select(r), boxes.select(r)) for k, r in enumerate(rows)]
-        return references, rows, sum(int(np.sum(u)) for u in used)
+    def taught(self, references: ProfileReferences, boxed: Boxed) -> Iterator[tuple[int, NDArray[np.bool_]]]:
+        """Have references learn block by block: each block, and which of its reflections were used."""
+        table, boxes = boxed
+        for k, rows in enumerate(blocks_of(references, table)):
+            yield k, references.learn(k, table.select(rows), boxes.select(rows))
 
-    def fit(self, table: ReflectionTable, boxes: Shoeboxes, floor: float = 0.5) -> ProfileFit:
-        """The fit of all reflections, in their order, with shapes learned from perfect ones."""
-        references, rows, _ = self.learned(*self.voxels())
-        parts = [references.fit(k, table.select(r), boxes.select(r), floor) for k, r in enumerate(rows)]
+    def fit(
+        self,
+        table: ReflectionTable,
+        boxes: Shoeboxes,
+        floor: float = 0.5,
+        *,
+        known: Boxed | None = None,
+        references: ProfileReferences | None = None,
+    ) -> ProfileFit:
+        """The fit of all reflections, in their order, each block when it and the next one are learned.
+
+        Shapes are learned from ``known``, perfect ones without it.
+        """
+        references = references or self.plugin.references(self.experiment)
+        rows, parts, last = blocks_of(references, table), [], references.n_blocks - 1
+        for k, _ in self.taught(references, known or self.voxels()):
+            for block in (k - 1, k) if k == last else (k - 1,):
+                if block >= 0:
+                    parts.append(references.fit(block, table.select(rows[block]), boxes.select(rows[block]), floor))
         order = np.argsort(np.concatenate(rows))
         return ProfileFit(*(np.concatenate([np.asarray(getattr(p, name)) for p in parts])[order] for name in FIT))
 
@@ -192,6 +215,14 @@ def no_spots(case: ProfileCase) -> None:
     except AlgorithmFailed:
         return
     raise Broken(f"it estimates {estimate.profile}")
+
+
+@expects("profile", "give sizes from a single spot, or raise AlgorithmFailed")
+def one_spot(case: ProfileCase) -> None:
+    with suppress(AlgorithmFailed):
+        profile = case.plugin.estimate(_experiment(), strong_spots(1)).profile
+        bad = [n for n, value in profile.items() if n.startswith("sigma") and not np.all(np.isfinite(value))]
+        ensure(not bad, f"its {', '.join(bad)} are no numbers")
 
 
 @expects("profile", "keep nothing of a size but what is stored with the experiment")
@@ -243,6 +274,31 @@ def boxes_cut(case: ProfileCase) -> None:
     bbox = case.plugin.bbox(case.experiment, table, 1.0)
     low, high = bbox[:, 4].min(), bbox[:, 5].max()
     ensure(low >= 0 and high <= N_IMAGES, f"they reach from {low} to {high} in a scan of {N_IMAGES} images")
+
+
+@expects("profile", "give reflections predicted beyond the ends of the scan frames of it, and a partiality of near 0")
+def beyond(case: ProfileCase) -> None:
+    table, experiment = _predicted().copy(), case.experiment
+    assert experiment.scan is not None
+    z = np.where(np.arange(len(table)) % 2, -6.0, N_IMAGES + 6.0)
+    table["xyzcal.px"][:, 2], table["xyzcal.mm"][:, 2] = z, experiment.scan.phi(z)
+    table["bbox"] = bbox = case.plugin.bbox(experiment, table, 1.0)
+    good = np.all((bbox[:, 4] >= 0) & (bbox[:, 4] <= bbox[:, 5]) & (bbox[:, 5] <= N_IMAGES))
+    ensure(good, f"boxes reach from {bbox[:, 4].min()} to {bbox[:, 5].max()} in a scan of {N_IMAGES} images")
+    part = case.plugin.partiality(experiment, table).max()
+    ensure(part < 0.01, f"it is up to {part:.2g}")
+
+
+@expects("profile", "take each reflection on its own panel")
+def panels(case: ProfileCase) -> None:
+    experiment, table = case.experiment, case.table()
+    panel = experiment.detector[0]
+    experiment.detector = Detector([evolve(panel, origin=panel.origin + np.array([0.0, 80.0, -40.0])), panel])
+    second = table.copy()
+    second["panel"] = np.ones_like(table["panel"])
+    ensure(alike(case.plugin.bbox(experiment, second, 1.0), table["bbox"]), "boxes on the second of two panels differ")
+    fronts = case.plugin.footprint(experiment, second), case.plugin.footprint(case.experiment, table)
+    ensure(alike(*fronts), "the foreground on the second of two panels differs")
 
 
 @expects("profile", "give boxes that reach farther in x and y with a larger margin, and as far in z")
@@ -345,8 +401,23 @@ def learning(case: ProfileCase) -> None:
 
 @expects("profile", "learn from strong reflections")
 def learns(case: ProfileCase) -> None:
-    _, _, used = case.learned(*case.voxels())
+    references = case.plugin.references(case.experiment)
+    used = sum(np.count_nonzero(used) for _, used in case.taught(references, case.voxels()))
     ensure(used > 0, f"it learns from none of {len(_predicted())}")
+
+
+@expects("profile", "give each experiment references of its own: those of several learn in turns")
+def references_apart(case: ProfileCase) -> None:
+    one, other = (case.plugin.references(case.experiment) for _ in range(2))
+    table, boxes = case.voxels()
+    none = np.empty(0, np.int64)
+    for references, rows in ((one, np.arange(len(table))), (other, none)):
+        for _ in case.taught(references, (table.select(rows), boxes.select(rows))):
+            pass
+    block = one.n_blocks - 1
+    rows = blocks_of(one, table)[block]
+    found = one.fit(block, table.select(rows), boxes.select(rows), 0.5).intensity
+    ensure(alike(found, case.fitted.intensity[rows]), "what the second ones learn changes the fit of the first")
 
 
 @expects("profile", "change neither table nor voxels while it learns and fits")
@@ -409,6 +480,21 @@ def sharp(case: ProfileCase) -> None:
     ensure(worst < 0.2, f"one in ten is off by {100 * worst:.0f} % and more")
 
 
+@expects("profile", "find nothing, on average, where there is nothing: some intensities are below 0")
+def nothing_there(case: ProfileCase) -> None:
+    table, boxes = case.voxels()
+    rng, weak = np.random.default_rng(12), np.flatnonzero(np.arange(len(table)) % 2)
+    for i in weak:
+        data = boxes.box(int(i))[0]
+        data[:] = rng.poisson(1.0, data.shape)
+    table["intensity.sum.value"][weak], table["intensity.sum.variance"][weak] = 0.0, len(boxes.data) / len(table)
+    fit = case.fit(table, boxes, known=(table, boxes))
+    weak = weak[fit.ok[weak]]
+    pull = fit.intensity[weak] / np.sqrt(fit.variance[weak])
+    mean = float(pull.mean()) if len(weak) else np.nan
+    ensure(abs(mean) < 0.3, f"the mean is {mean:.2f} standard deviations")
+
+
 @expects("profile", "give finite variances above 0, near the counts of strong reflections")
 def variance(case: ProfileCase) -> None:
     value = case.fitted.variance[case.fitted.ok]
@@ -431,7 +517,7 @@ def recorded(case: ProfileCase) -> None:
     ensure(np.median(value) > 0.8, f"its median is {np.median(value):.2f}")
 
 
-def _half_bad(case: ProfileCase, value: float) -> tuple[ReflectionTable, Shoeboxes]:
+def _half_bad(case: ProfileCase, value: float) -> Boxed:
     """The reflections with bad pixels, of some value, from their centres on."""
     table, boxes = case.voxels()
     for i, centre in enumerate(table["xyzcal.px"]):
@@ -463,17 +549,21 @@ def floor(case: ProfileCase) -> None:
     ensure(fit.ok.mean() < 0.02, f"it fits {100 * fit.ok.mean():.0f} % of those of which half is bad")
 
 
+@expects("profile", "fail where no voxel of a reflection is usable, whatever the floor")
+def no_voxels(case: ProfileCase) -> None:
+    table, boxes = case.voxels()
+    boxes.mask &= ~int(MaskBit.VALID)
+    fit = case.fit(table, boxes, floor=0.0)
+    ensure(not fit.ok.any(), f"it fits {100 * fit.ok.mean():.0f} %")
+
+
 @expects("profile", "give the same fit whatever the order of the rows")
 def row_order(case: ProfileCase) -> None:
     table, boxes = case.voxels()
     reverse = np.arange(len(table))[::-1]
     turned, turned_boxes = table.select(reverse), boxes.select(reverse)
-    fitted = []
-    for some, voxels in ((table, boxes), (turned, turned_boxes)):
-        found, rows, _ = case.learned(some, voxels)
-        parts = [found.fit(k, some.select(r), voxels.select(r), 0.5) for k, r in enumerate(rows)]
-        value = np.concatenate([np.where(p.ok, p.intensity, 0.0) for p in parts])
-        fitted.append(value[np.argsort(np.concatenate(rows))])
+    fits = [case.fit(*boxed, known=boxed) for boxed in ((table, boxes), (turned, turned_boxes))]
+    fitted = [np.where(fit.ok, fit.intensity, 0.0) for fit in fits]
     ensure(np.allclose(fitted[0], fitted[1][reverse], 1e-6), "it differs in the reverse order")
 
 
@@ -483,7 +573,8 @@ def nothing_learned(case: ProfileCase) -> None:
     found = case.plugin.references(case.experiment)
     none = np.empty(0, np.int64)
     for k in range(found.n_blocks):
-        found.learn(k, table.select(none), boxes.select(none))
+        used = found.learn(k, table.select(none), boxes.select(none))
+        ensure(used.shape == (0,) and used.dtype == bool, f"of none it learned from {used!r}")
     rows = np.flatnonzero(found.block_of(table["xyzcal.px"][:, 2]) == 0)
     fit = found.fit(0, table.select(rows), boxes.select(rows), 0.5)
     for name in FIT[1:]:

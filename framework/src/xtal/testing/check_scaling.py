@@ -81,6 +81,11 @@ def parameters(case: ScalingCase) -> None:
     ensure(len(names) == n and start.shape == (n,), f"{n} parameters have {len(names)} names and {start.shape} values")
 
 
+@expects("scaling", "have one parameter at least where there are observations")
+def some_parameters(case: ScalingCase) -> None:
+    ensure(case.prepared.n_parameters >= 1, f"it has {case.prepared.n_parameters}")
+
+
 @expects("scaling", "name each parameter, its correction first")
 def names(case: ScalingCase) -> None:
     bad = [name for name in case.prepared.names if not isinstance(name, str) or not name.strip()]
@@ -114,6 +119,21 @@ def rows(case: ScalingCase) -> None:
     some = case.rows[[7, 3]]
     few, _ = case.prepared.scales_and_jacobian(case.at, some)
     ensure(alike(few, scales[[7, 3]]), f"it gives {few} alone and {scales[[7, 3]]} among others")
+
+
+@expects("scaling", "give no scales where none are asked for, although there are observations")
+def none_asked(case: ScalingCase) -> None:
+    scales, matrix = case.prepared.scales_and_jacobian(case.at, np.empty(0, np.int64))
+    wanted = (0, case.prepared.n_parameters)
+    ensure(len(scales) == 0 and matrix.shape == wanted, f"it gives {len(scales)}, and derivatives of {matrix.shape}")
+
+
+@expects("scaling", "leave alone the arrays that it gave before, which the search still holds")
+def earlier_arrays(case: ScalingCase) -> None:
+    scales, matrix = case.prepared.scales_and_jacobian(case.at, case.rows)
+    before = [scales.copy(), _dense(matrix).copy()]
+    case.prepared.scales_and_jacobian(case.at + 0.1, case.rows[::-1])
+    ensure(alike([scales, _dense(matrix)], before), "they change when it is asked again")
 
 
 @expects("scaling", "give derivatives as scipy CSR matrices of (rows, parameters)")
@@ -158,6 +178,14 @@ def _differences(function: Any, at: F) -> None:
 def predicted(case: ScalingCase) -> None:
     model = case.construct()
     model.prepare(tiny_experiment(), slim_table(columns=("s1", "d", "xyzcal.px")))
+    scales, _ = model.scales_and_jacobian(model.initial(), case.rows)
+    ensure(np.all(np.isfinite(scales)), "its scales are not finite")
+
+
+@expects("scaling", "do with observed positions where there are no predicted ones")
+def observed(case: ScalingCase) -> None:
+    model = case.construct()
+    model.prepare(tiny_experiment(), slim_table(columns=("s1", "d", "xyzobs.px.value")))
     scales, _ = model.scales_and_jacobian(model.initial(), case.rows)
     ensure(np.all(np.isfinite(scales)), "its scales are not finite")
 

@@ -41,6 +41,7 @@ class Run:
     printed : to the terminal, where it was to be silent but for warnings
     spoilt : input files that were changed
     strays : files that are neither outputs nor the log
+    unlike : outputs that a second run on the same files writes otherwise
     """
 
     error: Exception | None
@@ -48,6 +49,7 @@ class Run:
     printed: str
     spoilt: list[str]
     strays: list[str]
+    unlike: list[str]
 
 
 class StepCase(Case):
@@ -76,7 +78,11 @@ class StepCase(Case):
             after = _contents(given)
             strays = _visible(output) - known | _visible(Path()) - here | set(after) - set(before)
             spoilt = [one for one in before if after.get(one) != before[one]]
-            return Run(error, summary, said.getvalue(), spoilt, sorted(strays))
+            wrote = _written(output)
+            if wrote:
+                self._outcome(words, output)
+            unlike = [one for one, content in _written(output).items() if wrote.get(one) != content]
+            return Run(error, summary, said.getvalue(), spoilt, sorted(strays), unlike)
 
     def _outcome(self, words: list[str], output: Path) -> tuple[Exception | None, tuple[str, ...], set[str]]:
         """How a run ends: its error, or summary and the files that it may leave."""
@@ -113,8 +119,13 @@ def _visible(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir() if not path.name.startswith(".")} if folder.exists() else set()
 
 
+def _written(folder: Path) -> dict[str, bytes]:
+    """Outputs of a run by name; its log tells the time."""
+    return {n: c for n, c in _contents(folder).items() if not n.endswith(".log")} if folder.exists() else {}
+
+
 def _contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
 @expects("step", "read roles that the runner knows, each once")
@@ -175,6 +186,12 @@ def inputs_kept(case: StepCase) -> None:
 def strays(case: StepCase) -> None:
     for run in case.runs:
         ensure(not run.strays, f"it left {', '.join(run.strays)}")
+
+
+@expects("step", "write the same again from the same files, which process counts on where it resumes")
+def again(case: StepCase) -> None:
+    for run in case.runs:
+        ensure(not run.unlike, f"it writes {', '.join(run.unlike)} otherwise")
 
 
 @expects("step", "tell its outcome in at most three lines")

@@ -17,7 +17,7 @@ Mask = NDArray[np.bool_]
 
 CENTRES = ((20, 30), (56, 72), (80, 95))
 """Of the spots, (slow, fast)."""
-TYPES = ("uint16", "int32", "uint32", "float64")
+TYPES = ("uint8", "uint16", "int32", "uint32", "float64")
 """Of pixels as files hold them, and of counts corrected by a gain."""
 
 
@@ -28,7 +28,7 @@ def spotty_image(dtype: str = "int32") -> NDArray[Any]:
     for slow, fast in CENTRES:
         image[slow - 1 : slow + 2, fast - 1 : fast + 2] += rng.poisson(60.0, (3, 3))
     image[:, 40:44] = 50000
-    return image.astype(dtype)
+    return np.minimum(image, np.iinfo(np.uint8).max if dtype == "uint8" else image).astype(dtype)
 
 
 def spotty_mask() -> Mask:
@@ -143,9 +143,10 @@ def all_masked(case: ThresholdCase) -> None:
 def order(case: ThresholdCase) -> None:
     image, mask = spotty_image(), spotty_mask()
     kernel = case.plugin.prepare(tiny_experiment(), 0, mask)
-    strong = np.zeros(image.shape, dtype=bool)
-    kernel(image[::-1] * 3, mask, strong, 5)
-    kernel(image, mask, strong, 0)
+    buffer, strong = image[::-1] * 3, np.zeros(image.shape, dtype=bool)
+    kernel(buffer, mask, strong, 5)
+    buffer[:] = image  # frames are read into the same array
+    kernel(buffer, mask, strong, 0)
     n = np.count_nonzero(strong != case.strong(image, mask))
     ensure(n == 0, f"{n} pixels differ after another frame")
 
@@ -158,6 +159,26 @@ def panels(case: ThresholdCase) -> None:
     image[30:33, 20:23] = 100
     mask = np.ones(image.shape, dtype=bool)
     ensure(case.strong(image, mask, experiment, 1)[31, 21], "it misses the spot on the second of two panels")
+
+
+@expects("threshold", "keep what it prepares for several panels apart, since all are prepared before the first works")
+def side_by_side(case: ThresholdCase) -> None:
+    experiment = tiny_experiment()
+    experiment.detector = Detector([experiment.detector[0], tiny_experiment().detector[0]])
+    image, masks = spotty_image(), [spotty_mask(), spotty_mask() & (np.arange(100) < 50)[:, None]]
+    kernels = [case.plugin.prepare(experiment, k, mask) for k, mask in enumerate(masks)]
+    for k, (kernel, mask) in enumerate(zip(kernels, masks, strict=True)):
+        strong = np.zeros(image.shape, dtype=bool)
+        kernel(image, mask, strong, 0)
+        n = np.count_nonzero(strong != case.strong(image, mask, experiment, k))
+        ensure(n == 0, f"{n} pixels of panel {k} differ where two are prepared")
+
+
+@expects("threshold", "bear values below 0, as they are where a pedestal is taken off")
+def negative(case: ThresholdCase) -> None:
+    image = spotty_image() - 5
+    n = np.count_nonzero(case.strong(image, spotty_mask()) & ~spotty_mask())
+    ensure(n == 0, f"it then marks {n} masked pixels")
 
 
 @expects("threshold", "need neither crystal nor rotation")

@@ -186,8 +186,11 @@ def failures(kind: str, plugin: str | Descriptor, **data: Any) -> Iterator[Failu
     plugin
         Name of an installed plugin, or a descriptor that need not be installed.
     data
-        What the checks of some kinds need: see `xtal.testing.kinds`.
+        What the checks of some kinds need: see `xtal.testing.kinds`. ``manifest`` is the module that offers the plugin,
+        known where it is installed.
     """
+    if isinstance(plugin, str):
+        data.setdefault("manifest", default_plugins().manifest(kind, plugin))
     descriptor = default_plugins().find(kind, plugin) if isinstance(plugin, str) else plugin
     case, causes = case_of(kind, descriptor, **data), set()
     for one in checks_of(kind):

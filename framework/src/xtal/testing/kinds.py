@@ -6,6 +6,7 @@ check that the plugin fails. The checks themselves stand in `check_every` and in
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from xtal.hooks import Descriptor
@@ -37,9 +38,12 @@ CASES: dict[str, type[Case]] = {
 """Kind to what its checks are given."""
 
 
-def check_format(plugin: str | Descriptor, sample: str | Path | None = None) -> None:
-    """A format; without a ``sample``, a file of this format, its claims to foreign files alone are checked."""
-    check("format", plugin, sample=sample)
+def check_format(plugin: str | Descriptor, sample: str | Path | None = None, others: Sequence[str | Path] = ()) -> None:
+    """A format; without a ``sample``, a file of this format, its claims to foreign files alone are checked.
+
+    ``others`` are more files of the scan of the sample, where each image has its own: several are read at once.
+    """
+    check("format", plugin, sample=sample, others=others)
 
 
 def check_threshold(plugin: str | Descriptor) -> None:

@@ -89,6 +89,25 @@ def test_strong_pixels_are_gathered_in_order(size, fraction):
     np.testing.assert_array_equal(got.value, image[strong])
 
 
+@given(seed=st.integers(0, 2**31), fraction=st.floats(0.0, 0.1), size=st.integers(1, 7))
+@settings(max_examples=25, deadline=None)
+def test_lone_pairs_are_two_neighbours_and_nothing_else_near(seed, fraction, size):
+    image, strong = volume(seed, (7, 19, 23), fraction)
+    strong[2, 8, 3:5] = strong[4, 10:12, 0] = True
+    pairs = []
+    for z, y, x in np.argwhere(strong):
+        for v, u in ((y, x + 1), (y + 1, x)):
+            if v < 19 and u < 23 and strong[z, v, u]:
+                near = strong[z, max(0, y - 5) : v + 6, max(0, x - 5) : u + 6].sum()
+                linked = strong[max(0, z - 1) : z + 2, [y, v], [x, u]].sum()
+                if near == linked == 2:
+                    pairs.append((x, u + 1, y, v + 1, z, z + 1))
+    stream = SpotStream(link_frames=True)
+    blocks = [pixels(image[a : a + size], strong[a : a + size]) for a in range(0, len(image), size)]
+    found = [f.spots.bbox[f.spots.lone_pairs()] for f in filter(None, [*map(stream.add, blocks), stream.finish()])]
+    assert sorted(map(tuple, np.concatenate(found).tolist())) == sorted(pairs)
+
+
 def test_shapes():
     circle = circle_mask((30, 40), 12, 9, 5)
     assert circle[9, 12]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from xtal.errors import DataError, OptionError
+from xtal.files import read_experiments
 from xtal.models import Crystal, ExperimentList
 from xtal.models.space_groups import space_group_of
 from xtal.physics.symmetry import Turn, smallest_turn
@@ -15,7 +16,9 @@ from xtal_steps_geometry.reindex_options import CompareOptions
 def run(context: Context) -> None:
     """Print by how much each crystal is turned against others."""
     options: CompareOptions = context.options
-    crystals = distinct_crystals(context.experiments)
+    # not context.experiments: two states of one data set, before and after refinement, are well compared
+    lists = [read_experiments(path) for path in context.inputs["experiments"]]
+    crystals = distinct_crystals(ExperimentList([e for one in lists for e in one]))
     if len(crystals) < 2:
         raise DataError(
             "There is only one crystal to compare.", advice="Give the experiment lists (.expt) of two or more crystals."

@@ -20,6 +20,12 @@ from xtal_steps_geometry.reindex_reference import best_by_correlation
 
 TOLERANCE = 0.2
 """How far a spot may lie from a whole index, to be indexed anew."""
+OWN = "a,b,c"
+"""The change of basis that changes nothing, as long as no other is asked for."""
+ANOTHER = 0.1, 5.0
+"""Relative difference of lengths and degrees between angles, above which cells are of different crystals."""
+BENT = 0.02, 2.0
+"""The same, above which a space group bends a cell more than it can have meant to."""
 
 
 def run(context: Context) -> None:
@@ -45,17 +51,22 @@ def _choose(
 ) -> tuple[ChangeOfBasis, bool]:
     """The change of basis, and whether only the reflections need it."""
     reference = options.reference
+    given = [name for name in ("reflections", "file", "experiments") if getattr(reference, name) is not None]
+    if given and options.change_of_basis_op not in ("auto", OWN):
+        raise OptionError(
+            f"change_of_basis_op= and reference.{given[0]}= both say how to reindex.", advice="Leave one of them out."
+        )
     if reference.reflections is not None or reference.file is not None:
         return best_by_correlation(context, experiments, table, reference), False
-    if options.change_of_basis_op != "auto":
-        return ChangeOfBasis.parse(options.change_of_basis_op), False
     if reference.experiments is not None and experiments is not None:
         return _to_orientation(context, experiments, reference.experiments), False
+    if options.change_of_basis_op != "auto" and not given:
+        return ChangeOfBasis.parse(options.change_of_basis_op), False
     if experiments is not None and table is not None:
         return from_positions(table, experiments), True
     raise OptionError(
         "change_of_basis_op=Auto has nothing to go by.",
-        advice="Give reference.experiments=, or both an experiment list and its reflections, or the operator.",
+        advice="Give the experiment list, and reference.experiments= or its reflections; or give the operator.",
     )
 
 
@@ -72,8 +83,25 @@ def _to_orientation(context: Context, experiments: ExperimentList, path: str) ->
         )
     # the operator acts on our crystal, so it is sought among its own equivalent indexings
     turn = smallest_turn(others[0], crystals[0], others[0].space_group)
+    cell, wanted = crystals[0].change_basis(turn.change.basis).cell, others[0].cell
+    if differ(cell, wanted, ANOTHER):
+        raise DataError(
+            f"The crystal, with the cell {in_words(cell)}, is another than that of {path}, with {in_words(wanted)}.",
+            advice="Take a reference of the same crystal form, or bring both to the same kind of axes first.",
+        )
     say_turn(context, turn, "the reference", "the crystal")
     return turn.change
+
+
+def differ(a: gemmi.UnitCell, b: gemmi.UnitCell, limits: tuple[float, float]) -> bool:
+    """Whether two cells differ by more than a part of their lengths, or by more degrees."""
+    x, y = np.array(a.parameters), np.array(b.parameters)
+    return bool(np.any(np.abs(x / y - 1)[:3] > limits[0]) or np.any(np.abs(x - y)[3:] > limits[1]))
+
+
+def in_words(cell: gemmi.UnitCell) -> str:
+    """Cell parameters as text (angstrom, degree)."""
+    return " ".join(f"{x:.3f}" for x in cell.parameters)
 
 
 def from_positions(table: ReflectionTable, experiments: ExperimentList) -> ChangeOfBasis:
@@ -130,6 +158,9 @@ def reindex_experiments(
         if id(old) not in new:
             new[id(old)] = _reindexed(old, change, space_group)
             _say_cell(context, experiment, new[id(old)])
+            free = old.change_basis(change.basis).cell
+            if differ(free, new[id(old)].cell, BENT):
+                context.warn(f"The cell was {in_words(free)}: {space_group} does not fit it.")
         experiment.crystal = new[id(old)]
 
 
@@ -163,9 +194,7 @@ def _say_cell(context: Context, experiment: Experiment, crystal: Crystal) -> Non
         context.warn(
             f"{name} has no name in the tables: later steps need space_group=, for example of a subgroup that has one."
         )
-    cell: gemmi.UnitCell = crystal.cell
-    parameters = " ".join(f"{x:.3f}" for x in cell.parameters)
-    context.print(f"{experiment.identifier or 'crystal'}: {parameters}, {name}")
+    context.print(f"{experiment.identifier or 'crystal'}: {in_words(crystal.cell)}, {name}")
 
 
 def reindex_table(

@@ -21,7 +21,7 @@ class ReferenceModelOptions:
 class ReferenceOptions:
     """A data set, or a structure, in the setting that is wanted."""
 
-    experiments: str | None = option(None, help="Experiment list whose crystal sets the indexing")
+    experiments: str | None = option(None, help="Experiment list to whose crystal the orientation is brought")
     reflections: str | None = option(None, help="Its reflections: the indexing is chosen by their correlation")
     file: str | None = option(
         None, help="MTZ, mmCIF or PDB whose intensities, or structure, choose the indexing", level=1
@@ -34,7 +34,7 @@ class ReindexOptions:
     """All options of reindex."""
 
     change_of_basis_op: str | Literal["auto"] = option(
-        "a,b,c", help="New axes as sums of the old ones (or of h,k,l or x,y,z); Auto: from the reference"
+        "a,b,c", help="New axes as sums of the old ones (or of h,k,l or x,y,z); Auto: from what is given"
     )
     hkl_offset: tuple[int, ...] | None = option(None, help="Added to the indices first", size=3)
     space_group: str | None = option(None, help="Space group on the new axes; the cell is made to fit it")

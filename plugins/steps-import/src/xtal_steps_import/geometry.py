@@ -32,18 +32,17 @@ def change_beam(beam: Beam, options: BeamGeometry) -> list[str]:
         said.append(f"probe {options.probe}")
     if beam.is_electron != was_electron or not np.isfinite(beam.polarization_fraction):
         beam.polarization_fraction = 0.5 if beam.is_electron else 0.999
-    if options.direction is not None:
-        direction = np.array(options.direction)
-        if not np.linalg.norm(direction) > 0:
-            raise OptionError("geometry.beam.direction has no length.")
-        beam.direction = direction / np.linalg.norm(direction)
-        said.append(f"direction {_vector(beam.direction)}")
+    for name in ("direction", "polarization_normal"):
+        value = getattr(options, name)
+        if value is not None:
+            length = float(np.linalg.norm(value))
+            if not length > 0:
+                raise OptionError(f"geometry.beam.{name} has no length.")
+            setattr(beam, name, np.array(value) / length)
+            said.append(f"{name.replace('polarization_', 'polarisation ')} {_vector(getattr(beam, name))}")
     if options.polarization_fraction is not None:
         beam.polarization_fraction = options.polarization_fraction
         said.append(f"polarisation {options.polarization_fraction:g}")
-    if options.polarization_normal is not None:
-        beam.polarization_normal = np.array(options.polarization_normal)
-        said.append(f"polarisation normal {_vector(beam.polarization_normal)}")
     for name in ("transmission", "flux"):
         value = getattr(options, name)
         if value is not None:
@@ -133,22 +132,22 @@ def change_hierarchy(detector: Detector, options: HierarchyGeometry) -> list[str
     if options == HierarchyGeometry():
         return []
     root = detector.root = detector.root or Group(children=list(range(len(detector))))
-    said = _change_group(detector, root, options, "the detector")
+    said = _change_group(detector, root, Group(), options, "the detector")
     for one in options.group:
         place = one.id if one.id is not None else (0,)
-        group = _group_at(root, place)
+        group, above = _group_at(root, place)
         for number in one.panel:
             if not 0 <= number < len(detector):
                 raise OptionError(f"The detector has no panel {number}: it has {len(detector)}, numbered from 0.")
             _take_out(root, number)
             group.children.append(number)
-        said += _change_group(detector, group, one, f"group {','.join(map(str, place))}")
+        said += _change_group(detector, group, above, one, f"group {','.join(map(str, place))}")
     return said
 
 
-def _group_at(root: Group, place: tuple[int, ...]) -> Group:
-    """The group of a place in the tree, made where it is the next one there."""
-    node = root
+def _group_at(root: Group, place: tuple[int, ...]) -> tuple[Group, Group]:
+    """The group of a place in the tree, made where it is the next one there, and the one that holds it."""
+    node = above = root
     for depth, number in enumerate(place):
         groups = [child for child in node.children if isinstance(child, Group)]
         if number == len(groups):
@@ -157,8 +156,8 @@ def _group_at(root: Group, place: tuple[int, ...]) -> Group:
         if not 0 <= number < len(groups):
             text = ",".join(map(str, place[: depth + 1]))
             raise OptionError(f"The detector has no group {text}.", advice="Groups are numbered from 0 in their order.")
-        node = groups[number]
-    return node
+        above, node = node, groups[number]
+    return node, above
 
 
 def _take_out(group: Group, panel: int) -> None:
@@ -168,16 +167,23 @@ def _take_out(group: Group, panel: int) -> None:
             _take_out(child, panel)
 
 
-def _change_group(detector: Detector, group: Group, options: HierarchyGeometry | GroupGeometry, what: str) -> list[str]:
+def _change_group(
+    detector: Detector, group: Group, above: Group, options: HierarchyGeometry | GroupGeometry, what: str
+) -> list[str]:
+    """Give a group the frame of the options, which is told in that of the group above it."""
     if options.name is not None:
         group.name = options.name
     if options.fast_axis is None and options.slow_axis is None and options.origin is None:
         return []
     fast, slow, origin = _axes(options.fast_axis, options.slow_axis, options.origin, what)
-    old = np.column_stack([group.fast_axis, group.slow_axis, np.cross(group.fast_axis, group.slow_axis)])
-    turn = np.column_stack([fast, slow, np.cross(fast, slow)]) @ old.T
-    _move(detector, group, turn, origin - turn @ group.origin)
+    turn = _frame(above) @ np.column_stack([fast, slow, np.cross(fast, slow)]) @ _frame(group).T
+    _move(detector, group, turn, above.origin + _frame(above) @ origin - turn @ group.origin)
     return [f"frame of {what}: origin {_vector(origin)}, fast {_vector(fast)}, slow {_vector(slow)}"]
+
+
+def _frame(group: Group) -> np.ndarray:
+    """(3, 3) axes of a group as columns: fast, slow and their normal."""
+    return np.column_stack([group.fast_axis, group.slow_axis, np.cross(group.fast_axis, group.slow_axis)])
 
 
 def _move(detector: Detector, node: Group | int, turn: np.ndarray, shift: np.ndarray) -> None:

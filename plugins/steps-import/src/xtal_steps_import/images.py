@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xtal.errors import DataError
-from xtal.models import Experiment, Goniometer, Images, Scan
+from xtal.models import Experiment, Images, Scan
 from xtal.run import Context
 from xtal.run.formats import Formats
 from xtal_steps_import.collect import parse_name
@@ -40,7 +40,7 @@ def experiment_of(path: Path, formats: Formats) -> tuple[str, Experiment]:
     oscillation = scan.oscillation_deg if scan is not None else (0.0, 0.0)
     times = scan.exposure_times if scan is not None else None
     scan = Scan((number, number), oscillation, times)
-    return name, Experiment(beam, detector, goniometer or Goniometer(), scan, images=Images(paths=[where]))
+    return name, Experiment(beam, detector, goniometer, scan, images=Images(paths=[where]))
 
 
 def five_numbers(values: NDArray[Any]) -> tuple[float, float, float, float, float]:

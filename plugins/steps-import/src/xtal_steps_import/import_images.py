@@ -15,11 +15,11 @@ from xtal.errors import DataError, OptionError, UsageError
 from xtal.files import read_experiments
 from xtal.models import Beam, Detector, Experiment, ExperimentList, Goniometer, Images, Scan
 from xtal.run import Context
-from xtal.run.formats import Formats, UnknownFormat, lacking
+from xtal.run.formats import Formats, UnknownFormat, WithoutHeader, lacking
 from xtal.run.images import file_of_template
 from xtal.run.inputs import role_of
 from xtal_steps_import.checks import check
-from xtal_steps_import.collect import collect
+from xtal_steps_import.collect import Series, collect
 from xtal_steps_import.geometry import change_beam, change_detector
 from xtal_steps_import.goniometer import axis_in_words, change_goniometer
 from xtal_steps_import.options import Geometry, ImportOptions, Lookup, ScanGeometry
@@ -54,9 +54,7 @@ def run(context: Context) -> None:
         experiments = _complete(context, experiments)
     _set_lookups(context, experiments, options.lookup)
     check(context, experiments)
-    for experiment in experiments:
-        if not experiment.identifier:
-            experiment.identifier = identifier(experiment)
+    _identify(experiments)
     report(context, experiments, forms)
     context.write_experiments(experiments)
 
@@ -78,9 +76,12 @@ def _find(context: Context, paths: list[Path], options: ImportOptions) -> list[F
     )
     found: list[Found] = []
     left: list[str] = []
+    data: list[tuple[Series, WithoutHeader]] = []
     for series in collect(paths, options.input.template, options.input.directory):
         try:
             found += grouping.scans(series)
+        except WithoutHeader as error:
+            data.append((series, error))
         except DataError as error:
             foreign = isinstance(error, UnknownFormat) and not series.named
             if not foreign and not options.input.ignore_unhandled:
@@ -88,6 +89,11 @@ def _find(context: Context, paths: list[Path], options: ImportOptions) -> list[F
                     error.advice = f"{error.advice} Or leave out what cannot be read: ignore_unhandled=True.".lstrip()
                 raise
             left.append(error.message)
+    if not any(one.container for one in found):  # else these are the files of a master, as *.h5 names them
+        for series, why in data:
+            if series.named and not options.input.ignore_unhandled:
+                raise why
+            left.append(why.message)
     for message in left[:SHOWN]:
         context.warn(f"Left out: {message}")
     if len(left) > SHOWN:
@@ -106,12 +112,14 @@ def _select(found: list[Found], geometry: Geometry) -> list[Found]:
     """Cut scans to image_range and replace their oscillation, where the user says so."""
     options = geometry.scan
     kept = [one for one in found if options.image_range is None or _overlap(one.numbers, options.image_range)]
+    begins: dict[str, int] = {}
     if options.image_range is not None:
         _check_range(options, [f.numbers for f in found])
     for k, one in enumerate(kept):
         if options.image_range is not None:
             kept[k] = one = one.cut(*_overlap(one.numbers, options.image_range))
-        one.scan = _scan(one.scan, options, stills=geometry.convert_sequences_to_stills)
+        since = one.numbers[0] - begins.setdefault(one.template or one.files[0], one.numbers[0])
+        one.scan = _scan(one.scan, options, since, stills=geometry.convert_sequences_to_stills)
     return kept
 
 
@@ -132,8 +140,11 @@ def _check_range(options: ScanGeometry, have: list[tuple[int, int]]) -> None:
         raise DataError(f"There is no image {number} for image_range={first},{last}: there are {told}.")
 
 
-def _scan(scan: Scan, options: ScanGeometry, *, stills: bool = False) -> Scan:
-    """A scan with what the user says of it."""
+def _scan(scan: Scan, options: ScanGeometry, since: int, *, stills: bool = False) -> Scan:
+    """A scan with what the user says of it.
+
+    ``since`` counts images from the first of its template: behind a gap the angle goes on as the numbers do.
+    """
     if options.extrapolate_scan and options.image_range is not None:
         first, last = options.image_range
         before, after = scan.image_range[0] - first, last - scan.image_range[1]
@@ -142,7 +153,8 @@ def _scan(scan: Scan, options: ScanGeometry, *, stills: bool = False) -> Scan:
         times, epochs = grown(scan.exposure_times), grown(scan.epochs)
         scan = Scan((first, last), (start - before * width, width), times, epochs, scan.batch_offset)
     if options.oscillation is not None:
-        scan.oscillation_deg = options.oscillation[0], options.oscillation[1]
+        start, width = options.oscillation
+        scan.oscillation_deg = start + since * width, width
         scan.properties = {}
     if stills:
         scan.oscillation_deg = scan.oscillation_deg[0], 0.0
@@ -231,7 +243,8 @@ def _listed(path: Path, geometry: Geometry) -> ExperimentList:
     if options.image_range is not None and scans:
         _check_range(options, scans)
     found = ExperimentList(extra=experiments.extra)
-    done: dict[int, Scan] = {}
+    done: dict[int, tuple[Scan, Scan]] = {}  # the old ones are kept, so that their ids stay theirs
+    begins: dict[str, int] = {}
     for e in experiments:
         if e.scan is None:
             if options.oscillation is not None and options.oscillation[1] != 0.0:
@@ -243,7 +256,12 @@ def _listed(path: Path, geometry: Geometry) -> ExperimentList:
             continue
         if overlap != e.scan.image_range:
             _cut(e, *overlap)
-        e.scan = done.setdefault(id(e.scan), _scan(e.scan, options, stills=geometry.convert_sequences_to_stills))
+        if id(e.scan) not in done:
+            first = e.scan.image_range[0]
+            since = first - begins.setdefault(e.images.template, first) if e.images is not None else 0
+            scan = _scan(e.scan, options, since, stills=geometry.convert_sequences_to_stills)
+            done[id(e.scan)] = e.scan, scan
+        e.scan = done[id(e.scan)][1]
         found += _stills_of(e) if e.scan.is_still else [e]
     return found
 
@@ -266,7 +284,7 @@ def _cut(e: Experiment, low: int, high: int) -> None:
 def _stills_of(e: Experiment) -> Iterator[Experiment]:
     """Each image of a scan as a still."""
     if e.scan is None or e.images is None:
-        return
+        raise DataError("A scan without images cannot become stills.", advice="Import its images again.")
     for number in range(e.scan.image_range[0], e.scan.image_range[1] + 1):
         if "#" in e.images.template:
             images = Images(paths=[str(file_of_template(e.images.template, number))])
@@ -274,6 +292,17 @@ def _stills_of(e: Experiment) -> Iterator[Experiment]:
             images = Images(paths=[e.images.template], indices=[number - 1])
         images.mask = e.images.mask
         yield Experiment(e.beam, e.detector, crystal=e.crystal, images=images)
+
+
+def _identify(experiments: ExperimentList) -> None:
+    """Give an identifier to those that have none; what comes twice would make a list that nobody reads."""
+    seen: set[str] = set()
+    for e in experiments:
+        e.identifier = e.identifier or identifier(e)
+        if e.identifier in seen:
+            images = (e.images.template or e.images.paths[0]) if e.images is not None else f"experiment {e.identifier}"
+            raise DataError(f"{images} was given twice.", advice="Give each scan once.")
+        seen.add(e.identifier)
 
 
 # --- geometry and lookups ----------------------------------------------------------
@@ -353,5 +382,7 @@ def identifier(experiment: Experiment) -> str:
         [np.round(p.d_matrix, 6).tolist() for p in experiment.detector],
         np.round(experiment.goniometer.axis, 6).tolist() if experiment.goniometer is not None else None,
     ]
+    if experiment.crystal is not None:  # lattices of the same images
+        told.append(np.round(experiment.crystal.A, 9).tolist())
     h = hashlib.sha256(json.dumps(told).encode()).hexdigest()
     return "-".join((h[:8], h[8:12], h[12:16], h[16:20], h[20:32]))

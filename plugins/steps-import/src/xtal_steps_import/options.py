@@ -11,6 +11,8 @@ from xtal.options import option, scope, scopes
 class BeamTolerance:
     wavelength: float = option(1e-6, help="Difference of wavelengths", unit="Å", level=2, ge=0)
     direction: float = option(1e-6, help="Difference of directions, per component", level=2, ge=0)
+    polarization_normal: float = option(1e-6, help="Difference of normals, per component", level=2, ge=0)
+    polarization_fraction: float = option(1e-6, help="Difference of fractions", level=2, ge=0)
 
 
 @frozen
@@ -98,9 +100,9 @@ class PanelGeometry:
 class GroupGeometry:
     id: tuple[int, ...] | None = option(None, help="Place in the tree: 0 is the root's first child, 0,1 ...", level=1)
     name: str | None = option(None, help="Its name", level=1)
-    fast_axis: tuple[float, ...] | None = option(None, help="Laboratory frame", size=3, level=1)
-    slow_axis: tuple[float, ...] | None = option(None, help="Laboratory frame", size=3, level=1)
-    origin: tuple[float, ...] | None = option(None, help="Laboratory frame", unit="mm", size=3, level=1)
+    fast_axis: tuple[float, ...] | None = option(None, help="In the frame of the group above", size=3, level=1)
+    slow_axis: tuple[float, ...] | None = option(None, help="In the frame of the group above", size=3, level=1)
+    origin: tuple[float, ...] | None = option(None, help="In the frame of the group above", unit="mm", size=3, level=1)
     panel: tuple[int, ...] = option((), help="Panels to put into the group; they stay where they are", level=1)
 
 
@@ -147,7 +149,7 @@ class GoniometerGeometry:
 class ScanGeometry:
     image_range: tuple[int, ...] | None = option(None, help="First and last image to take", size=2)
     oscillation: tuple[float, ...] | None = option(
-        None, help="Start and width; a width of 0 makes stills", unit="deg", size=2
+        None, help="Start of the first image, and width; a width of 0 makes stills", unit="deg", size=2
     )
     extrapolate_scan: bool = option(False, help="image_range may go beyond the images that are there", level=1)
     batch_offset: int | None = option(None, help="Added to image numbers to make batch numbers", level=1, ge=0)

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from attrs import define, evolve, field
+from attrs import define, evolve, field, fields
 
 from xtal.errors import DataError
 from xtal.hooks.protocols import ImageFormat, ImageSource
 from xtal.models import Beam, Detector, Goniometer, Images, Scan
 from xtal.run.formats import Formats
 from xtal_steps_import.collect import Series, missing_of, runs_of
-from xtal_steps_import.options import Tolerance
+from xtal_steps_import.options import BeamTolerance, Tolerance
 
 PROBES = 16
 """Headers that are read of a long scan: evenly spread ones, the second and the last among them."""
@@ -64,6 +63,11 @@ class Found:
     def name(self) -> str:
         return os.path.basename(self.template or self.files[0])
 
+    @property
+    def container(self) -> bool:
+        """Whether all images are in one file."""
+        return bool(self.template) and "#" not in self.template
+
     def cut(self, low: int, high: int) -> Found:
         """The images numbered ``low`` to ``high`` of this scan."""
         first = self.numbers[0]
@@ -73,13 +77,13 @@ class Found:
     def images(self) -> Images:
         """Where the images of the whole are."""
         first, last = self.numbers
-        if self.template and "#" not in self.template:
+        if self.container:
             return Images(self.template, indices=list(range(first - 1, last)))
         return Images(self.template) if self.template else Images(paths=list(self.files))
 
     def image(self, number: int) -> Images:
         """Where one image is."""
-        if self.template and "#" not in self.template:
+        if self.container:
             return Images(paths=[self.template], indices=[number - 1])
         return Images(paths=[self.files[number - self.numbers[0]]])
 
@@ -90,13 +94,8 @@ def _close(a: Any, b: Any, tolerance: float) -> bool:
 
 def same_beam(a: Beam, b: Beam, tolerance: Tolerance) -> bool:
     """Whether two beams differ less than the tolerance."""
-    near = partial(_close, tolerance=1e-6)
-    return (
-        _close(a.wavelength, b.wavelength, tolerance.beam.wavelength)
-        and _close(a.direction, b.direction, tolerance.beam.direction)
-        and near(a.polarization_normal, b.polarization_normal)
-        and near(a.polarization_fraction, b.polarization_fraction)
-    )
+    names = [field.name for field in fields(BeamTolerance)]
+    return all(_close(getattr(a, name), getattr(b, name), getattr(tolerance.beam, name)) for name in names)
 
 
 def same_detector(a: Detector, b: Detector, tolerance: Tolerance) -> bool:

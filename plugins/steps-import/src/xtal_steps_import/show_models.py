@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from xtal.models import Beam, Crystal, Detector, Experiment, ExperimentList, Goniometer, Panel, Scan
 from xtal.physics.lattice.uncertainty import describe_cell
 from xtal.run import Context
+from xtal.run.formats import lacking
 from xtal.units import DEG
 from xtal_steps_import.fit import fitting_table, named_values
 from xtal_steps_import.geometry import beam_centre
@@ -63,7 +64,8 @@ def experiment_rows(e: Experiment) -> list[tuple[str, str]]:
 
 
 def _beam_rows(beam: Beam) -> list[tuple[str, str]]:
-    rows = [("wavelength", f"{beam.wavelength:.6g} Å ({'electron' if beam.is_electron else beam.probe})")]
+    probe = "electron" if beam.is_electron else beam.probe
+    rows = [("wavelength", f"{_number(beam.wavelength, '.6g')} Å ({probe})")]
     rows.append(("direction", f"{vector(beam.direction)} (sample to source); s0 {vector(beam.s0)} 1/Å"))
     if beam.divergence or beam.sigma_divergence:
         rows.append(("divergence", f"{beam.divergence / DEG:.4g}°, sigma {beam.sigma_divergence / DEG:.4g}°"))
@@ -77,21 +79,25 @@ def _beam_rows(beam: Beam) -> list[tuple[str, str]]:
 
 def _detector_rows(detector: Detector, beam: Beam) -> list[tuple[str, str]]:
     panel = detector[0]
-    fast, slow = panel.image_size
-    pixel = f"{panel.pixel_size[0]:g} x {panel.pixel_size[1]:g} mm"
     of = f"{len(detector)} of " if len(detector) > 1 else ""
-    rows = [("detector", f"{of}{fast} x {slow} px of {pixel}, {panel.type}" + (f", {panel.name}" if not of else ""))]
-    low, high = panel.trusted_range
+    name = f", {panel.name}" if panel.name and not of else ""
+    rows = [("detector", of + _of_all(detector, _kind) + name)]
     n_masked = sum(len(p.mask) for p in detector)
-    rows.append(("trusted", f"{low:g} to {high:g} (inclusive), {n_masked} masked rectangles"))
-    sensor = f"{panel.material or 'unknown'}, {panel.thickness:g} mm, mu {panel.mu:.5g}/mm"
-    rows.append(("sensor", sensor + (", parallax corrected" if panel.parallax else "")))
-    rows.append(("gain, pedestal", f"{panel.gain:g}, {panel.pedestal:g}"))
-    rows.append(("distance", f"{panel.distance:.4f} mm"))
+    trusted = _of_all(detector, lambda p: "{:.10g} to {:.10g}".format(*p.trusted_range))
+    rows.append(("trusted", f"{trusted} (inclusive), {n_masked} masked rectangles"))
+    rows.append(("sensor", _of_all(detector, _sensor)))
+    rows.append(("gain, pedestal", _of_all(detector, lambda p: f"{p.gain:g}, {p.pedestal:g}")))
+    rows.append(("distance", f"{_number(panel.distance, '.4f')} mm"))
     if len(detector) == 1:
         axes = (panel.fast_axis, panel.slow_axis, panel.normal)
         rows.append(("fast, slow, normal", "; ".join(map(vector, axes))))
         rows.append(("origin", f"{vector(panel.origin)} mm"))
+        along = np.array([panel.fast_axis, panel.slow_axis]) @ -panel.origin / panel.pixel_size
+        rows.append(("normal meets it at", ", ".join(_number(x, ".3f") for x in along) + " px (fast, slow)"))
+    missing = [what for what, _ in lacking(beam, detector)]
+    if missing:
+        rows.append(("not in the header", ", ".join(missing) + ": import asks for it"))
+        return rows
     centre = beam_centre(detector, beam)
     if centre is None:
         rows.append(("beam centre", "off the detector"))
@@ -100,9 +106,30 @@ def _detector_rows(detector: Detector, beam: Beam) -> list[tuple[str, str]]:
         place = f" on panel {number}" if len(detector) > 1 else ""
         mm = f"{x * detector[number].pixel_size[0]:.3f}, {y * detector[number].pixel_size[1]:.3f} mm"
         rows.append(("beam centre", f"{x:.3f}, {y:.3f} px; {mm} (fast, slow){place}"))
+        right, down = detector[number].raw_image_offset
+        if right or down:
+            rows.append(("", f"{x + right:.3f}, {y + down:.3f} px in the image as it is stored"))
     corner, edge = resolutions(detector, beam)
     rows.append(("resolution", f"{corner:.3f} Å at the corners" + (f", {edge:.3f} Å all round" if edge > 0 else "")))
     return rows
+
+
+def _kind(panel: Panel) -> str:
+    """Size, pixels and type of a panel."""
+    fast, slow = panel.image_size
+    pixel = " x ".join(_number(size, "g") for size in panel.pixel_size)
+    return ", ".join(filter(None, [f"{fast} x {slow} px of {pixel} mm", panel.type]))
+
+
+def _sensor(panel: Panel) -> str:
+    text = f"{panel.material or 'unknown'}, {panel.thickness:g} mm, mu {panel.mu:.5g}/mm"
+    return text + (", parallax corrected" if panel.parallax else "")
+
+
+def _of_all(detector: Detector, text: Callable[[Panel], str]) -> str:
+    """What is said of each panel, once where they are alike."""
+    told = list(dict.fromkeys(map(text, detector)))
+    return " or ".join(told[:3]) + (f" or {len(told) - 3} others" if len(told) > 3 else "")
 
 
 def resolutions(detector: Detector, beam: Beam) -> tuple[float, float]:
@@ -123,7 +150,8 @@ def _scan_rows(scan: Scan) -> list[tuple[str, str]]:
     start, width = scan.oscillation_deg
     first, last = scan.image_range
     rows = [("image numbers", f"{first} to {last} ({scan.n_images})")]
-    rows.append(("oscillation", f"{start:.6g}° to {start + width * scan.n_images:.6g}° by {width:.6g}°"))
+    turns = f"{start:.6g}° to {start + width * scan.n_images:.6g}° by {width:.6g}°"
+    rows.append(("oscillation", "none: a still" if scan.is_still else turns))
     if scan.exposure_times is not None and len(scan.exposure_times):
         rows.append(("exposure", f"{scan.exposure_times[0]:g} s"))
     return rows
@@ -163,7 +191,12 @@ def cell(crystal: Crystal) -> str:
 
 def vector(v: Sequence[float] | np.ndarray) -> str:
     """Three numbers as text."""
-    return ", ".join(f"{x:.6g}" for x in np.asarray(v, dtype=float) + 0.0)
+    return ", ".join(_number(x, ".6g") for x in np.asarray(v, dtype=float) + 0.0)
+
+
+def _number(x: float, form: str) -> str:
+    """A number as text, a question mark where it is not known."""
+    return "?" if np.isnan(x) else format(x, form)
 
 
 def _flat(values: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ from xtal.physics.prediction import predict_all
 from xtal.physics.resolution import d_of_hkl
 from xtal.run.context import Context
 from xtal.run.images import FrameReader
-from xtal.table import Flag, ReflectionTable
+from xtal.table import Flag, ReflectionTable, Shoeboxes
 from xtal_steps_integrate.engine import BYTES_PER_VOXEL, Engine, Settings, groups_of_images
 from xtal_steps_integrate.options import IntegrateOptions
 from xtal_steps_integrate.report import report
@@ -93,7 +93,7 @@ def _integrate_images(
         table = ReflectionTable.concatenate(tables)
         table = table.select(np.lexsort((table["xyzcal.px"][:, 0], table["xyzcal.px"][:, 2], table["bbox"][:, 4])))
         some = {k: context.experiments[k] for k in group}
-        voxels = context.memory // (BYTES_PER_VOXEL * (2 * context.nproc + 1))
+        voxels = context.memory // (BYTES_PER_VOXEL * (2 * context.executor.n_workers + 1))
         fit = options.integration.profile
         settings = Settings(fit.fitting, fit.valid_foreground_threshold, int(min(max(voxels, 100_000), 6_000_000)))
         engine = Engine(some, table, reader, profile, _background(context, some[group[0]]), settings)
@@ -213,6 +213,7 @@ def _estimate(
         strong = ReflectionTable(n_rows=0)
         for name, width in (("zeta", 0), ("s1", 3), ("panel", 0), ("xyzcal.px", 3), ("xyzcal.mm", 3)):
             strong[name] = np.zeros((0, width) if width else 0)
+        strong["shoebox"] = Shoeboxes.allocate(np.empty(0, np.uint32), np.empty((0, 6), np.int32))
     elif "shoebox" in spots:
         strong = spot_table(spots, predicted, pairs)
     else:

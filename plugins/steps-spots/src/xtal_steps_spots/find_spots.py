@@ -27,6 +27,10 @@ from xtal_steps_spots.options import FilterOptions, FindSpotsOptions, Spotfinder
 from xtal_steps_spots.pieces import Pieces
 from xtal_steps_spots.search import Search
 
+LEAST_OF_PAIR = 9.0
+"""Counts of a spot of two pixels: fewer are not known to three standard deviations, and chance makes such pairs where
+there is next to no background."""
+
 
 @define
 class Counts:
@@ -184,10 +188,17 @@ def spots_of_range(
 
 
 def passed(spots: Spots, experiment: Experiment, options: FilterOptions, counts: Counts) -> Any:
-    """(n,) whether spots have a sensible size and their highest pixel near the centroid."""
+    """(n,) whether spots have a sensible size and their highest pixel near the centroid.
+
+    Of electrons two pixels of a pixel array are a spot, too, unless the options say how small spots may be: side by
+    side and alone, for where background is uneven, strong pixels come in swarms, and one that flickers is single on
+    each image. Crystals for electrons are thin: in number and in counts their spots are few.
+    """
     pixel_array = experiment.detector[0].type in ("SENSOR_PAD", "")
     smallest = options.min_spot_size or (3 if pixel_array else 6)
     small, large = spots.count < smallest, spots.count > options.max_spot_size
+    if pixel_array and experiment.beam.is_electron and options.min_spot_size is None:
+        small &= ~(spots.lone_pairs() & (spots.total >= LEAST_OF_PAIR))
     counts.groups += len(spots)
     counts.small += int(small.sum())
     counts.large += int(large.sum())

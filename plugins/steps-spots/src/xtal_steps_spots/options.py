@@ -38,7 +38,11 @@ class FilterOptions(MaskOptions):
     """Which pixels are searched and which spots are kept."""
 
     min_spot_size: int | None = option(
-        None, help="Fewest strong pixels of a spot (None: 3, or 6 if the detector is no pixel array)", unit="px", ge=1
+        None,
+        help="Fewest strong pixels of a spot (None: 3, of electrons also two neighbours that are alone on their image "
+        "and hold 9 counts; 6 if the detector is no pixel array)",
+        unit="px",
+        ge=1,
     )
     max_spot_size: int = option(1000, help="Most strong pixels of a spot", unit="px", ge=1, level=1)
     max_separation: float = option(

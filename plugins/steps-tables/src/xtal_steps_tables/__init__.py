@@ -42,6 +42,7 @@ def xtal_steps() -> list[Step]:
             reference="Kabsch (2010), Acta Cryst. D66, 125",
             order=14,
             inputs=("images",),
+            files="XDS_FOLDER",
             outputs={"experiments": "xds_models.expt", "reflections": "integrate_hkl.refl"},
         ),
     ]

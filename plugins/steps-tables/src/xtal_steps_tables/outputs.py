@@ -31,7 +31,7 @@ def write_pair(
             write_experiments(content, path)
         else:
             write_made(path, context.made, write_reflections(content, path))
-        context.outputs[role] = path
+        context.outputs[path.name if role in context.outputs else role] = path
         context.print(f"Wrote {path} ({counted(len(content), role[:-1])})")
 
 

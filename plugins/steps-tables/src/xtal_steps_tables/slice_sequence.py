@@ -49,7 +49,7 @@ def _to_ranges(
     if experiments is not None:
         if len(ranges) != len(experiments):
             raise OptionError(
-                f"{len(ranges)} image ranges were given for {len(experiments)} experiments.",
+                f"{counted(len(ranges), 'image range')} for {counted(len(experiments), 'experiment')}.",
                 advice="Give image_range= once for each experiment, in their order.",
             )
         experiments = _same_extra(cut_experiments(experiments, ranges), experiments)

@@ -76,7 +76,7 @@ def same_lattice(a: F, b: F, tolerance: float = 0.05) -> bool:
 
 def score_triples(vectors: F, rlp: F, min_volume: float) -> tuple[NDArray[np.int64], F]:
     """All sensible triples of vectors (m, 3) and their log likelihoods (m,), best first."""
-    triples = np.array(list(combinations(range(len(vectors)), 3)))
+    triples = np.array(list(combinations(range(len(vectors)), 3)), dtype=np.int64).reshape(-1, 3)
     bases = vectors[triples]
     volume = np.abs(np.linalg.det(bases))
     edges = np.linalg.norm(bases, axis=2).prod(axis=1)

@@ -46,6 +46,30 @@ def gather(words, strong, image, index, value):
 
 
 @jit
+def pixels_near(index, starts, width, first, spots, bbox, reach, out):
+    """Strong pixels near spots of one frame, their own among them.
+
+    Parameters
+    ----------
+    index, starts, width : as for `label`
+    first : number of the first frame
+    spots : (m,) int64, the spots to look at
+    bbox : (n, 6) int32, of all spots (`measure`)
+    reach : pixels by which their boxes are widened
+    out : (m,) int64; filled with the pixels in the widened boxes
+    """
+    for k, spot in enumerate(spots):
+        x0, x1, y0, y1 = bbox[spot, 0] - reach, bbox[spot, 1] + reach, bbox[spot, 2] - reach, bbox[spot, 3] + reach
+        frame = bbox[spot, 4] - first
+        here = index[starts[frame] : starts[frame + 1]]
+        out[k] = 0
+        for y in range(max(y0, 0), y1):
+            begin = np.searchsorted(here, y * width + max(x0, 0))
+            end = np.searchsorted(here, y * width + min(x1, width))
+            out[k] += end - begin
+
+
+@jit
 def root(parent, i):
     """First pixel of the tree that holds pixel i; halves the path on the way."""
     while parent[i] != i:

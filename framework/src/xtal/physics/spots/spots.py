@@ -6,7 +6,7 @@ import numpy as np
 from attrs import evolve, frozen
 from numpy.typing import NDArray
 
-from xtal.physics.spots.kernels import fill_boxes, label, measure
+from xtal.physics.spots.kernels import fill_boxes, label, measure, pixels_near
 from xtal.physics.spots.pixels import StrongPixels
 from xtal.table import Flag, MaskBit, ReflectionTable, Shoeboxes
 
@@ -14,6 +14,9 @@ F = NDArray[np.float64]
 
 PIXEL_VARIANCE = 1.0 / 12.0
 """Variance of a position that is known to one pixel only, added to that of every centroid (as in DIALS)."""
+
+REACH = 5
+"""Pixels around a pair in which it must be alone: those in which `dispersion_extended` looks for background."""
 
 
 @frozen
@@ -64,6 +67,18 @@ class Spots:
         at[rows[kept]] = kept
         frame = np.searchsorted(self.pixels.starts, at, side="right") - 1
         return frame + self.pixels.first, self.pixels.index[at]
+
+    def lone_pairs(self) -> NDArray[np.bool_]:
+        """(n,) whether a spot is two neighbours on one frame, and no other strong pixel lies within `REACH` of them.
+
+        To be asked before others are dropped (`compact`): they are near, too.
+        """
+        lone = (self.count == 2) & (self.bbox[:, 5] - self.bbox[:, 4] == 1)
+        pairs, p = np.flatnonzero(lone), self.pixels
+        near = np.empty(len(pairs), np.int64)
+        pixels_near(p.index, p.starts, p.width, p.first, pairs, self.bbox, REACH, near)
+        lone[pairs] = near == 2
+        return lone
 
     def peak_distance(self) -> F:
         """(n,) distance of the highest pixel from the centroid, in pixels and frames."""
