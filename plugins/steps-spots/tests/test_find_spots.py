@@ -16,7 +16,7 @@ from xtal.physics.resolution import d_of_panel
 from xtal.physics.spots import StrongPixels, find_spots
 from xtal.table import Flag, Shoeboxes
 from xtal.testing import simulated, tiny_experiment
-from xtal_steps_spots import advice, filters, search
+from xtal_steps_spots import advice, filters, report, search
 from xtal_steps_spots import find_spots as step
 from xtal_steps_spots.frames import excluded_frames, frame_ranges
 from xtal_steps_spots.histogram import histogram
@@ -642,14 +642,32 @@ def test_causes_of_few():
 
 
 def test_histogram():
-    z = np.repeat([0.5, 1.5, 29.5], [10, 30, 20])
-    lines = histogram(z).splitlines()
+    spots = np.zeros(30, int)
+    spots[[0, 1, 29]] = 10, 30, 20
+    lines = histogram(np.arange(1, 31), spots).splitlines()
     assert lines[0].split() == ["images", "spots", "per", "image"]
     assert len(lines) <= 13
     assert lines[1].split()[0] == "1-3"
     assert lines[1].split()[1] == "13.3"
     assert lines[1].count("#") == 40
-    assert len(histogram([3.5]).splitlines()) == 2
+    assert len(histogram(np.array([4]), np.array([1])).splitlines()) == 2
+    left_out = histogram(np.r_[1:4, 10:31], np.full(24, 7)).splitlines()  # not counted as empty
+    assert [line.split()[:2] for line in left_out[1:3]] == [["1-3", "7.0"], ["10-12", "7.0"]]
+
+
+def test_images_of_several_experiments_are_counted_on():
+    experiments = [tiny_experiment(n, SIZE) for n in (3, 2)]
+    frames = [Frames(spotty, z1=n) for n in (3, 2)]
+    context = Context(experiments, frames)
+    step.run(context)
+    numbers, spots = report.counted(context.table, {0: range(3), 1: [1]})
+    z, which = np.floor(context.table["xyzobs.px.value"][:, 2]), context.table["id"]
+    expected = [((which == e) & (z == k)).sum() for e, k in ((0, 0), (0, 1), (0, 2), (1, 1))]
+    assert numbers.tolist() == [1, 2, 3, 4]
+    assert spots.tolist() == expected
+    assert max(expected) > 2
+    assert "spots per image, counted over all experiments" in context.said[-1]
+    assert report.counted(context.table, {0: [1, 2]})[0].tolist() == [2, 3]
 
 
 def test_dials_names_of_options_work():
