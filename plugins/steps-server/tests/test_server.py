@@ -217,23 +217,31 @@ def test_client_without_server(run_step: Any) -> None:
         run_step("find_spots_client", "action=ping", "port=1")
 
 
-def test_busy_server_says_come_back() -> None:
+def test_a_full_queue_turns_requests_away() -> None:
     import asyncio
 
     from starlette.requests import Request as Asked
 
-    service = Service(default_plugins(), [], 1, 1)
-    service.pending = 2
-    scope = {
-        "type": "http",
-        "method": "GET",
-        "path": "/a.cbf",
-        "raw_path": b"/a.cbf",
-        "headers": [],
-        "query_string": b"",
-    }
-    answer = asyncio.run(service.answer(Asked(scope)))
-    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    service, release = Service(default_plugins(), [], 1, 2), threading.Event()
+
+    def reply(raw: str) -> tuple[int, dict[str, Any], str]:
+        assert release.wait(30)
+        return 200, {}, "json"
+
+    service.reply = reply  # type: ignore[method-assign]
+    scope = {"type": "http", "method": "GET", "path": "/a.cbf", "headers": [], "query_string": b""}
+
+    async def ask() -> list[Any]:
+        asked = [asyncio.create_task(service.answer(Asked(scope | {"raw_path": b"/a.cbf"}))) for _ in range(8)]
+        await asyncio.sleep(0.2)
+        assert service.pending == 3
+        release.set()
+        return await asyncio.gather(*asked)
+
+    answers = asyncio.run(ask())
+    assert [a.status_code for a in answers] == [200] * 3 + [503] * 5
+    assert {a.headers.get("retry-after") for a in answers[3:]} == {"1"}
+    assert service.pending == 0
 
 
 def test_listening_to_others_needs_a_root() -> None:
