@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from xtal.errors import DataError
 from xtal.files.masks import read_mask, write_mask
-from xtal.files.masks_pickle import dump_masks, load_masks
+from xtal.files.masks_pickle import _double, dump_masks, load_masks
 from xtal.testing import load_module
 
 _made = load_module(Path(__file__).with_name("mask_files.py"))
@@ -177,3 +177,17 @@ def test_damaged_pickles_end_in_a_mask_or_one_kind_of_error(protocol: int, data:
     except ValueError:
         return
     assert [m.shape for m in masks] == SHAPES
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (1.0, b"\x02\x80\x02\x01"),
+        (0.75, b"\x02\xc0\x00"),
+        (0.29, b"\x08\x94z\xe1G\xae\x14x\x82\x01"),
+        (300.5, b"\x03\x96@\x02\t"),
+        (1e-9, b"\x08\x89p_A6\xb4\xa8\x82\x1d"),
+    ],
+)
+def test_doubles_are_written_as_flex_of_dials_writes_them(value: float, expected: bytes) -> None:
+    assert _double(value) == expected

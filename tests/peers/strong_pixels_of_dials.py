@@ -27,4 +27,9 @@ for panel, (raw, mask) in enumerate(zip(imageset.get_corrected_data(0), imageset
             continue  # takes one panel only
         found = threshold(phil_scope.extract()).compute_threshold(raw, mask, imageset=imageset, i_panel=panel)
         out[f"{name}_{panel}"] = found.as_numpy_array()
+        for blur in ("narrow", "wide") if name == "radial_profile" else ():
+            options = phil_scope.extract()
+            options.spotfinder.threshold.radial_profile.blur = blur
+            found = threshold(options).compute_threshold(raw, mask, imageset=imageset, i_panel=panel)
+            out[f"{blur}_{panel}"] = found.as_numpy_array()
 np.savez(sys.argv[2], **out)

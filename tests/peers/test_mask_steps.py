@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -87,7 +88,7 @@ def test_panels_are_masked_as_by_dials(folder: Path) -> None:
 def test_masks_are_combined_applied_and_drawn(folder: Path) -> None:
     run(folder, XTAL, "run", "generate_mask", "imported.expt", "border=9", "output.mask=border.h5", "plot=mask.png")
     run(folder, XTAL, "run", "generate_mask", "imported.expt", "border.h5", "d_min=4", "merge_imageset_mask=True",
-        "output.mask=both.mask", "experiments=with.expt")  # fmt: skip
+        "output.mask=both.mask", "output.experiments=with.expt")  # fmt: skip
     run(folder, XTAL, "run", "generate_mask", "imported.expt", "d_min=4", "output.mask=limit.mask")
     run(folder, "dials.apply_mask", "imported.expt", "mask=both.mask", "output.experiments=theirs_masked.expt")
     run(folder, XTAL, "run", "apply_mask", "imported.expt", "both.mask")
@@ -114,6 +115,18 @@ def test_the_gain_is_near_that_of_dials(folder: Path) -> None:
         assert gains[1] == pytest.approx(gains[0], abs=0.07)
 
 
+def test_dials_takes_the_map_of_gains(folder: Path) -> None:
+    told = run(folder, XTAL, "run", "estimate_gain", "four.expt", "output.gain_map=gain.pickle")
+    (gain,) = re.findall(r"Estimated gain: ([\d.]+)", told)
+    read = "import pickle, scitbx.array_family.flex; maps = pickle.load(open('gain.pickle', 'rb')); "
+    told = run(folder, "/usr/bin/python3", "-c", read + "print([(m.all(), min(m), max(m)) for m in maps])")
+    maps = ast.literal_eval(told)
+    panels = read_experiments(folder / "four.expt")[0].detector
+    assert [shape for shape, _, _ in maps] == [panel.image_size[::-1] for panel in panels]
+    assert {f"{value:.2f}" for _, *values in maps for value in values} == {gain}
+    run(folder, "dials.import", "four.expt", "lookup.gain=gain.pickle", "output.experiments=gained.expt")
+
+
 def test_blank_images_are_those_of_dials(tmp_path: Path) -> None:
     """Of a whole scan, from which the reflections of some images were taken."""
     source = shared_dir() / "data/processed_dials/quartz_processed"
@@ -124,7 +137,7 @@ def test_blank_images_are_those_of_dials(tmp_path: Path) -> None:
     write_reflections(table.select((z < a) | (z > b)), tmp_path / "holes.refl")
     words = (source / "integrated.expt", "holes.refl")
     run(tmp_path, "dials.detect_blanks", *words, "output.json=theirs.json")
-    run(tmp_path, XTAL, "run", "detect_blanks", *words, "plot=blanks.png")
+    run(tmp_path, XTAL, "run", "detect_blanks", *words, "output.plot=blanks.png")
     theirs, ours = (json.loads((tmp_path / n).read_text()) for n in ("theirs.json", "blanks.json"))
     told = 0
     for what, figures in theirs.items():

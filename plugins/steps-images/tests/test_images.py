@@ -19,6 +19,7 @@ from xtal_steps_images.cbf import MARK, _with_loops, read_cbf, summed
 from xtal_steps_images.colours import binned, colours, grey_levels
 from xtal_steps_images.merge_cbf import write_sum
 from xtal_steps_images.mosaic import Mosaic, _turned
+from xtal_steps_images.options import BitmapOptions
 from xtal_steps_images.rings import places
 
 
@@ -130,3 +131,11 @@ def test_rings_pass_between_neighbours() -> None:
     ((d, xy),) = places(np.tile(x, (3, 1)), [4.5**-0.5])
     assert d == 4.5**-0.5
     assert xy.tolist() == [[5, 0], [5, 1], [5, 2]]
+
+
+def test_dials_names_of_options_work() -> None:
+    from xtal.options import parse
+
+    words = ["output.file=a.tiff", "output.format=tiff", "imageset_index=3", "imageset_index=5,7", "saturation=0"]
+    o = parse(BitmapOptions, words)
+    assert (o.output.file, o.output.format, o.imageset_index, o.saturation) == ("a.tiff", "tiff", (3, 5, 7), 0.0)

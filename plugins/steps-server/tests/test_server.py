@@ -98,6 +98,32 @@ def test_parameters_are_those_of_find_spots(served: Path) -> None:
     assert "d_minn" in json.loads(text)["error"]
 
 
+def test_filters_masks_and_limits_are_obeyed(served: Path, tmp_path: Path, run_step: Any) -> None:
+    image = images(served)[0]
+    run_step("import", image)
+
+    def both(*words: str) -> tuple[int, int]:
+        run_step("find_spots", "imported.expt", *words)
+        reply = json.loads(get(quote(str(image)) + "".join(f";{w}" for w in words))[1])
+        return reply["n_spots_total"], len(read_reflections(Path("strong.refl")))
+
+    everything, _ = both()
+    run_step("generate_mask", "imported.expt", "untrusted.rectangle=0,150,0,400", f"output.directory={served}")
+    for words in (
+        [f"lookup.mask={served}/pixels.mask"],
+        ["maximum_trusted_value=100"],
+        ["background_gradient.filter=True", "background_gradient.gradient_cutoff=0.5"],
+        ["spot_density.filter=True"],
+    ):
+        ours, steps = both(*words)
+        assert ours == steps
+        assert ours < everything or "density" in words[0]
+    (served / "pixels.mask").rename(tmp_path / "pixels.mask")
+    for mask, cause in ((tmp_path, "outside of the folders"), (served, "No such file")):
+        status, text = get(quote(str(image)) + f";lookup.mask={mask}/pixels.mask")
+        assert (status, cause in json.loads(text)["error"]) == (500, True)
+
+
 def test_an_image_is_indexed_and_integrated_on_request(served: Path, run_step: Any) -> None:
     path = quote(str(images(served)[0]))
     reply = json.loads(get(path + ";index=True;integrate=True;space_group=P1;d_min=2.2")[1])
@@ -191,23 +217,31 @@ def test_client_without_server(run_step: Any) -> None:
         run_step("find_spots_client", "action=ping", "port=1")
 
 
-def test_busy_server_says_come_back() -> None:
+def test_a_full_queue_turns_requests_away() -> None:
     import asyncio
 
     from starlette.requests import Request as Asked
 
-    service = Service(default_plugins(), [], 1, 1)
-    service.pending = 2
-    scope = {
-        "type": "http",
-        "method": "GET",
-        "path": "/a.cbf",
-        "raw_path": b"/a.cbf",
-        "headers": [],
-        "query_string": b"",
-    }
-    answer = asyncio.run(service.answer(Asked(scope)))
-    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    service, release = Service(default_plugins(), [], 1, 2), threading.Event()
+
+    def reply(raw: str) -> tuple[int, dict[str, Any], str]:
+        assert release.wait(30)
+        return 200, {}, "json"
+
+    service.reply = reply  # type: ignore[method-assign]
+    scope = {"type": "http", "method": "GET", "path": "/a.cbf", "headers": [], "query_string": b""}
+
+    async def ask() -> list[Any]:
+        asked = [asyncio.create_task(service.answer(Asked(scope | {"raw_path": b"/a.cbf"}))) for _ in range(8)]
+        await asyncio.sleep(0.2)
+        assert service.pending == 3
+        release.set()
+        return await asyncio.gather(*asked)
+
+    answers = asyncio.run(ask())
+    assert [a.status_code for a in answers] == [200] * 3 + [503] * 5
+    assert {a.headers.get("retry-after") for a in answers[3:]} == {"1"}
+    assert service.pending == 0
 
 
 def test_listening_to_others_needs_a_root() -> None:

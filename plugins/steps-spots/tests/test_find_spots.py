@@ -16,13 +16,19 @@ from xtal.physics.resolution import d_of_panel
 from xtal.physics.spots import StrongPixels, find_spots
 from xtal.table import Flag, Shoeboxes
 from xtal.testing import simulated, tiny_experiment
-from xtal_steps_spots import advice, filters, search
+from xtal_steps_spots import advice, filters, report, search
 from xtal_steps_spots import find_spots as step
 from xtal_steps_spots.frames import excluded_frames, frame_ranges
 from xtal_steps_spots.histogram import histogram
 from xtal_steps_spots.mask_options import IceRingOptions, UntrustedOptions
 from xtal_steps_spots.masks import search_masks
-from xtal_steps_spots.options import BackgroundGradientOptions, FilterOptions, FindSpotsOptions, SpotfinderOptions
+from xtal_steps_spots.options import (
+    BackgroundGradientOptions,
+    FilterOptions,
+    FindSpotsOptions,
+    FindSpotsOutput,
+    SpotfinderOptions,
+)
 
 SIZE = (60, 50)
 
@@ -364,7 +370,10 @@ def test_masked_pixels_hold_no_spot():
 
 
 def test_shoeboxes_on_request_only():
-    assert "shoebox" not in run(shoeboxes=False).table
+    experiment = tiny_experiment(size=SIZE)
+    context = Context([experiment], [Frames(spotty)], output=FindSpotsOutput(shoeboxes=False))
+    step.run(context)
+    assert "shoebox" not in context.table
 
 
 def damaged(*bad):
@@ -408,6 +417,8 @@ def test_excluded_images():
     bbox = run(Frames(make, z1=9), experiment, exclude_images=("4:6",), exclude_images_multiple=9).table["bbox"]
     assert not {3, 4, 5, 8} & set(read)
     assert not ((bbox[:, 4] < 6) & (bbox[:, 5] > 3)).any()
+    context = run(Frames(spotty, z1=9), tiny_experiment(9, SIZE), exclude_images=("4:6",), exclude_images_multiple=9)
+    assert "on 5 images" in context.lines[0]
     two = SpotfinderOptions(exclude_images=("1:2:3",))
     assert excluded_frames(0, 2, 0, 10, two) == set()
     assert excluded_frames(1, 2, 0, 10, two) == {1, 2}
@@ -458,7 +469,9 @@ def test_hot_pixels_are_told_and_masked_on_request(tmp_path):
     assert "4 hot pixels" in run(Frames(hot)).lines[2]
     experiment = tiny_experiment(size=SIZE)
     options = SpotfinderOptions(write_hot_mask=True, hot_mask_prefix="warm")
-    context = Context([experiment], [Frames(hot)], options, directory=tmp_path, experiments="hot.expt")
+    context = Context(
+        [experiment], [Frames(hot)], options, directory=tmp_path, output=FindSpotsOutput(experiments="hot.expt")
+    )
     used = []
     context.use_mask = lambda path, experiments: used.append(path)
     step.run(context)
@@ -472,7 +485,8 @@ def test_hot_pixels_are_told_and_masked_on_request(tmp_path):
 def test_trusted_limit_background_statistics_and_plot(tmp_path):
     experiment = tiny_experiment(size=SIZE)
     more = {"maximum_trusted_value": 50.0, "per_image_statistics": True, "plot": "spots.png"}
-    context = Context([experiment], [], SpotfinderOptions(compute_mean_background=True), directory=tmp_path, **more)
+    options = SpotfinderOptions(compute_mean_background=True, exclude_images=("2:4",))
+    context = Context([experiment], [], options, directory=tmp_path, **more)
     limits = []
     context.frames = lambda e: limits.append(e.detector[0].trusted_range) or Frames(spotty)
     context.table = lambda *table: context.tables.append(table)
@@ -483,6 +497,7 @@ def test_trusted_limit_background_statistics_and_plot(tmp_path):
     assert (tmp_path / "spots.png").read_bytes()[1:4] == b"PNG"
     _, columns, rows = context.tables[0]
     assert columns[1] == "#spots"
+    assert [r[0] for r in rows] == [str(n) for n in range(1, 11) if n not in (2, 3, 4)]
     assert sum(int(r[1]) for r in rows) == len(context.found)
     assert any(line.startswith("Mean background: 9.") or "10.0" in line for line in context.said)
 
@@ -593,7 +608,7 @@ def test_how_many_spots_of_one_pixel_are_no_chance(n, places, least):
 def test_blank_images_advise_to_look_at_the_beam():
     with pytest.raises(AlgorithmFailed) as caught:
         run(Frames(lambda z, p, shape: np.zeros(shape)))
-    assert "shutter" in caught.value.advice
+    assert caught.value.advice == "The images are blank, or nearly: check the shutter and the beam."
 
 
 def test_causes_of_many():
@@ -630,28 +645,54 @@ def test_causes_of_few():
     mask[:150] = True
     background = advice.background_of(np.full((400, 400), 900), mask)
     sentences = " ".join(advice.causes_of_few(experiment, np.empty((0, 3)), np.empty(0), background))
-    for wanted in ("62 % of the pixels are masked", "background is high (900 ADU)", "sigma_strong"):
+    for wanted in ("62 % of the pixels are masked", "background is high (900 ADU)"):
         assert wanted in sentences
+    assert "sigma_" not in sentences
+    (alone,) = advice.causes_of_few(experiment, np.empty((0, 3)), np.empty(0), None)
+    assert "threshold.sigma_background=" in alone
 
 
 def test_histogram():
-    z = np.repeat([0.5, 1.5, 29.5], [10, 30, 20])
-    lines = histogram(z).splitlines()
+    spots = np.zeros(30, int)
+    spots[[0, 1, 29]] = 10, 30, 20
+    lines = histogram(np.arange(1, 31), spots).splitlines()
     assert lines[0].split() == ["images", "spots", "per", "image"]
     assert len(lines) <= 13
     assert lines[1].split()[0] == "1-3"
     assert lines[1].split()[1] == "13.3"
     assert lines[1].count("#") == 40
-    assert len(histogram([3.5]).splitlines()) == 2
+    assert len(histogram(np.array([4]), np.array([1])).splitlines()) == 2
+    left_out = histogram(np.r_[1:4, 10:31], np.full(24, 7)).splitlines()  # not counted as empty
+    assert [line.split()[:2] for line in left_out[1:3]] == [["1-3", "7.0"], ["10-12", "7.0"]]
+
+
+def test_images_of_several_experiments_are_counted_on():
+    experiments = [tiny_experiment(n, SIZE) for n in (3, 2)]
+    frames = [Frames(spotty, z1=n) for n in (3, 2)]
+    context = Context(experiments, frames)
+    step.run(context)
+    numbers, spots = report.counted(context.table, {0: range(3), 1: [1]})
+    z, which = np.floor(context.table["xyzobs.px.value"][:, 2]), context.table["id"]
+    expected = [((which == e) & (z == k)).sum() for e, k in ((0, 0), (0, 1), (0, 2), (1, 1))]
+    assert numbers.tolist() == [1, 2, 3, 4]
+    assert spots.tolist() == expected
+    assert max(expected) > 2
+    assert "spots per image, counted over all experiments" in context.said[-1]
+    assert report.counted(context.table, {0: [1, 2]})[0].tolist() == [2, 3]
 
 
 def test_dials_names_of_options_work():
     from xtal.options import parse
     from xtal.plugins import default_plugins
 
-    tokens = ["spotfinder.filter.d_min=2", "min_spot_size=4", "ice_rings.filter=True", "scan_range=1,5", "gain=1.5",
-              "scan_range=10,12", "threshold.dispersion.sigma_strong=4"]  # fmt: skip
-    o = parse(FindSpotsOptions, tokens, default_plugins()).spotfinder
+    tokens = [
+        "output.shoeboxes=False", "output.experiments=all.expt", "spotfinder.filter.d_min=2", "min_spot_size=4",
+        "threshold.dispersion.sigma_strong=4",
+        "gain=1.5", "ice_rings.filter=True", "scan_range=1,5", "scan_range=10,12",
+    ]  # fmt: skip
+    everything = parse(FindSpotsOptions, tokens, default_plugins())
+    o, output = everything.spotfinder, everything.output
+    assert (output.shoeboxes, output.experiments) == (False, "all.expt")
     assert (o.filter.d_min, o.filter.min_spot_size, o.filter.ice_rings.filter) == (2.0, 4, True)
     assert o.scan_range == ((1, 5), (10, 12))
     assert (o.threshold.options.gain, o.threshold.options.sigma_strong) == (1.5, 4.0)

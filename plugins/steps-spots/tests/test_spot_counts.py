@@ -104,3 +104,14 @@ def test_json_and_plot_are_written(step: Callable[..., Any]) -> None:
 def test_an_experiment_that_is_not_there(step: Callable[..., Any]) -> None:
     with pytest.raises(OptionError, match="id=3: there are 1 experiments"):
         step("spot_counts_per_image", "imported.expt", "strong.refl", "id=3")
+
+
+def test_images_of_stills_are_counted_on(run_step: Callable[..., Any], tiny_scan: Path) -> None:
+    images = sorted(tiny_scan.glob("*.cbf"))[:4]
+    run_step("import", *images, "oscillation=0,0")
+    run_step("find_spots", "imported.expt")
+    words = ("spot_counts_per_image", "imported.expt", "strong.refl")
+    tables = [run_step(*words, *more).tables[0] for more in ([], ["id=2"])]
+    rows = [[line.split() for line in text.splitlines() if line.split()[0].isdigit()] for text in tables]
+    assert [row[0] for row in rows[0]] == ["1", "2", "3", "4"]
+    assert [row[1:4] for row in rows[1]] == [rows[0][2][1:4]]

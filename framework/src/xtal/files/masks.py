@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from xtal.errors import DataError
 from xtal.files.atomic import writing
 from xtal.files.hdf5 import look_over
-from xtal.files.masks_pickle import dump_masks, load_masks
+from xtal.files.masks_pickle import dump_flat_maps, dump_masks, load_masks
 
 Shapes = Sequence[tuple[int, int]]
 Masks = list[NDArray[np.bool_]]
@@ -81,6 +81,12 @@ def write_mask(path: str | Path, masks: Sequence[NDArray[np.bool_]]) -> None:
         raise DataError(f"The mask {path} has no ending that tells its form.", advice="End it in .h5 or .mask (DIALS).")
     with writing(path) as temporary:
         write(temporary)
+
+
+def write_gain_map(path: str | Path, shapes: Shapes, gain: float) -> None:
+    """Write a map of one gain for all pixels in the form of DIALS, whose import takes it as ``lookup.gain=``."""
+    with writing(path) as temporary:
+        temporary.write_bytes(dump_flat_maps(shapes, gain))
 
 
 def _read(path: Path, shapes: Shapes) -> Masks:

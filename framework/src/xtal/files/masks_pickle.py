@@ -3,11 +3,12 @@
 A pickle is a program for a small stack machine. Ours knows only the instructions that such a
 file needs; where the machine would import and call something, it checks that the name is
 ``flex.bool``, ``grid`` or the latin-1 encoding of old protocols, and notes the arguments.
-The opcodes are those that Python's documentation of `pickletools` describes.
+The opcodes are those that Python's documentation of `pickletools` describes. Maps of gains are written alike.
 """
 
 from __future__ import annotations
 
+import math
 import pickletools
 from collections.abc import Callable, Sequence
 from typing import IO, Any
@@ -183,10 +184,31 @@ def dump_masks(masks: Sequence[NDArray[np.bool_]]) -> bytes:
     return b"\x80\x04(" + b"".join(map(_dump, masks)) + b"t."
 
 
+def dump_flat_maps(shapes: Sequence[tuple[int, int]], value: float) -> bytes:
+    """Maps of one positive value as the pickle that DIALS reads: a tuple of ``flex.double``."""
+    return (
+        b"\x80\x04(" + b"".join(_array(b"double", shape, _double(value) * math.prod(shape)) for shape in shapes) + b"t."
+    )
+
+
+def _double(value: float) -> bytes:
+    """A positive number as flex writes it: digits of the mantissa to the base 256, then the exponent of 2."""
+    mantissa, exponent = math.frexp(value)
+    digits = int(mantissa * 2**56).to_bytes(7, "big").rstrip(b"\0")
+    sign = 0x80 * (exponent < 0)
+    power = bytes([sign + 2, abs(exponent)]) if exponent else b"\0"
+    return bytes([len(digits) + 1]) + digits + power
+
+
 def _dump(mask: NDArray[np.bool_]) -> bytes:
+    return _array(b"bool", mask.shape, (np.asarray(mask, dtype=np.uint8) + np.uint8(0x30)).tobytes())
+
+
+def _array(kind: bytes, shape: Sequence[int], elements: bytes) -> bytes:
+    """An array of flex of this shape, from the bytes of its elements."""
     name = f"c{MODULES[0]}\n".encode()
-    slow, fast = (b"J" + int(n).to_bytes(4, "little", signed=True) for n in mask.shape)
-    payload = _number(mask.size) + (np.asarray(mask, dtype=np.uint8) + np.uint8(0x30)).tobytes()
+    slow, fast = (b"J" + int(n).to_bytes(4, "little", signed=True) for n in shape)
+    payload = _number(math.prod(shape)) + elements
     # grid(origin, last, open range), its state is its focus; the array's state is (grid, payload)
     grid = name + b"grid\n" + b"((K\x00K\x00t(" + slow + fast + b"t\x88tR(" + slow + fast + b"tb"
-    return name + b"bool\n)R(" + grid + b"B" + len(payload).to_bytes(4, "little") + payload + b"tb"
+    return name + kind + b"\n)R(" + grid + b"B" + len(payload).to_bytes(4, "little") + payload + b"tb"

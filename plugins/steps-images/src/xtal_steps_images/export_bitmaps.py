@@ -33,18 +33,18 @@ def run(context: Context) -> None:
     options: BitmapOptions = context.options
     if options.binning & (options.binning - 1):
         raise OptionError(f"binning={options.binning} is no power of 2.", advice="Take 1, 2, 4, 8 or 16.")
-    n = 0
+    n, prefix = 0, context.path("prefix").name
     for number, experiment in enumerate(context.experiments):
         with context.frames(experiment) as reader:
             chosen = frames_of(reader, options)
-            if options.file and (len(chosen) != 1 or len(context.experiments) > 1):
+            if options.output.file and (len(chosen) != 1 or len(context.experiments) > 1):
                 raise OptionError("file= names one picture, but there are several.", advice="Give imageset_index= too.")
             painter = Painter(experiment, reader, options)
             folder = context.directory if len(context.experiments) == 1 else context.directory / f"experiment_{number}"
             folder.mkdir(parents=True, exist_ok=True)
             with context.progress(len(chosen), "images") as progress:
                 for z in chosen:
-                    name = options.file or f"{context.path('prefix').name}{z + 1:0{options.padding}d}.{options.format}"
+                    name = options.output.file or f"{prefix}{z + 1:0{options.padding}d}.{options.output.format}"
                     save(painter.picture(z), folder / name, options)
                     progress.advance(1)
             n += len(chosen)
@@ -68,7 +68,7 @@ class Painter:
         self.mosaic = Mosaic(experiment.detector, experiment.beam, options.projection)
         self.rings = Rings(experiment, self.mosaic, options)
         limits = [panel.trusted_range[1] for panel in experiment.detector]
-        self.saturation = max(limits) if options.saturation is None else options.saturation
+        self.saturation = options.saturation or max(limits)
 
     def picture(self, z: int) -> Image.Image:
         """The frame of an array index."""
@@ -90,8 +90,8 @@ class Painter:
 
 def save(picture: Image.Image, path: Path, options: BitmapOptions) -> None:
     """Write a picture; it takes the place of an older one only when it is whole."""
-    more = {"compress_level": options.png.compress_level} if options.format == "png" else {}
-    if options.format == "jpeg":
+    more = {"compress_level": options.png.compress_level} if options.output.format == "png" else {}
+    if options.output.format == "jpeg":
         more = {"quality": options.jpeg.quality}
     with writing(path) as temporary:
-        picture.save(temporary, format=options.format, **more)
+        picture.save(temporary, format=options.output.format, **more)

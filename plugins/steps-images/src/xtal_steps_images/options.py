@@ -48,6 +48,14 @@ class JpegOptions:
 
 
 @frozen
+class BitmapOutput:
+    """The files, besides the start of their names."""
+
+    file: str | None = option(None, help="Name of the picture, where one image is drawn", level=1)
+    format: Literal["png", "jpeg", "tiff"] = option("png", help="Kind of files")
+
+
+@frozen
 class BitmapOptions:
     """All options of export_bitmaps."""
 
@@ -62,7 +70,9 @@ class BitmapOptions:
         level=1,
     )
     padding: int = option(4, help="Digits of the number in the names", ge=1, level=1)
-    imageset_index: tuple[int, ...] = option((), help="Draw only these images, by their numbers", multiple=False)
+    imageset_index: tuple[int, ...] = option(
+        (), help="Draw only these images, by their numbers; may be repeated", multiple=True
+    )
     display: Literal[
         "image", "mean", "variance", "dispersion", "sigma_b", "sigma_s", "threshold", "global_threshold"
     ] = option("image", help="What is drawn: values, or what the search for spots makes of them")
@@ -72,16 +82,13 @@ class BitmapOptions:
     kernel_size: tuple[int, ...] = option((3, 3), help="Half size of the window", unit="px", size=2, ge=1, level=1)
     min_local: int = option(2, help="Fewest good pixels in a window (0: all)", ge=0, level=1)
     gain: float = option(1.0, help="ADU per photon", gt=0, level=1)
-    saturation: float | None = option(
-        None, help="Draw values above this as saturated (None: the trusted limit)", level=1
-    )
+    saturation: float = option(0.0, help="Draw values above this as saturated (0: the trusted limit)", ge=0, level=1)
     show_mask: bool = option(False, help="Draw masked pixels in a colour of their own")
     resolution_rings: ResolutionRingOptions = scope(ResolutionRingOptions)
     ice_rings: IceRingOptions = scope(IceRingOptions)
     png: PngOptions = scope(PngOptions)
     jpeg: JpegOptions = scope(JpegOptions)
-    file: str | None = option(None, help="Name of the picture, where one image is drawn", level=1)
-    format: Literal["png", "jpeg", "tiff"] = option("png", help="Kind of files")
+    output: BitmapOutput = scope(BitmapOutput)
 
 
 @frozen

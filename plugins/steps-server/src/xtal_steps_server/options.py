@@ -5,7 +5,7 @@ from __future__ import annotations
 from attrs import frozen
 
 from xtal.options import option, scope
-from xtal_steps_spots.options import SpotfinderOptions
+from xtal_steps_spots.options import SpotfinderOptions, trusted_limit
 
 PORT = 1701
 
@@ -33,6 +33,7 @@ class RequestOptions:
     """What a request may set after its path, ``;name=value``."""
 
     spotfinder: SpotfinderOptions = scope(SpotfinderOptions)
+    maximum_trusted_value: float | None = trusted_limit()
     ice_rings: IceOptions = scope(IceOptions)
     resolution_analysis: bool = option(True, help="Estimate the resolution")
     index: bool = option(False, help="Look for lattices; options of the step index may then be given")
@@ -59,6 +60,7 @@ class ClientOptions:
     )
     timeout: float = option(60.0, help="Longest wait for an answer", unit="s", gt=0, level=1)
     spotfinder: SpotfinderOptions = scope(SpotfinderOptions)
+    maximum_trusted_value: float | None = trusted_limit()
     ice_rings: IceOptions = scope(IceOptions)
     resolution_analysis: bool = option(True, help="Estimate the resolution", level=1)
     index: bool = option(False, help="Look for lattices, too")

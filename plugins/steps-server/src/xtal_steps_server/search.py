@@ -23,7 +23,7 @@ from xtal.run.formats import Formats
 from xtal.run.images import FrameReader
 from xtal.table import ReflectionTable
 from xtal_steps_server.options import RequestOptions
-from xtal_steps_spots.find_spots import Counts, filtered
+from xtal_steps_spots.find_spots import Counts, filtered, rows_kept, with_trusted_limit
 from xtal_steps_spots.masks import search_masks
 from xtal_steps_spots.search import Search
 
@@ -72,7 +72,7 @@ def alone(prepared: Prepared, z: int) -> Experiment:
     e = prepared.experiment
     first, width = prepared.oscillation
     scan = Scan((z + 1, z + 1), (first + z * width, width))
-    images = Images(paths=list(e.images.paths), indices=[z]) if e.images else None
+    images = Images(paths=list(e.images.paths), indices=[z], mask=e.images.mask) if e.images else None
     return attrs.evolve(e, scan=scan, images=images, identifier=f"image {z + 1}")
 
 
@@ -107,9 +107,10 @@ class ImageSearch:
             tables.append(spots.table(panel, 0, z))
             xy = tables[-1]["xyzobs.px.value"][:, :2]
             resolutions.append(d_at(experiment.detector[panel], experiment.beam, xy))
-        d = np.concatenate(resolutions)
-        kept = (d >= (f.d_min or 0.0)) & (d <= (f.d_max or np.inf))
-        return Found(alone(prepared, z), ReflectionTable.concatenate(tables).select(kept), d[kept])
+        table, d = ReflectionTable.concatenate(tables), np.concatenate(resolutions)
+        rows = rows_kept(table, experiment, prepared.reader, options.spotfinder, Counts())
+        rows = rows[(d[rows] >= (f.d_min or 0.0)) & (d[rows] <= (f.d_max or np.inf))]
+        return Found(alone(prepared, z), table.select(rows), d[rows])
 
     def _prepare(self, path: Path, options: RequestOptions) -> Prepared:
         """Open a file, or find it open: containers of many frames are kept, the least used is let go."""
@@ -127,19 +128,19 @@ class ImageSearch:
         return prepared
 
     def _key(self, path: Path, options: RequestOptions) -> Any:
-        try:
-            status = os.stat(path)
-        except OSError as error:
-            raise DataError(f"{path} cannot be read: {error.strerror}.", advice="Check its name and rights.") from None
+        mask = options.spotfinder.lookup.mask
         settings = differences(attrs.evolve(options.spotfinder, scan_range=()))
-        return str(path), status.st_mtime_ns, status.st_size, tuple(sorted(settings.items()))
+        files = tuple(state_of(Path(name)) for name in (path, mask) if name is not None)
+        return files, options.maximum_trusted_value, tuple(sorted(settings.items()))
 
     def _open(self, path: Path, options: RequestOptions) -> Prepared:
         source = self._formats.open(path)
         beam, detector, goniometer, scan = source.models()
-        images = Images(paths=[str(path)], indices=list(range(source.n_frames)))
+        mask = options.spotfinder.lookup.mask
+        images = Images(paths=[str(path)], indices=list(range(source.n_frames)), mask=mask)
         source.close()
         experiment = Experiment(beam, detector, goniometer=goniometer, images=images)
+        experiment = with_trusted_limit(experiment, options.maximum_trusted_value)
         f = options.spotfinder.filter
         # resolution limits are of centroids here, as DIALS's server has them
         wanted = attrs.evolve(options.spotfinder, filter=attrs.evolve(f, d_min=None, d_max=None))
@@ -149,6 +150,21 @@ class ImageSearch:
         masks = search_masks(experiment, wanted)
         search = Search(experiment, reader, threshold, masks, f.max_strong_pixel_fraction)
         return Prepared(experiment, reader, search, scan.oscillation_deg if scan else (0.0, 0.0))
+
+
+def state_of(path: Path) -> tuple[str, int, int]:
+    """What changes where a file does: its name, time and size.
+
+    Raises
+    ------
+    DataError
+        If it is not there.
+    """
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.", advice="Check its name and rights.") from None
+    return str(path), status.st_mtime_ns, status.st_size
 
 
 def frame_of(path: Path, scan_range: tuple[tuple[int, int], ...], reader: FrameReader) -> int:

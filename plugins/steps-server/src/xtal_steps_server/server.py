@@ -99,6 +99,9 @@ class Service:
             path = self.allowed(Path(name))
             if path is None:
                 return REFUSED, {"image": name, "error": f"{name} lies outside of the folders that are served."}, form
+            mask = options.spotfinder.lookup.mask
+            if mask is not None and self.allowed(Path(mask)) is None:
+                raise DataError(f"The mask {mask} lies outside of the folders that are served.")
             found = self.search.find(path, options)
             reply = found.statistics(options).as_dict()
             if options.index and reply["n_spots_no_ice"] > options.indexing_min_spots:

@@ -112,7 +112,10 @@ def causes_of_many(experiment: Experiment, xyz: F, panel: Any, background: Backg
 
 
 def causes_of_few(experiment: Experiment, xyz: F, panel: Any, background: Background | None) -> list[str]:
-    """Sentences on what may have kept spots from being found; arguments as for `causes_of_many`."""
+    """Sentences on what may have kept spots from being found; arguments as for `causes_of_many`.
+
+    What may be set to find weaker ones is said where no cause is seen.
+    """
     found = []
     if background:
         if background.masked > 0.5:
@@ -127,7 +130,9 @@ def causes_of_few(experiment: Experiment, xyz: F, panel: Any, background: Backgr
     if len(xyz) >= FEW:
         found.append(centre_advice(experiment, xyz, panel))
     general = "Lower threshold.sigma_strong= or min_spot_size= to find weaker ones."
-    return [*(s for s in found if s), general]
+    if len(xyz) == 0:
+        general = "Check the trusted range and the mask; or lower threshold.sigma_background= and sigma_strong=."
+    return [s for s in found if s] or [general]
 
 
 def on_ice(experiment: Experiment, xyz: F, panel: Any) -> tuple[float, float]:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from xtal.options import option
+from xtal.options import option, scope
+
+
+@frozen
+class BlanksOutput:
+    """What is written, besides the figures."""
+
+    plot: str | None = option(None, help="Draw the three curves into this PNG file")
 
 
 @frozen
@@ -18,4 +25,4 @@ class BlanksOptions:
     misigma_fractional_loss: float = option(
         0.1, help="Blank where the mean of I/σ is no more than this part of the highest", ge=0, le=1
     )
-    plot: str | None = option(None, help="Draw the three curves into this PNG file")
+    output: BlanksOutput = scope(BlanksOutput)

@@ -80,8 +80,8 @@ def run(context: Context) -> None:
         tell(context, what, blanks)
     with context.writing("json") as path:
         path.write_text(json.dumps({k: b.as_dict() if b else None for k, b in found.items()}))
-    if options.plot:
-        with context.writing("plot", options.plot) as path:
+    if options.output.plot:
+        with context.writing("plot", options.output.plot) as path:
             draw(found, path)
 
 

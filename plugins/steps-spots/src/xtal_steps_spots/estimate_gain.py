@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xtal.errors import AlgorithmFailed, DataError
+from xtal.files import write_gain_map
 from xtal.physics.spots.local import local_statistics
 from xtal.run import Context
 from xtal_steps_spots.imagesets import imagesets
@@ -44,6 +45,9 @@ def run(context: Context) -> None:
             context.print(f"Estimated gain: {gain:.2f}")
     if len(gains) > 1:
         context.print(f"Average gain: {np.mean(gains):.2f} +/- {np.std(gains, ddof=1):.2f}")
+    if options.output.gain_map:
+        with context.writing("gain_map", options.output.gain_map) as path:
+            write_gain_map(path, [panel.image_size[::-1] for panel in experiment.detector], gains[0])
     context.summary(f"gain {np.mean(gains):.2f} ADU per photon, from {len(gains)} image{'s' * (len(gains) > 1)}")
 
 

@@ -52,10 +52,14 @@ class Counts:
 
 @define
 class Found:
-    """Of one experiment: its spots, its hot pixels and, where advice is due, what an image holds between spots."""
+    """Of one experiment: its spots, its hot pixels and, where advice is due, what an image holds between spots.
+
+    ``searched`` holds the array indices of the images that were searched: neither left out nor bad.
+    """
 
     number: int
     experiment: Experiment
+    searched: list[int]
     table: ReflectionTable
     background: advice.Background | None
     hot: HotPixels
@@ -85,12 +89,13 @@ def run(context: Context) -> None:
             f"{counts.groups} groups of them, none of which passed the filters.",
             advice=advice_for_none(counts, found),
         )
-    report.print_spots(context, table)
+    searched = {f.number: f.searched for f in found}
+    report.print_spots(context, table, searched)
     context.write_reflections(table)
     write_hot_pixels(context, found)
     if options.plot:
         with context.writing("plot", options.plot) as path:
-            report.plot(table, context.experiments, path)
+            report.plot(table, searched, path)
     report.summarise(context, table, counts)
     advise(context, found)
 
@@ -123,15 +128,19 @@ def search_experiment(context: Context, number: int, experiment: Experiment, cou
             skip_bad=options.skip_bad_images,
             measure_background=options.compute_mean_background,
         )
-        for k, frames in enumerate(frame_ranges(reader.z0, reader.z1, options.scan_range)):
+        ranges = frame_ranges(reader.z0, reader.z1, options.scan_range)
+        for k, frames in enumerate(ranges):
             spots_of_range(context, search, k, frames, hot, pieces, counts)
+        searched = [z for a, b in ranges for z in range(a, b) if z not in search.excluded and z not in search.bad]
+        hot.images = len(searched)
+        counts.images += len(searched)
         report.bad_images(context, search.bad)
         report.mean_background(context, search.background)
         counts.bad += sorted(search.bad)
         table, numbers = pieces.table()
         kept = rows_kept(table, experiment, reader, options, counts)
         table, numbers = table.select(kept), numbers[kept]
-        if options.shoeboxes:
+        if context.options.output.shoeboxes:
             columns = {
                 **{name: table[name] for name in table},
                 "shoebox": pieces.boxes(table, numbers, context.executor),
@@ -142,7 +151,7 @@ def search_experiment(context: Context, number: int, experiment: Experiment, cou
     finally:
         reader.close()
     counts.hot += sum(map(len, hot.found(options.hot_fraction)))
-    return Found(number, experiment, table, background, hot)
+    return Found(number, experiment, searched, table, background, hot)
 
 
 def with_trusted_limit(experiment: Experiment, limit: float | None) -> Experiment:
@@ -170,14 +179,13 @@ def spots_of_range(
 
     with context.progress(last - first, "frames") as progress:
         for n_frames, pixels in search.run(first, last, context.executor):
-            hot.add(pixels, n_frames)
+            hot.add(pixels)
             counts.pixels += sum(map(len, pixels))
             for panel, stream in enumerate(streams):
                 keep(panel, stream.add(pixels[panel]))
             progress.advance(n_frames)
     for panel, stream in enumerate(streams):
         keep(panel, stream.finish())
-    counts.images += last - first
 
 
 def passed(spots: Spots, experiment: Experiment, options: FilterOptions, counts: Counts) -> Any:
@@ -246,10 +254,10 @@ def write_hot_pixels(context: Context, found: list[Found]) -> None:
             with context.writing(f"hot_mask_{f.number}", name) as path:
                 write_mask(path, masks)
             context.use_mask(context.directory / name, ExperimentList([experiments[f.number]]))
-    if options.experiments:
+    if options.output.experiments:
         from xtal.files import write_experiments
 
-        with context.writing("experiments", options.experiments) as path:
+        with context.writing("experiments", options.output.experiments) as path:
             write_experiments(experiments, path)
 
 
@@ -277,8 +285,7 @@ def advice_for_none(counts: Counts, found: list[Found]) -> str:
     """What to try where nothing was found."""
     f = found[0]
     if counts.groups == 0:
-        causes = advice.causes_of_few(f.experiment, np.empty((0, 3)), np.empty(0), f.background)
-        return "Check the trusted range and the mask; or lower threshold.sigma_background=. " + " ".join(causes)
+        return " ".join(advice.causes_of_few(f.experiment, np.empty((0, 3)), np.empty(0), f.background))
     if counts.large_pixels > counts.pixels // 2:
         return (
             "Most strong pixels hang together in groups of more than max_spot_size=: rings of a powder or of ice, or "

@@ -35,8 +35,8 @@ def run(context: Context) -> None:
                 draw(masks, path)
         bad, total = sum(int((~m).sum()) for m in masks), sum(m.size for m in masks)
         context.summary(f"{name}: {bad} of {total} pixels ({100 * bad / total:.2f} %) are masked")
-    if options.experiments:
-        with context.writing("experiments", options.experiments) as path:
+    if options.output.experiments:
+        with context.writing("experiments", options.output.experiments) as path:
             write_experiments(context.experiments, path)
     else:
         context.print(

@@ -21,6 +21,10 @@ class HotPixels:
     ----------
     shapes
         (slow, fast) of each panel.
+
+    Attributes
+    ----------
+    images : how many were searched; known when all are
     """
 
     def __init__(self, shapes: Sequence[tuple[int, int]]) -> None:
@@ -28,9 +32,8 @@ class HotPixels:
         self.images = 0
         self._counts = [np.zeros(slow * fast, np.uint16) for slow, fast in shapes]
 
-    def add(self, pixels: Sequence[StrongPixels], n_images: int) -> None:
+    def add(self, pixels: Sequence[StrongPixels]) -> None:
         """Take the strong pixels of a block of images, per panel."""
-        self.images += n_images
         for counts, p in zip(self._counts, pixels, strict=True):
             for a, b in zip(p.starts[:-1], p.starts[1:], strict=True):
                 at = p.index[a:b]  # no pixel twice

@@ -9,14 +9,21 @@ from xtal_steps_spots.mask_options import MaskOptions
 
 
 @frozen
+class GenerateMaskOutput:
+    """What is written, besides the mask."""
+
+    experiments: str | None = option(None, help="Write the experiments, with the mask, to this file")
+
+
+@frozen
 class GenerateMaskOptions(MaskOptions):
     """All options of generate_mask."""
 
     merge_imageset_mask: bool = option(
         False, help="Mask also what the images mask themselves: gaps, the format's mask, one that was imported", level=1
     )
-    experiments: str | None = option(None, help="Write the experiments, with the mask, to this file")
     plot: str | None = option(None, help="Draw the mask into this PNG file")
+    output: GenerateMaskOutput = scope(GenerateMaskOutput)
 
 
 @frozen

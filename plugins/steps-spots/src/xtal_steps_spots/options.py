@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from attrs import frozen
 
 from xtal.options import Choice, option, plugin_choice, scope
 from xtal_steps_spots.mask_options import MaskOptions
+
+
+def trusted_limit() -> Any:
+    """The option ``maximum_trusted_value``, of find_spots and of a request to its server."""
+    return option(None, help="Mask pixels above this, in place of the limit that was imported", unit="ADU", level=1)
 
 
 @frozen
@@ -89,7 +96,16 @@ class SpotfinderOptions:
     hot_fraction: float = option(
         0.9, help="A pixel is hot that is strong on this part of the images, 10 of them at least", gt=0, le=1, level=1
     )
+
+
+@frozen
+class FindSpotsOutput:
+    """What is written, besides the spots."""
+
     shoeboxes: bool = option(True, help="Keep the pixels of spots in the table", level=1)
+    experiments: str | None = option(
+        None, help="Write the experiments, with the mask of hot pixels, to this file", level=1
+    )
 
 
 @frozen
@@ -97,11 +113,7 @@ class FindSpotsOptions:
     """All options of the step."""
 
     spotfinder: SpotfinderOptions = scope(SpotfinderOptions)
-    maximum_trusted_value: float | None = option(
-        None, help="Mask pixels above this, in place of the limit that was imported", unit="ADU", level=1
-    )
+    maximum_trusted_value: float | None = trusted_limit()
     per_image_statistics: bool = option(False, help="Print spots and intensity of each image", level=1)
     plot: str | None = option(None, help="Draw spots per image into this PNG file")
-    experiments: str | None = option(
-        None, help="Write the experiments, with the mask of hot pixels, to this file", level=1
-    )
+    output: FindSpotsOutput = scope(FindSpotsOutput)

@@ -2,64 +2,83 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from xtal.models import ExperimentList
 from xtal.physics.resolution import d_at
 from xtal.physics.spots.statistics import statistics_per_image
 from xtal.run import Context
 from xtal.table import ReflectionTable
 from xtal_steps_spots.histogram import histogram
 
+Searched = Mapping[int, Sequence[int]]
+"""Experiment to the array indices of its images that were searched."""
+
 LISTED = 5
 """Bad images that are named one by one."""
 
 
-def print_spots(context: Context, table: ReflectionTable) -> None:
+def print_spots(context: Context, table: ReflectionTable, searched: Searched) -> None:
     """Spots against images, as a picture and, on request, as a table."""
     if context.options.per_image_statistics:
-        per_image(context, table)
-    context.print(histogram(table["xyzobs.px.value"][:, 2]))
+        per_image(context, table, searched)
+    context.print(histogram(*counted(table, searched), title=f"spots per {image_of(searched)}"))
 
 
-def per_image(context: Context, table: ReflectionTable) -> None:
-    """A row for each image of each experiment."""
+def image_of(searched: Searched) -> str:
+    """What the number of an image means."""
+    return "image" if len(searched) == 1 else "image, counted over all experiments"
+
+
+def counted(table: ReflectionTable, searched: Searched) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Numbers of the images that were searched, and the spots on each.
+
+    The numbers are those of the scan; of several experiments, which may all have an image 1, images are counted on.
+    """
+    z, counts = np.floor(table["xyzobs.px.value"][:, 2]), [np.empty(0, np.int64)]
+    for number, frames in searched.items():
+        first, last = np.searchsorted(table["id"], [number, number + 1])  # rows come experiment by experiment
+        mine = np.sort(z[first:last])
+        counts.append(np.searchsorted(mine, frames, "right") - np.searchsorted(mine, frames, "left"))
+    spots = np.concatenate(counts)
+    one = next(iter(searched.values())) if len(searched) == 1 else range(len(spots))
+    return np.asarray(one, np.int64) + 1, spots
+
+
+def per_image(context: Context, table: ReflectionTable, searched: Searched) -> None:
+    """A row for each image that was searched, of each experiment."""
     d = np.empty(len(table))
     for panel, rows, number in panels_of(table):
         experiment = context.experiments[number]
         d[rows] = d_at(experiment.detector[panel], experiment.beam, table["xyzobs.px.value"][rows, :2])
     columns = (d, table["intensity.sum.value"], table["intensity.sum.variance"])
     rows_out = []
-    for number, experiment in enumerate(context.experiments):
+    for number, frames in searched.items():
         mine = table["id"] == number
-        first, last = experiment.scan.array_range if experiment.scan else (0, 1)
+        first, last = (frames[0], frames[-1] + 1) if frames else (0, 0)
         z = table["xyzobs.px.value"][mine, 2]
         found = statistics_per_image(z, first, last, [c[mine] for c in columns], resolution=False)
+        which = [str(number)] if len(searched) > 1 else []
         rows_out += [
-            [str(n), str(s.n_spots_total), str(s.n_spots_no_ice), f"{s.total_intensity:.0f}"]
-            for n, s in zip(range(first + 1, last + 1), found, strict=True)
+            [*which, str(k + 1), str(s.n_spots_total), str(s.n_spots_no_ice), f"{s.total_intensity:.0f}"]
+            for k, s in ((k, found[k - first]) for k in frames)
         ]
-    context.table("Spots per image", ["image", "#spots", "#spots_no_ice", "total_intensity"], rows_out)
+    names = ["experiment"] if len(searched) > 1 else []
+    context.table("Spots per image", [*names, "image", "#spots", "#spots_no_ice", "total_intensity"], rows_out)
 
 
-def plot(table: ReflectionTable, experiments: ExperimentList, path: Path) -> None:
-    """Spots per image of each experiment, as PNG."""
+def plot(table: ReflectionTable, searched: Searched, path: Path) -> None:
+    """Spots on each image that was searched, as PNG."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.subplots()
-    for number, experiment in enumerate(experiments):
-        first, last = experiment.scan.array_range if experiment.scan else (0, 1)
-        z = np.floor(table["xyzobs.px.value"][table["id"] == number, 2]).astype(np.int64) - first
-        counts = np.bincount(np.clip(z, 0, last - first - 1), minlength=last - first)
-        axes.plot(np.arange(first + 1, last + 1), counts, ".-", linewidth=0.5, label=f"experiment {number}")
-    axes.set(xlabel="image", ylabel="spots", ylim=(0, None))
-    if len(experiments) > 1:
-        axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0))
+    axes.plot(*counted(table, searched), ".-", linewidth=0.5)
+    axes.set(xlabel=image_of(searched), ylabel="spots", ylim=(0, None))
     figure.savefig(path, format="png", dpi=120)
 
 

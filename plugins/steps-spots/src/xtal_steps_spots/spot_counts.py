@@ -46,6 +46,8 @@ def run(context: Context) -> None:
         z = table["xyzobs.px.value"][mine, 2]
         found += statistics_per_image(z, first, last, [c[mine] for c in columns], **analyse)
         images += range(first + 1, last + 1)
+    if len(context.experiments) > 1 and options.id is None:  # which may all have an image 1
+        images = list(range(1, len(found) + 1))
     show(context, images, found)
     overall = spot_statistics(*columns, **analyse)
     context.table("Overall statistics", ["", ""], overall_rows(overall))
