@@ -39,6 +39,13 @@ def test_a_child_takes_the_harm(path: Path, monkeypatch: pytest.MonkeyPatch, tou
         hdf5.look_over(str(path))
 
 
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is bounded by Linux's means")
+def test_a_length_that_claims_more_than_the_file_holds_is_damage(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hdf5, "_attributes", lambda _item: bytearray(4 * hdf5.MEMORY))
+    with pytest.raises(DataError, match=r"a\.h5 is damaged: a length in it claims more"):
+        hdf5.look_over(str(path))
+
+
 def test_a_slow_disk_is_no_damage(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hdf5, "_touch", lambda _name, _item: time.sleep(60))
     monkeypatch.setattr(hdf5, "PATIENCE", 1)

@@ -1,8 +1,8 @@
 """A look at an HDF5 file by a process of its own, before this one opens it.
 
 The HDF5 library trusts the structures of a file: on damaged ones it may go round in circles or end the process,
-inside calls that nothing in Python can stop. So each file is walked through once by a child, whose time is
-limited; what the child survives is opened here. On systems that cannot fork nothing is looked at.
+inside calls that nothing in Python can stop, or make room for what a damaged length says. So each file is walked
+through once by a child, whose time and memory are limited; what the child survives is opened here. On systems that cannot fork nothing is looked at.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ SECONDS = 5
 PATIENCE = 60
 """Seconds that the child may take in all; a file that needs more (from a slow disk) is opened without a verdict."""
 
+MEMORY, HUNGRY = 1 << 28, 2
+"""Bytes that the child may take, and the exit code that says that they did not suffice."""
+
 SMALL = 1 << 16
 """Bytes of values that are read too, where they are stored without a filter."""
 
@@ -32,7 +35,7 @@ def look_over(path: str) -> None:
     Raises
     ------
     DataError
-        If the child hangs or crashes; names the file.
+        If the child hangs, crashes or needs too much memory; names the file.
     """
     try:
         stat = os.stat(path)
@@ -48,6 +51,8 @@ def look_over(path: str) -> None:
         if child == 0:
             _walk(path)
     _, status = os.waitpid(child, 0)
+    if os.WIFEXITED(status) and os.WEXITSTATUS(status) == HUNGRY:
+        raise DataError(f"{path} is damaged: a length in it claims more than the file holds.", advice="Copy it again.")
     if os.WIFSIGNALED(status) and os.WTERMSIG(status) != signal.SIGALRM:
         how = "goes round in circles" if os.WTERMSIG(status) == signal.SIGXCPU else "crashes"
         raise DataError(f"{path} is damaged: the HDF5 library {how} when it reads it.", advice="Copy it again.")
@@ -66,6 +71,11 @@ def _walk(path: str) -> None:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(PATIENCE)
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 1))
+    if os.path.exists("/proc/self/statm"):
+        with open("/proc/self/statm") as stream:
+            room = int(stream.read().split()[0]) * resource.getpagesize() + MEMORY
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        resource.setrlimit(resource.RLIMIT_AS, (room if hard < 0 else min(room, hard), hard))
     try:
         with h5py.File(path, "r", locking=False) as file:
             _touch("/", file)
@@ -81,8 +91,9 @@ def _touch(_name: str, item: Any) -> None:
     for read in (_attributes, _values if isinstance(item, h5py.Dataset) else _links):
         try:
             read(item)
-        except (OSError, RuntimeError, KeyError, ValueError, TypeError):
-            continue
+        except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
+            if isinstance(error, MemoryError) or "memory allocation failed" in str(error):
+                os._exit(HUNGRY)
 
 
 def _attributes(item: Any) -> None:
