@@ -2,7 +2,8 @@
 
 The HDF5 library trusts the structures of a file: on damaged ones it may go round in circles or end the process,
 inside calls that nothing in Python can stop, or make room for what a damaged length says. So each file is walked
-through once by a child, whose time and memory are limited; what the child survives is opened here. On systems that cannot fork nothing is looked at.
+through once by a child, whose time and memory are limited; what the child survives is opened here. On systems that
+cannot fork nothing is looked at.
 """
 
 from __future__ import annotations
