@@ -103,17 +103,22 @@ def _try(models: Models, obs: Observations, blocks: Any) -> tuple[Array, Array, 
 
 def solve(matrix: Array, vector: Array, damping: float) -> Array:
     """Solution of the damped, scaled system; directions that nothing determines stay put."""
+    scale, vectors, inverse = _inverted(matrix, damping)
+    return np.asarray(scale * (vectors @ (inverse * (vectors.T @ (scale * vector)))))
+
+
+def _inverted(matrix: Array, damping: float) -> tuple[Array, Array, Array]:
+    """Scale that gives a unit diagonal, and of the scaled matrix eigenvectors and inverse eigenvalues (0 for none)."""
     diagonal = np.diag(matrix)
     scale = np.where(diagonal > 0, 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0)), 0.0)
-    scaled = matrix * scale[:, None] * scale
-    values, vectors = np.linalg.eigh(scaled)
+    values, vectors = np.linalg.eigh(matrix * scale[:, None] * scale)
     known = values > 1e-13 * max(1.0, values[-1])
-    inverse = np.where(known, 1 / (np.where(known, values, 1.0) + damping), 0.0)
-    return np.asarray(scale * (vectors @ (inverse * (vectors.T @ (scale * vector)))))
+    return scale, vectors, np.where(known, 1 / (np.where(known, values, 1.0) + damping), 0.0)
 
 
 def covariance(minimum: Minimum, n_parameters: int) -> Array:
     """(n, n) of the parameters: reduced chi^2 times the inverse of the undamped normal matrix."""
     reduced = minimum.chi2 / max(1, minimum.n_equations - n_parameters)
-    inverse = np.array([solve(minimum.normal, e, 0.0) for e in np.eye(n_parameters)])
-    return np.asarray(reduced * inverse.reshape(n_parameters, n_parameters))
+    scale, vectors, inverse = _inverted(minimum.normal, 0.0)
+    half = scale[:, None] * vectors * np.sqrt(inverse)
+    return np.asarray(reduced * (half @ half.T))
