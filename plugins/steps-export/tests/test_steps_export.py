@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from xtal.errors import XtalError
+from xtal.plugins import default_plugins
+from xtal.run.help import help_of
 from xtal.testing import check_step
 
 
@@ -16,3 +18,9 @@ def test_an_unknown_format_names_those_that_are_there(tmp_path, run_step, monkey
     monkeypatch.chdir(tmp_path)
     with pytest.raises(XtalError, match="mtz"):
         run_step("export", "format=mtzz")
+
+
+def test_help_names_no_file_whose_name_follows_from_the_data() -> None:
+    plugins = default_plugins()
+    assert "Writes" not in help_of(plugins, plugins.find("step", "export"), 0)
+    assert "Writes indexed.expt, indexed.refl." in help_of(plugins, plugins.find("step", "index"), 0)

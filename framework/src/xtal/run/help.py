@@ -16,8 +16,8 @@ def help_of(plugins: Plugins, step: Step, level: int) -> str:
     end = ".algorithm"
     chosen = {p.removesuffix(end): one.assignment.value for p, one in site.items() if p.endswith(end)}
     lines = [usage(step), "", f"{step.summary}."]
-    if step.outputs:
-        lines.append("Writes " + ", ".join(step.outputs.values()) + ".")
+    if files := [name for name in step.outputs.values() if name != "auto"]:  # auto: named by the data
+        lines.append("Writes " + ", ".join(files) + ".")
     if step.reference:
         lines.append(f"Reference: {step.reference}")
     lines.append("")
