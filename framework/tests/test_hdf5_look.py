@@ -52,6 +52,22 @@ def test_a_slow_disk_is_no_damage(path: Path, monkeypatch: pytest.MonkeyPatch) -
     hdf5.look_over(str(path))
 
 
+def test_a_busy_machine_is_no_excuse(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hdf5, "_touch", hang)
+    monkeypatch.setattr(hdf5, "PATIENCE", 1)
+    monkeypatch.setattr(hdf5, "BUSY", 0.0)
+    with pytest.raises(DataError, match="circles"):
+        hdf5.look_over(str(path))
+
+
+def test_a_verdict_is_remembered(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hdf5, "_touch", crash)
+    for _ in range(2):
+        with pytest.raises(DataError, match="crashes"):
+            hdf5.look_over(str(path))
+        monkeypatch.setattr(os, "fork", lambda: pytest.fail("it is looked at again"))
+
+
 def test_a_file_is_looked_at_once_until_it_changes(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     children: list[int] = []
     fork = os.fork

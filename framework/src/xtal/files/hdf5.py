@@ -27,7 +27,10 @@ MEMORY, HUNGRY = 1 << 28, 2
 SMALL = 1 << 16
 """Bytes of values that are read too, where they are stored without a filter."""
 
-_seen: set[tuple[str, int, int]] = set()
+BUSY = 1.0
+"""Seconds of the processor after which a child that ran out of patience was not waiting for a disk."""
+
+_verdicts: dict[tuple[str, int, int], str] = {}
 
 
 def look_over(path: str) -> None:
@@ -42,22 +45,32 @@ def look_over(path: str) -> None:
         stat = os.stat(path)
     except OSError:  # told by who opens it
         return
-    key = os.path.realpath(path), stat.st_mtime_ns, stat.st_size
-    if key in _seen or not hasattr(os, "fork"):
+    if not hasattr(os, "fork"):
         return
+    key = os.path.realpath(path), stat.st_mtime_ns, stat.st_size
+    if key not in _verdicts:
+        _verdicts[key] = _verdict(path)
+    if _verdicts[key]:
+        raise DataError(f"{path} is damaged: {_verdicts[key]}.", advice="Copy it again.")
+
+
+def _verdict(path: str) -> str:
+    """What is wrong with a file, "" where nothing is known to be."""
     from h5py._objects import phil
 
     with phil:  # no other thread is inside the library, whose locks the child would find taken for ever
         child = os.fork()
         if child == 0:
             _walk(path)
-    _, status = os.waitpid(child, 0)
-    if os.WIFEXITED(status) and os.WEXITSTATUS(status) == HUNGRY:
-        raise DataError(f"{path} is damaged: a length in it claims more than the file holds.", advice="Copy it again.")
-    if os.WIFSIGNALED(status) and os.WTERMSIG(status) != signal.SIGALRM:
-        how = "goes round in circles" if os.WTERMSIG(status) == signal.SIGXCPU else "crashes"
-        raise DataError(f"{path} is damaged: the HDF5 library {how} when it reads it.", advice="Copy it again.")
-    _seen.add(key)
+    _, status, used = os.wait4(child, 0)
+    if os.WIFEXITED(status):
+        return "a length in it claims more than the file holds" if os.WEXITSTATUS(status) == HUNGRY else ""
+    how = "crashes"
+    if os.WTERMSIG(status) in (signal.SIGXCPU, signal.SIGALRM):
+        if used.ru_utime + used.ru_stime < BUSY:
+            return ""
+        how = "goes round in circles"
+    return f"the HDF5 library {how} when it reads it"
 
 
 def _walk(path: str) -> None:
