@@ -157,11 +157,11 @@ def test_static_masks_are_shared_where_a_frame_has_no_other_bad_pixels(tmp_path:
     path = write(tmp_path / "all.toy", frame(0), frame(1))
     e = experiment(Images(str(path), indices=[0, 1]), n=2)
     reader = open_images(e, formats())
-    reader._container.frame_mask = lambda _: None  # type: ignore[union-attr, method-assign]
+    reader._container.frame_mask = lambda _: None  # type: ignore[union-attr, method-assign]  # none here
     room = reader.allocate_masks()
     assert reader.mask(0, reader.read(0), out=room)[0] is reader.static_mask()[0]
     before = reader.static_mask()[0].copy()
-    del reader._container.frame_mask  # type: ignore[union-attr]
+    del reader._container.frame_mask  # type: ignore[union-attr]  # it is a container
     shadowed = reader.mask(0, reader.read(0), out=room)[0]
     assert shadowed is room[0]
     assert (shadowed != before).any()

@@ -228,7 +228,7 @@ def test_a_full_queue_turns_requests_away() -> None:
         assert release.wait(30)
         return 200, {}, "json"
 
-    service.reply = reply  # type: ignore[method-assign]
+    service.reply = reply  # type: ignore[method-assign]  # a stand-in
     scope = {"type": "http", "method": "GET", "path": "/a.cbf", "headers": [], "query_string": b""}
 
     async def ask() -> list[Any]:
