@@ -38,7 +38,7 @@ def test_pixels_and_conformance(conformance, tmp_path: Path, name: str) -> None:
     if name == "a.0026":
         wanted.ravel()[7] = 145942
     np.testing.assert_array_equal(got, wanted)
-    other = MAKE[name](tmp_path / f"b{path.suffix}", SMALL[::-1])  # type: ignore[operator]
+    other = MAKE[name](tmp_path / f"b{path.suffix}", SMALL[::-1])  # type: ignore[operator]  # one of several makers
     conformance("format", "fabio_generic", sample=path, others=[other])
 
 
