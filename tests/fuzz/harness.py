@@ -10,6 +10,7 @@ import os
 import random
 import resource
 import signal
+import struct
 import sys
 import tempfile
 import time
@@ -30,7 +31,9 @@ SHOWN = 20
 
 SPECIAL = (0, 1, 0x7F, 0x80, 0xFF)
 MODULES = ("fuzz_files", "fuzz_images", "fuzz_hdf5")
-_IN_OPEN, _IN_NONBLOCK = 0x20, 0x800
+_IN_OPEN, _IN_NONBLOCK, _IN_ISDIR = 0x20, 0x800, 0x40000000
+_EVENT = struct.Struct("iIII")
+"""What the system tells of an event: watch, kind, cookie, length of the name that follows."""
 
 
 class TooSlow(BaseException):
@@ -78,7 +81,8 @@ def damaged(target: Any, number: int) -> bytes:
 class Outside:
     """Watches a folder: whether a file in it is opened before a warning names the folder.
 
-    The system tells of files that any library opens, not only of those that Python does.
+    The system tells of files that any library opens, not only of those that Python does. That the folder itself is
+    opened does not count: whoever lists the temporary files of this machine does that.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -105,9 +109,15 @@ class Outside:
 
     def _opened(self) -> bool:
         try:
-            return bool(os.read(self._queue, 1 << 16))
+            events = os.read(self._queue, 1 << 16)
         except BlockingIOError:
             return False
+        kinds, at = [], 0
+        while at < len(events):
+            _, kind, _, length = _EVENT.unpack_from(events, at)
+            kinds.append(kind)
+            at += _EVENT.size + length
+        return any(not kind & _IN_ISDIR for kind in kinds)
 
 
 def _ring(_signal: int, _frame: FrameType | None) -> None:

@@ -150,3 +150,13 @@ def test_failures_are_seen_from_outside(read, says):
 
 def test_a_crash_is_told_with_its_number():
     assert harness.run_apart(target(crash), 5, 3) == {"died": signal.SIGKILL, "at": 3}
+
+
+def test_another_that_lists_the_folder_opens_no_file_in_it(tmp_path):
+    (tmp_path / "a").touch()
+    outside = harness.Outside(tmp_path)
+    outside.begin()
+    assert os.listdir(tmp_path) == ["a"]
+    assert not outside.end()
+    (tmp_path / "a").read_bytes()
+    assert outside.end()
