@@ -15,6 +15,7 @@ import weakref
 import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -38,8 +39,10 @@ MAX_RATIO, ALWAYS_UNPACKED = 100, 1 << 26
 MAX_ROWS = 1 << 40
 SMALL = 1 << 24
 """Bytes of a file up to which it is read whole."""
-BOXES_PER_WRITE = 1 << 12
-"""Shoeboxes that are put together before they are written: few calls, little memory."""
+BYTES_PER_WRITE = 1 << 20
+"""Bytes of shoeboxes, about, that are put together before they are written: few calls, but parts that stay in a
+processor's cache, and for which the system finds room among small pieces of memory (writing took ten times as long in
+parts of 4 MB)."""
 
 TYPES: dict[str, tuple[str, int]] = {
     "bool": ("?", 1),
@@ -351,16 +354,18 @@ def _type_name(name: str, column: NDArray[Any]) -> str:
 
 
 def _packed_boxes(boxes: Shoeboxes) -> Iterator[bytes | memoryview]:
-    """The content of the column, some thousand boxes at a time."""
+    """The content of the column, some hundred boxes at a time."""
     from xtal.files.kernels import pack_boxes
 
     data, mask, background = (
         np.ascontiguousarray(values, kind).view(np.uint8)
         for values, kind in ((boxes.data, "<f4"), (boxes.mask, "<i4"), (boxes.background, "<f4"))
     )
-    for first in range(0, len(boxes), BOXES_PER_WRITE):
-        rows = slice(first, first + BOXES_PER_WRITE)
-        offsets = np.asarray(boxes.offsets[first : first + BOXES_PER_WRITE + 1], np.int64)
+    starts = SHOEBOX_HEADER.size * np.arange(len(boxes)) + 12 * boxes.offsets[:-1]
+    edges = np.flatnonzero(np.diff(starts // BYTES_PER_WRITE, prepend=-1))
+    for first, end in pairwise([*edges.tolist(), len(boxes)]):
+        rows = slice(first, end)
+        offsets = np.asarray(boxes.offsets[first : end + 1], np.int64)
         numbers = np.column_stack([boxes.panel[rows], boxes.bbox[rows]]).astype("<i4")
         headers = np.column_stack([numbers.view(np.uint8), np.diff(offsets) > 0]).astype(np.uint8)
         out = np.empty(headers.size + 12 * int(offsets[-1] - offsets[0]), np.uint8)

@@ -134,6 +134,8 @@ def limit_of(context: Context, table: ReflectionTable) -> str:
 
 def panels_of(table: ReflectionTable) -> Iterator[tuple[int, Sequence[bool], int]]:
     """(panel, (n,) bool rows, experiment) of the spots."""
-    panel, number = table["panel"].astype(np.int64), table["id"]
-    for i, p in np.unique(np.stack([number, panel]), axis=1).T:
-        yield int(p), (panel == p) & (number == i), int(i)
+    panel, number = table["panel"].astype(np.int64), table["id"].astype(np.int64)
+    most = int(panel.max(initial=0)) + 1
+    both = number * most + panel
+    for one in np.unique(both):
+        yield int(one % most), both == one, int(one // most)
