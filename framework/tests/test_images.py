@@ -108,6 +108,19 @@ def test_a_container_reads_the_frames_that_are_listed(tmp_path: Path) -> None:
     np.testing.assert_array_equal(open_images(still, formats()).read(0)[0], frame(3))
 
 
+def test_frames_read_ahead_are_handed_out_once(tmp_path: Path) -> None:
+    path = write(tmp_path / "all.toy", *(frame(z) for z in range(4)))
+    with open_images(experiment(Images(str(path), indices=[0, 1, 2, 3])), formats()) as reader:
+        reader.ahead = {1: [frame(11)], 2: [frame(12)]}
+        np.testing.assert_array_equal(reader.read(1)[0], frame(11))
+        out = reader.allocate()
+        assert reader.read(2, out)[0] is out[0]
+        np.testing.assert_array_equal(out[0], frame(12))
+        assert not reader.ahead
+        for z in range(4):
+            np.testing.assert_array_equal(reader.read(z, out)[0], frame(z))
+
+
 def test_masks_join_range_rectangles_format_file_and_frame(tmp_path: Path) -> None:
     path = write(tmp_path / "all.toy", *(frame(z) for z in range(4)))
     own = np.ones(SHAPE, dtype=bool)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,7 +24,7 @@ from xtal_background_glm.glm import Glm
 from xtal_profile_gaussian_rs.model import GaussianRs
 from xtal_steps_integrate.engine import FAINT, Engine, Settings, core_frames, groups_of_images
 from xtal_steps_integrate.integrate import _boxes, share_profiles
-from xtal_steps_integrate.spots import match_spots, reread_shoeboxes, spot_table
+from xtal_steps_integrate.spots import RUN, add_pixels, match_spots, runs_to_look_at, spot_table
 
 SIGMA_PX, SIGMA_M, LEVEL, SIZE, FRAMES = 0.9, 0.0025, 0.8, 300, 24
 GAP = slice(140, 148)
@@ -38,6 +39,8 @@ class Serial:
 
 class Drawn:
     """Frames in memory, with a gap between modules."""
+
+    shapes, dtype = ((SIZE, SIZE),), np.dtype(np.int32)
 
     def __init__(self, frames: np.ndarray) -> None:
         self.frames = frames
@@ -180,22 +183,34 @@ def test_the_cut_of_the_scan_does_not_matter(drawn: tuple[Experiment, Reflection
         np.testing.assert_array_equal(one[name], other[name], err_msg=name)
 
 
-def test_profile_from_pixels_that_are_read_again(drawn: tuple[Experiment, ReflectionTable, np.ndarray, Drawn]) -> None:
+def test_profile_where_the_table_holds_no_pixels(drawn: tuple[Experiment, ReflectionTable, np.ndarray, Drawn]) -> None:
     experiment, table, true, reader = drawn
     x, y, z = table["xyzcal.px"].T
     seen = (true == 3000) & (z > 1) & (z < FRAMES - 1) & (np.abs(x - 150) < 130) & (np.abs(y - 70) < 60)
     spots = table.select(seen)
     spots["xyzobs.px.value"] = np.array(spots["xyzcal.px"]) + 0.05
+    spots.set_flags(np.arange(len(spots)), Flag.INDEXED)
     mine, theirs = match_spots(spots, table)
     np.testing.assert_array_equal(theirs, np.flatnonzero(seen)[mine])
     del spots["bbox"]
-    rows, boxes = reread_shoeboxes(experiment, reader, spots)  # type: ignore[arg-type]
-    spots = spots.select(rows)
-    spots["shoebox"] = boxes
-    pairs = (np.arange(len(rows)), np.flatnonzero(seen)[rows])
-    found = GaussianRs().estimate(experiment, spot_table(spots, table, pairs))
+    context = SimpleNamespace(memory=10**9, experiments=[experiment], frames=lambda _: nullcontext(reader))
+    spots, ahead = add_pixels(context, [[0]], spots)  # type: ignore[arg-type]  # a stand-in
+    assert sorted(ahead[0]) == list(range(FRAMES))  # fewer spots than wanted: all frames are looked at
+    found = GaussianRs().estimate(experiment, spot_table(spots, table, (mine, theirs)))
+    assert found.n_spots > 0.9 * len(spots)
     assert found.profile["sigma_m"] == pytest.approx(np.degrees(SIGMA_M), rel=0.15)
     assert found.profile["sigma_b"] == pytest.approx(np.degrees(SIGMA_PX * 0.172 / 60 * np.sqrt(2)), rel=0.25)
+
+
+@pytest.mark.parametrize(
+    ("n_spots", "most", "length"),
+    [(100_000, 10_000, RUN), (1000, 10_000, 50), (1000, 60, 12), (1000, 0, 1), (0, 60, 12)],
+)
+def test_runs_of_frames_hold_enough_spots_in_little_memory(n_spots: int, most: int, length: int) -> None:
+    bbox = np.tile(np.array([0, 5, 0, 5, 10, 13], np.int32), (n_spots, 1))
+    runs = runs_to_look_at(bbox, (0, 500), most)
+    assert [len(run) for run in runs] == [length] * 5
+    assert runs[0].start == 0 and runs[-1].stop == 500
 
 
 def test_lattices_of_the_same_images_are_one_group(

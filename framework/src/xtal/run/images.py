@@ -56,9 +56,11 @@ class FrameReader:
     n_panels : panels of the detector
     shapes : (slow, fast) of the raw array of each panel
     dtype : of raw pixels
+    ahead : frames that somebody has read before; each is handed out, and let go, when it is read
     """
 
     def __init__(self, experiment: Experiment, formats: Formats) -> None:
+        self.ahead: dict[int, Arrays] = {}
         if experiment.images is None or not (experiment.images.template or experiment.images.paths):
             raise DataError("The experiment does not say where its images are.", advice="Import the images again.")
         self.experiment = experiment
@@ -137,8 +139,14 @@ class FrameReader:
         DataError
             If the file is missing, truncated or of another size.
         """
+        ahead = self.ahead.pop(z, None)
+        if ahead is not None and out is None:
+            return ahead
         arrays = self.allocate() if out is None else list(out)
-        if self._container is not None:
+        if ahead is not None:
+            for array, known in zip(arrays, ahead, strict=True):
+                array[...] = known
+        elif self._container is not None:
             self._container.read(self.frame(z), arrays)
         else:
             source = self._format.open(self.path(z))

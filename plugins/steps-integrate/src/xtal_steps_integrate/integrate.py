@@ -15,12 +15,12 @@ from xtal.physics.kabsch import sources, zeta
 from xtal.physics.prediction import predict_all
 from xtal.physics.resolution import d_of_hkl
 from xtal.run.context import Context
-from xtal.run.images import FrameReader
+from xtal.run.images import Arrays
 from xtal.table import Flag, ReflectionTable, Shoeboxes
 from xtal_steps_integrate.engine import BYTES_PER_VOXEL, Engine, Settings, groups_of_images
 from xtal_steps_integrate.options import IntegrateOptions
 from xtal_steps_integrate.report import report
-from xtal_steps_integrate.spots import match_spots, reread_shoeboxes, spot_table, usable_spots
+from xtal_steps_integrate.spots import add_pixels, match_spots, spot_table, usable_spots
 
 MARGIN, WIDE_MARGIN = 2.0, 3.0
 """How far boxes reach, in radii of the foreground; the second in crowded patterns."""
@@ -45,10 +45,15 @@ def run(context: Context) -> None:
     spots = context.reflections if context.has("reflections") else ReflectionTable(n_rows=0)
     profile: ProfileModel = context.plugin(options.profile)
     groups = list(groups_of_images(experiments))
+    ahead: dict[int, dict[int, Arrays]] = {}
+    learns = options.create_profile_model or not all(e.profile for e in experiments)
+    if len(spots) and "shoebox" not in spots and learns:
+        spots, ahead = add_pixels(context, groups, spots)
     predicted = _predictions(context, groups, spots, profile)
     tables = []
     for imageset, group in enumerate(groups):
-        table = _integrate_images(context, group, [predicted.pop(k) for k in group], profile)
+        own = [predicted.pop(k) for k in group]
+        table = _integrate_images(context, group, own, profile, ahead.pop(group[0], {}))
         table["imageset_id"] = np.full(len(table), imageset, np.int32)
         tables.append(table)
     table = ReflectionTable.concatenate(tables)
@@ -84,11 +89,18 @@ def _check(experiments: ExperimentList) -> None:
 
 
 def _integrate_images(
-    context: Context, group: list[int], tables: list[ReflectionTable], profile: ProfileModel
+    context: Context, group: list[int], tables: list[ReflectionTable], profile: ProfileModel, ahead: dict[int, Arrays]
 ) -> ReflectionTable:
-    """Integrate the lattices that share one set of images; ``tables`` are their predictions."""
+    """Integrate the lattices that share one set of images.
+
+    Parameters
+    ----------
+    tables : their predictions
+    ahead : frames that were read before
+    """
     options: IntegrateOptions = context.options
     reader = context.frames(context.experiments[group[0]])
+    reader.ahead = ahead
     try:
         table = ReflectionTable.concatenate(tables)
         table = table.select(np.lexsort((table["xyzcal.px"][:, 0], table["xyzcal.px"][:, 2], table["bbox"][:, 4])))
@@ -145,16 +157,11 @@ def _predictions(
     tables: dict[int, ReflectionTable] = {}
     matched: dict[int, Pairs | None] = {}
     found: dict[int, ProfileEstimate | None] = {}
-    for group in groups:
-        reader = context.frames(context.experiments[group[0]])
-        try:
-            for k in group:
-                tables[k] = _predicted(context, k)
-                matched[k] = _matched(context, k, spots, tables[k])
-                if context.options.create_profile_model or not context.experiments[k].profile:
-                    found[k] = _estimate(context, k, spots, tables[k], profile, matched[k], reader)
-        finally:
-            reader.close()
+    for k in (k for group in groups for k in group):
+        tables[k] = _predicted(context, k)
+        matched[k] = _matched(context, k, spots, tables[k])
+        if context.options.create_profile_model or not context.experiments[k].profile:
+            found[k] = _estimate(context, k, spots, tables[k], profile, matched[k])
     share_profiles(context, found)
     for k, table in tables.items():
         table["bbox"] = _boxes(context, k, table, profile)
@@ -205,7 +212,7 @@ def _columns(spots: ReflectionTable, rows: np.ndarray) -> ReflectionTable:
 
 def _estimate(
     context: Context, k: int, spots: ReflectionTable, predicted: ReflectionTable, profile: ProfileModel,
-    pairs: Pairs | None, reader: FrameReader,
+    pairs: Pairs | None,
 ) -> ProfileEstimate | None:  # fmt: skip
     """Profile model of experiment k from its strong spots; None where it has none and others may lend theirs."""
     experiment = context.experiments[k]
@@ -214,16 +221,8 @@ def _estimate(
         for name, width in (("zeta", 0), ("s1", 3), ("panel", 0), ("xyzcal.px", 3), ("xyzcal.mm", 3)):
             strong[name] = np.zeros((0, width) if width else 0)
         strong["shoebox"] = Shoeboxes.allocate(np.empty(0, np.uint32), np.empty((0, 6), np.int32))
-    elif "shoebox" in spots:
-        strong = spot_table(spots, predicted, pairs)
     else:
-        table = _columns(spots, pairs[0])
-        if "bbox" in spots:
-            table["bbox"] = np.asarray(spots["bbox"])[pairs[0]]
-        rows, boxes = reread_shoeboxes(experiment, reader, table)
-        table = table.select(rows)
-        table["shoebox"] = boxes
-        strong = spot_table(table, predicted, (np.arange(len(rows)), pairs[1][rows]))
+        strong = spot_table(spots, predicted, pairs)
     try:
         return profile.estimate(experiment, strong)
     except AlgorithmFailed:

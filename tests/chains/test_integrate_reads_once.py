@@ -1,0 +1,36 @@
+"""integrate reads each frame once, from the files of a scan, whether the spots hold their pixels or not."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from xtal.files import read_experiments, read_reflections
+from xtal.run import images
+
+
+@pytest.mark.parametrize("shoeboxes", [True, False])
+def test_each_frame_is_read_once(run_step, tiny_scan, monkeypatch, shoeboxes):
+    run_step("import", *sorted(tiny_scan.glob("*.cbf")))
+    run_step("find_spots", "imported.expt", f"shoeboxes={shoeboxes}")
+    run_step("index", "imported.expt", "strong.refl")
+    outcome = run_step("refine", "indexed.expt", "indexed.refl")
+    assert ("shoebox" in read_reflections(outcome.outputs["reflections"])) == shoeboxes
+    opened = Counter()
+    path = images.FrameReader.path
+    monkeypatch.setattr(images.FrameReader, "path", lambda self, z: (opened.update([z]), path(self, z))[1])
+    read = images.FrameReader.read
+    frames = Counter()
+
+    def counted(self, z, out=None):
+        before = opened[z]
+        arrays = read(self, z, out)
+        frames[z] += opened[z] - before
+        return arrays
+
+    monkeypatch.setattr(images.FrameReader, "read", counted)
+    outcome = run_step("integrate", "refined.expt", "refined.refl", "nproc=2")
+    (experiment,) = read_experiments(outcome.outputs["experiments"])
+    assert frames == dict.fromkeys(range(*experiment.scan.array_range), 1)
+    assert len(read_reflections(outcome.outputs["reflections"])) > 500
