@@ -34,6 +34,7 @@ def trusted_pixels(image, static, low, high, out):
     if same >= n:
         return False
     out[:same] = static[:same]
-    for i in range(same, n):
-        out[i] = static[i] & (image[i] >= low) & (image[i] <= high)
+    values, good, rest = image[same:], static[same:], out[same:]
+    for i in range(values.size):  # from 0: where an index might be negative nothing is done by vectors
+        rest[i] = good[i] & (values[i] >= low) & (values[i] <= high)
     return True
