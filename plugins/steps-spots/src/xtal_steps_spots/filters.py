@@ -1,4 +1,4 @@
-"""Filters that look at all spots of an experiment: steep background, crowded places, warm pixels."""
+"""Filters that look at all spots of an experiment: pairs by chance, steep background, crowded places, warm pixels."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xtal.models import Detector
 from xtal.table import ReflectionTable
 
 Keep = NDArray[np.bool_]
@@ -20,6 +21,59 @@ FLAT = 0.002
 """Slope of its cumulative curve, part of the whole per spot, below which it is flat."""
 BY_CHANCE = 0.01
 """Pixels of a detector that may be taken for warm by chance."""
+PAIRS_BY_CHANCE = 0.1
+"""Spots of two pixels that chance may make on an image."""
+ROUND = 5
+"""Pixels round a pair in which its background is measured; the nearest ones are left to it."""
+
+
+def pair_filter(table: ReflectionTable, reader: Any, detector: Detector) -> Keep:
+    """Spots but those of two pixels that are as bright by chance now and then.
+
+    The counts of a pair, beside those that its surroundings expect in two pixels, are a Poisson number, in units of
+    the variance of the surroundings over their mean where that is more than one (gain, point spread, a slope). A pair
+    stays where so bright ones are fewer than `PAIRS_BY_CHANCE` among all neighbours on an image. Its images are read
+    again.
+
+    Parameters
+    ----------
+    table
+        Spots of one experiment.
+    reader
+        Of its images.
+    detector
+        For the pedestals.
+    """
+    from scipy.special import gammainc
+
+    keep = np.ones(len(table), bool)
+    panel, bbox = np.asarray(table["panel"], np.int64), np.asarray(table["bbox"], np.int64)
+    pairs = np.flatnonzero(np.asarray(table["n_signal"]) == 2)
+    images, room = reader.allocate(), reader.allocate_masks()
+    for z in np.unique(bbox[pairs, 4]):
+        reader.read(int(z), out=images)
+        masks = reader.mask(int(z), images, out=room)
+        for k in pairs[bbox[pairs, 4] == z]:
+            p = panel[k]
+            values, own, good = _pair(images[p], masks[p], bbox[k], detector[int(p)].pedestal)
+            # one count more: that none was seen does not say that none is expected
+            mean = max(values[good].sum() + 1, 1) / max(np.count_nonzero(good), 1)
+            unit = max(values[good].var() / mean if good.any() else 1.0, 1.0)
+            tail = gammainc(max(values[own].sum(), 1e-9) / unit, 2 * mean / unit)
+            keep[k] = 2 * masks[p].size * tail < PAIRS_BY_CHANCE
+    return keep
+
+
+def _pair(image: Any, mask: Keep, box: NDArray[np.int64], pedestal: float) -> tuple[NDArray[np.float64], Keep, Keep]:
+    """Counts round a pair, which of them are its own, and which are good ones of its surroundings."""
+    x0, x1, y0, y1 = _grown(box, image.shape, ROUND)
+    y, x = np.mgrid[y0:y1, x0:x1]
+
+    def within(by: int) -> Keep:
+        a, b, c, d = box[:4]
+        return np.asarray((x >= a - by) & (x < b + by) & (y >= c - by) & (y < d + by))
+
+    return image[y0:y1, x0:x1] - float(pedestal), within(0), mask[y0:y1, x0:x1] & ~within(1)
 
 
 def gradient_filter(table: ReflectionTable, reader: Any, size: int, cutoff: float) -> Keep:

@@ -18,7 +18,7 @@ from xtal.physics.spots.stream import Finished
 from xtal.run import Context
 from xtal.table import ReflectionTable
 from xtal_steps_spots import advice, report
-from xtal_steps_spots.filters import density_filter, gradient_filter, warm_filter
+from xtal_steps_spots.filters import density_filter, gradient_filter, pair_filter, warm_filter
 from xtal_steps_spots.frames import excluded_frames, frame_ranges
 from xtal_steps_spots.hot import HotPixels
 from xtal_steps_spots.imagesets import images_key
@@ -28,8 +28,8 @@ from xtal_steps_spots.pieces import Pieces
 from xtal_steps_spots.search import Search
 
 LEAST_OF_PAIR = 9.0
-"""Counts of a spot of two pixels: fewer are not known to three standard deviations, and chance makes such pairs where
-there is next to no background."""
+"""Counts of a spot of two pixels: fewer are not known to three standard deviations, and a few particles that each mark
+two neighbours are no spot."""
 
 
 @define
@@ -191,9 +191,10 @@ def spots_of_range(
 def passed(spots: Spots, experiment: Experiment, options: FilterOptions, counts: Counts) -> Any:
     """(n,) whether spots have a sensible size and their highest pixel near the centroid.
 
-    Of electrons two pixels of a pixel array are a spot, too, unless the options say how small spots may be: side by
+    Of electrons two pixels of a pixel array may be a spot, too, unless the options say how small spots may be: side by
     side and alone, for where background is uneven, strong pixels come in swarms, and one that flickers is single on
-    each image. Crystals for electrons are thin: in number and in counts their spots are few.
+    each image (and not by chance: `pair_filter`). Crystals for electrons are thin: in number and in counts their spots
+    are few.
     """
     pixel_array = experiment.detector[0].type in ("SENSOR_PAD", "")
     smallest = options.min_spot_size or (3 if pixel_array else 6)
@@ -226,8 +227,12 @@ def rows_kept(
         rows = rows[keep]
         return int((~keep).sum())
 
+    if o.min_spot_size is None and np.any(np.asarray(table["n_signal"]) == 2):
+        counts.small += drop(pair_filter(table, reader, experiment.detector))
     if gradient.filter and len(rows):
-        counts.steep += drop(gradient_filter(table, reader, gradient.background_size, gradient.gradient_cutoff))
+        counts.steep += drop(
+            gradient_filter(table.select(rows), reader, gradient.background_size, gradient.gradient_cutoff)
+        )
     if o.spot_density.filter and len(rows):
         counts.crowded += drop(density_filter(table["xyzobs.px.value"][rows, :2]))
     if o.warm_pixels and len(rows) and experiment.scan is not None and not experiment.is_still:
