@@ -154,6 +154,20 @@ def test_two_lattices_and_joint_scans(tmp_path: Path, run_step: Callable[..., An
     assert set(np.unique(table["imageset_id"])) == {0, 1}
 
 
+def test_a_lattice_of_more_symmetry_than_its_group_is_said(tmp_path: Path, run_step: Callable[..., Any]) -> None:
+    truth = experiment((60, 60, 80, 90, 90, 90), "P 4")
+    save(tmp_path, [truth], spots_of(truth)[0])
+    files = (tmp_path / "imported.expt", tmp_path / "strong.refl")
+    assert (
+        run_step("index", *files, "space_group=P4")
+        .summary[-1]
+        .endswith("P 4: crystals of this kind can be indexed in 2 ways")
+    )
+    for plain in ([], ["space_group=P422"]):
+        found = run_step("index", *files, *plain).summary
+        assert not any("ways" in line for line in found), found
+
+
 def test_too_few_spots_and_noise_say_why(tmp_path: Path, run_step: Callable[..., Any]) -> None:
     truth = experiment((60, 70, 80, 90, 90, 90), "P 1")
     spots, _ = spots_of(truth)

@@ -14,6 +14,7 @@ from xtal.models.crystal import cell_of, space_group_of, unit_cell_of
 from xtal.physics.indexing import shifted
 from xtal.physics.lattice import describe_cell
 from xtal.physics.refinement import RefinementSettings
+from xtal.physics.symmetry import indexing_ways
 from xtal.run import Context
 from xtal.table import Flag, ReflectionTable
 from xtal_steps_geometry.index_checks import demand_lattices
@@ -301,7 +302,17 @@ def write(
         f"{indexed} of {len(table)} spots indexed ({100 * share:.1f} %), {len(crystals)} "
         f"lattice{'s' if len(crystals) > 1 else ''}",
         f"{crystals[0].space_group.hm}, cell {describe_cell(crystals[0])}",
+        *ambiguity(crystals[0]),
     )
+
+
+def ambiguity(crystal: Crystal) -> list[str]:
+    """What is to be said where the lattice has more symmetry than the space group that was given for it."""
+    group = crystal.space_group
+    ways = 1 if group.number == 1 else indexing_ways(crystal.cell, group)
+    if ways == 1:
+        return []
+    return [f"the lattice has more symmetry than {group.hm}: crystals of this kind can be indexed in {ways} ways"]
 
 
 def merged_table(
