@@ -31,6 +31,8 @@ LEAST_OF_PAIR = 9.0
 """Counts of a spot of two pixels: fewer are not known to three standard deviations, and chance makes such pairs where
 there is next to no background."""
 
+SKIP = "To go on without such images, give skip_bad_images=True."
+
 
 @define
 class Counts:
@@ -126,6 +128,7 @@ def search_experiment(context: Context, number: int, experiment: Experiment, cou
             options.filter.max_strong_pixel_fraction,
             excluded=excluded_frames(number, len(context.experiments), reader.z0, reader.z1, options),
             skip_bad=options.skip_bad_images,
+            bad_advice=SKIP,
             measure_background=options.compute_mean_background,
         )
         ranges = frame_ranges(reader.z0, reader.z1, options.scan_range)
