@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from xtal.errors import AlgorithmFailed, DataError, OptionError
-from xtal.models import Detector, ExperimentList, Images
+from xtal.models import Detector, ExperimentList, Images, Scan
 from xtal.physics.resolution import d_of_panel
 from xtal.physics.spots import StrongPixels, find_spots
 from xtal.table import Flag, Shoeboxes
@@ -618,12 +618,31 @@ def test_causes_of_many():
     ring = np.argwhere(np.abs(d**-2 - 3.4406**-2) < 0.0008)[:, ::-1] + 0.5
     on_ring = np.c_[ring[rng.integers(0, len(ring), 300)], np.zeros(300)]
     noisy = advice.Background(0.1, 12.0, 4.0)
-    sentences = " ".join(advice.causes_of_many(experiment, on_ring, np.zeros(300), noisy, 7))
+    sentences = " ".join(advice.causes_of_many(experiment, on_ring, np.zeros(300), noisy, 7, 0))
     for wanted in ("threshold.gain=4", "ice_rings.filter", "7 pixels are strong"):
         assert wanted in sentences
     assert "beam centre" not in sentences
     corner = rng.uniform(0, 100, (300, 3))
-    assert "beam centre is 200, 200" in " ".join(advice.causes_of_many(experiment, corner, np.zeros(300), None, 0))
+    assert "beam centre is 200, 200" in " ".join(advice.causes_of_many(experiment, corner, np.zeros(300), None, 0, 0))
+
+
+def flickering(z, panel, shape):
+    """Patches of nine pixels that are bright on every other image, more than a crystal gives spots."""
+    image = np.full(shape, 10, np.int32)
+    for y, x in np.ndindex(5, 6):
+        image[10 * y + 3 : 10 * y + 6, 10 * x + 3 : 10 * x + 6] = 90 * ((z + x) % 2)
+    return image
+
+
+@pytest.mark.parametrize(("width", "told"), [(1.0, True), (0.1, False)])
+def test_pixels_that_are_strong_on_half_of_the_images_are_told(width, told):
+    """Not where a reflection may last as long."""
+    experiment = tiny_experiment(30, SIZE)
+    experiment.scan = Scan((1, 30), (0.0, width))
+    said = " ".join(run(Frames(flickering, z1=30), experiment).warnings)
+    assert ("270 pixels are strong on half of the images or more" in said) == told
+    assert ("hot_fraction=0.5" in said) == told
+    assert "spots per image are more than crystals give" in said
 
 
 def test_background_of_an_image():

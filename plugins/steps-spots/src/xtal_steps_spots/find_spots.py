@@ -274,8 +274,9 @@ def advise(context: Context, found: list[Found]) -> None:
         images = max(f.hot.images, 1)
         name = f"Experiment {f.number}: " if len(context.experiments) > 1 else ""
         if advice.too_many(n, images, f.experiment):
-            n_hot = sum(map(len, f.hot.found(fraction)))
-            causes = advice.causes_of_many(f.experiment, xyz, panel, f.background, n_hot)
+            often = min(fraction, advice.OFTEN) if advice.outlasts_reflections(f.experiment, images) else fraction
+            n_hot, n_often = (sum(map(len, f.hot.found(part))) for part in (fraction, often))
+            causes = advice.causes_of_many(f.experiment, xyz, panel, f.background, n_hot, n_often - n_hot)
             context.warn(f"{name}{n / images:.0f} spots per image are more than crystals give. " + " ".join(causes))
         elif advice.too_few(n, images):
             causes = advice.causes_of_few(f.experiment, xyz, panel, f.background)
