@@ -46,10 +46,11 @@ class Correction:
     @classmethod
     def of_panel(cls, panel: Any, raw: np.dtype[Any]) -> Correction | None:
         """None where nothing is to be done."""
-        if panel.gain in (0.0, 1.0) and panel.pedestal == 0.0:
+        gain = panel.adu_per_photon
+        if gain == 1.0 and panel.pedestal == 0.0:
             return None
-        whole = raw.kind in "iu" and panel.gain in (0.0, 1.0) and float(panel.pedestal).is_integer()
-        return cls(panel.gain or 1.0, panel.pedestal, np.dtype(np.int32 if whole else np.float64))
+        whole = raw.kind in "iu" and gain == 1.0 and float(panel.pedestal).is_integer()
+        return cls(gain, panel.pedestal, np.dtype(np.int32 if whole else np.float64))
 
     def apply(self, raw: NDArray[Any], out: NDArray[Any]) -> None:
         """Fill ``out``."""
