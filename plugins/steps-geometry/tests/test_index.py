@@ -127,6 +127,17 @@ def test_unit_cell_and_its_setting(tmp_path: Path, run_step: Callable[..., Any])
             run_step("index", *files, f"unit_cell={cell}")
 
 
+@pytest.mark.parametrize("wrong", ["10,12,14,90,90,90", "200,250,300,90,90,90"])
+def test_a_wrong_cell_is_told_with_the_crystals_own(tmp_path: Path, run_step: Callable[..., Any], wrong: str) -> None:
+    """The cell that was given bounds the search: with a short one the best lattice was one of 600 Å and more."""
+    truth = experiment((38.2, 79.1, 79.1, 90, 90, 90), "P 1", n=60)
+    save(tmp_path, [truth], spots_of(truth)[0])
+    with pytest.raises(AlgorithmFailed, match="No lattice of the spots fits the cell") as caught:
+        run_step("index", tmp_path / "imported.expt", tmp_path / "strong.refl", f"unit_cell={wrong}")
+    named = caught.value.message.rpartition("primitive cell ")[2].rstrip(".").split()
+    np.testing.assert_allclose([float(v) for v in named], (38.2, 79.1, 79.1, 90, 90, 90), rtol=0.01)
+
+
 def test_two_lattices_and_joint_scans(tmp_path: Path, run_step: Callable[..., Any]) -> None:
     first = experiment((60, 70, 80, 90, 90, 90), "P 21 21 21")
     second = experiment((60, 70, 80, 90, 90, 90), "P 21 21 21", turn=1.5)
