@@ -157,7 +157,9 @@ def test_other_options_name_their_step(plugins: Plugins) -> None:
     assert given(plugins, "geometry.goniometer.axis=1,0,0")["import"] == [("geometry.goniometer.axis", "1,0,0")]
     with pytest.raises(OptionError, match=r"'fix' is ambiguous: find_spots, scale, merge have it") as caught:
         given(plugins, "fix=all")
-    assert caught.value.advice == "Give the step: find_spots.fix=all"
+    assert caught.value.advice.endswith("each that is meant: find_spots.filter.fix, scale.fix, merge.fix.")
+    with pytest.raises(OptionError, match=r"'scale\.foo' is unknown\. See xtal run scale --help -v"):
+        given(plugins, "scale.foo=2")
     with pytest.raises(OptionError, match=r"'d_mni' is unknown\. Did you mean d_min\?"):
         given(plugins, "d_mni=2")
     with pytest.raises(OptionError, match=r"Did you mean scale\.d_min"):
@@ -167,7 +169,7 @@ def test_other_options_name_their_step(plugins: Plugins) -> None:
 @pytest.mark.parametrize(
     ("word", "told"),
     [
-        ("merge.d_min=two", "d_min=two is not a number"),
+        ("merge.d_min=two", r"d_min=two is not a number\. See xtal run merge --help -v"),
         ("space_group=P99", "'P99' is not a space group"),
         ("unit_cell=50,50,38,90,90,0", "50 50 38 90 90 0 is no unit cell"),
         ("memory=lots", "memory=lots is no amount of memory"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gemmi
 import numpy as np
 import pytest
 
@@ -88,6 +89,14 @@ def test_beam_vector_and_back():
 @pytest.mark.parametrize(("text", "number"), [("P43212", 96), ("19", 19), (" P 2ac 2ab", 19), ("C2", 5), ("R3:H", 146)])
 def test_space_groups_by_any_name(text, number):
     assert space_group_of(text).number == number
+
+
+def test_a_crystal_keeps_its_space_group_whatever_it_is():
+    """The Hall symbol of P 4 2 2 reads P 4 2, which is a name of P 42."""
+    for group in gemmi.spacegroup_table():
+        crystal = Crystal(np.eye(3))
+        crystal.space_group = group
+        assert crystal.space_group.operations() == group.operations(), group.xhm()
 
 
 @pytest.mark.parametrize("text", ["nonsense", "9" * 40, "231", "²"])

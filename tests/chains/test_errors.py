@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from xtal.cli.process import CHAIN, distribute
+from xtal.errors import OptionError
 from xtal.options import split_tokens
 from xtal.plugins import default_plugins
 from xtal.testing import shared_dir
@@ -178,3 +179,22 @@ def test_a_full_disk(scan, tmp_path):
         assert not [name for name in os.listdir(small) if "part" in name]
     finally:
         subprocess.run(["umount", str(small)], check=True)
+
+
+@pytest.mark.parametrize(
+    ("word", "step"),
+    [("background=simple", "integrate"), ("threshold=dispersion", "find_spots"), ("index.method=fft3d", "index")],
+)
+def test_a_plugin_that_is_chosen_by_the_name_of_its_scope_goes_to_its_step(word, step):
+    """As in ``xtal run``; the name is a part of others too, such as sigma_background and partiality_threshold."""
+    plain = distribute(default_plugins(), [])
+    found = distribute(default_plugins(), split_tokens([word])[0])
+    assert [s for s in found if found[s] != plain[s]] == [step]
+
+
+def test_a_name_of_several_steps_is_answered_with_all_of_them():
+    with pytest.raises(OptionError) as caught:
+        distribute(default_plugins(), split_tokens(["method=fft3d"])[0])
+    assert "index.indexing.method.algorithm, scale.reflection_selection.method" in caught.value.advice
+    with pytest.raises(OptionError, match=r"merge have it\. .*import\.executor\.algorithm.* and \d+ more\."):
+        distribute(default_plugins(), split_tokens(["algorithm=x"])[0])

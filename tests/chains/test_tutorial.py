@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from xtal.cli.process import SHARED
+from xtal.run.script import step
+
 TUTORIALS = Path(__file__).parents[2] / "docs" / "tutorial"
 TUTORIAL = TUTORIALS / "chain-in-python.md"
 
@@ -35,6 +38,21 @@ def test_the_first_scan_is_as_the_page_says(tmp_path):
     assert re.search(r"R \d\.\d+ %, CC 0\.999", told["compare_truth"])
     merged = told["merge"].split("unique reflections")[0].split()[-1]
     assert f"{merged} unique reflections" in told["process"]
+
+    page = (TUTORIALS / "first-scan.md").read_text()
+    known = re.search(r"`(space_group=\S+ unit_cell=\S+)`", page)
+    assert known is not None
+    outcome = step(
+        "index",
+        tmp_path / "imported.expt",
+        tmp_path / "strong.refl",
+        verbosity=0,
+        options=dict(word.split("=") for word in known[1].split()) | {"output.directory": str(tmp_path / "known")},
+    )
+    assert outcome.summary[1].startswith("P 43 21 2, cell 50.3")
+    shared = re.search(r"left out .* has the option\. (.*) go to every step", page.replace("\n", " "))
+    assert shared is not None
+    assert {*re.findall(r"`(\w+)`", shared[1])} == {*SHARED}
 
 
 def test_the_tutorial_in_python_runs(tmp_path, monkeypatch, capsys):

@@ -10,7 +10,7 @@ import pytest
 
 from xtal.errors import OptionError
 from xtal.models import Crystal, rotation_matrix
-from xtal.physics.symmetry import ChangeOfBasis, ambiguities, smallest_turn
+from xtal.physics.symmetry import ChangeOfBasis, ambiguities, indexing_ways, smallest_turn
 
 CENTRED = {  # centring -> space groups and the primitive axes of the centred cell
     "P": (["P 1", "P 21 21 21", "P 43 21 2", "P 1 21 1", "P 63 2 2"], "a,b,c"),
@@ -210,6 +210,21 @@ def test_ambiguities(group, n):
 def test_a_lattice_that_happens_to_be_higher_has_ambiguities():
     assert len(ambiguities(gemmi.UnitCell(50, 50, 70, 90, 90, 90), gemmi.SpaceGroup("P 21 21 21"))) == 1
     assert len(ambiguities(gemmi.UnitCell(50, 53, 70, 90, 90, 90), gemmi.SpaceGroup("P 21 21 21"))) == 0
+
+
+@pytest.mark.parametrize(
+    ("group", "cell", "n"),
+    [
+        ("P 4", (50, 50, 70, 90, 90, 90), 2),
+        ("P 43 21 2", (50, 50, 70, 90, 90, 90), 1),
+        ("P 3", (50, 50, 70, 90, 90, 120), 4),
+        ("P 1 2 1", (50, 70, 50, 90, 90, 90), 4),
+        ("P 1 2 1", (70, 50, 50, 90, 90, 90), 2),  # turns about a move the two-fold axis: they are none
+        ("P 21 21 21", (50, 50, 50, 90, 90, 90), 6),
+    ],
+)
+def test_ways_to_index_keep_the_axes_of_the_group(group, cell, n):
+    assert indexing_ways(gemmi.UnitCell(*cell), gemmi.SpaceGroup(group)) == n
 
 
 @pytest.mark.parametrize(

@@ -127,6 +127,36 @@ def test_unit_cell_and_its_setting(tmp_path: Path, run_step: Callable[..., Any])
             run_step("index", *files, f"unit_cell={cell}")
 
 
+def test_a_wrong_cell_is_told_with_the_crystals_own(tmp_path: Path, run_step: Callable[..., Any]) -> None:
+    """The cell that was given bounds the search: with a short one the best lattice was one of 600 Å and more."""
+    truth = experiment((38.2, 79.1, 79.1, 90, 90, 90), "P 1", n=60)
+    save(tmp_path, [truth], spots_of(truth)[0])
+    words = ["unit_cell=10,12,14,90,90,90", "space_group=P1", "beam_search.enable=False"]
+    with pytest.raises(AlgorithmFailed, match="No lattice of the spots fits") as caught:
+        run_step("index", tmp_path / "imported.expt", tmp_path / "strong.refl", *words)
+    named = caught.value.message.rpartition("primitive cell ")[2].rstrip(".").split()
+    np.testing.assert_allclose([float(v) for v in named], (38.2, 79.1, 79.1, 90, 90, 90), rtol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("20,25,30,90,90,90", "of the spots have an index, with the primitive cell 31."),
+        ("40,50,60,90,90,90", "is 2 times as large as the spots ask for: the primitive cell 31."),
+        ("31,39,46,90,90,90", None),
+    ],
+)
+def test_a_cell_that_explains_fewer_spots_or_is_larger_is_a_warning(
+    tmp_path: Path, run_step: Callable[..., Any], given: str, words: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    truth = experiment((31.2, 38.7, 46.1, 90, 90, 90), "P 1", n=60)
+    save(tmp_path, [truth], spots_of(truth)[0])
+    known = [f"unit_cell={given}", "space_group=P1", "beam_search.enable=False"]
+    run_step("index", tmp_path / "imported.expt", tmp_path / "strong.refl", *known)
+    said = capsys.readouterr().err
+    assert ("unit_cell=" in said) == (words is not None) and (words or "") in said
+
+
 def test_two_lattices_and_joint_scans(tmp_path: Path, run_step: Callable[..., Any]) -> None:
     first = experiment((60, 70, 80, 90, 90, 90), "P 21 21 21")
     second = experiment((60, 70, 80, 90, 90, 90), "P 21 21 21", turn=1.5)
@@ -152,6 +182,20 @@ def test_two_lattices_and_joint_scans(tmp_path: Path, run_step: Callable[..., An
     assert check(tmp_path, later, hkl_b, slice(len(hkl_a), None), 1) > 0.99
     table = read_reflections(tmp_path / "indexed.refl")
     assert set(np.unique(table["imageset_id"])) == {0, 1}
+
+
+def test_a_lattice_of_more_symmetry_than_its_group_is_said(tmp_path: Path, run_step: Callable[..., Any]) -> None:
+    truth = experiment((60, 60, 80, 90, 90, 90), "P 4")
+    save(tmp_path, [truth], spots_of(truth)[0])
+    files = (tmp_path / "imported.expt", tmp_path / "strong.refl")
+    assert (
+        run_step("index", *files, "space_group=P4")
+        .summary[-1]
+        .endswith("P 4: crystals of this kind can be indexed in 2 ways")
+    )
+    for plain in ([], ["space_group=P422"]):
+        found = run_step("index", *files, *plain).summary
+        assert not any("ways" in line for line in found), found
 
 
 def test_too_few_spots_and_noise_say_why(tmp_path: Path, run_step: Callable[..., Any]) -> None:

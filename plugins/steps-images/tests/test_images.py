@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import attrs
 import fabio.compression
 import numpy as np
 import pytest
+from PIL import Image
 
 from xtal.errors import DataError
 from xtal.models import Detector
@@ -139,3 +142,29 @@ def test_dials_names_of_options_work() -> None:
     words = ["output.file=a.tiff", "output.format=tiff", "imageset_index=3", "imageset_index=5,7", "saturation=0"]
     o = parse(BitmapOptions, words)
     assert (o.output.file, o.output.format, o.imageset_index, o.saturation) == ("a.tiff", "tiff", (3, 5, 7), 0.0)
+
+
+@pytest.mark.parametrize("step", ["export_bitmaps", "merge_cbf"])
+@pytest.mark.parametrize(("bad", "there"), [(3, ["1", "2"]), (2, ["1"]), (1, [])])
+def test_a_bad_image_leaves_whole_files_and_is_named(
+    run_step: Any, tiny_scan: Path, tmp_path: Path, step: str, bad: int, there: list[str]
+) -> None:
+    """Files that were written before are whole and stay, the error says which; nothing else is left."""
+    images = [Path(shutil.copy(path, tmp_path)) for path in sorted(tiny_scan.glob("*.cbf"))[:4]]
+    run_step("import", *images)
+    content = images[bad - 1].read_bytes()
+    images[bad - 1].write_bytes(content[: len(content) // 2])
+    before = set(tmp_path.iterdir())
+    words = ["merge_n_images=1"] if step == "merge_cbf" else []
+    with pytest.raises(DataError) as caught:
+        run_step(step, "imported.expt", *words)
+    assert images[bad - 1].name in caught.value.message
+    names = [f"sum_{n}.cbf" if step == "merge_cbf" else f"image000{n}.png" for n in there]
+    assert {p.name for p in set(tmp_path.iterdir()) - before} - {f"xtal.{step}.log"} == set(names)
+    said = ["Nothing was written.", "{} is written and whole.", "{} to {} (2 files) are written and whole."][len(names)]
+    assert said.format(*names) in caught.value.advice
+    for k, name in enumerate(names):
+        if step == "merge_cbf":
+            np.testing.assert_array_equal(read_cbf(tmp_path / name).pixels, read_cbf(images[k]).pixels)
+        else:
+            Image.open(tmp_path / name).load()

@@ -131,6 +131,20 @@ def test_intensities_and_their_errors(drawn: tuple[Experiment, ReflectionTable, 
     assert errors[0] < 0.8 * errors[1]
 
 
+@pytest.mark.parametrize(("gain", "adu", "pedestal"), [(2.0, 2, 3), (0.0, 1, 3), (0.0, 1, 0)])
+def test_gain_and_pedestal_are_taken_off(
+    drawn: tuple[Experiment, ReflectionTable, np.ndarray, Drawn], gain: float, adu: int, pedestal: int
+) -> None:
+    """A gain of 0 says that none is known; it counts as 1, as in the search for spots."""
+    experiment, table, true, reader = drawn
+    other = copy.deepcopy(experiment)
+    other.detector[0].gain, other.detector[0].pedestal = gain, float(pedestal)
+    found = integrate((other, table, true, Drawn(adu * reader.frames + pedestal)), 10**6)
+    expected = integrate(drawn, 10**6)
+    for name in ("intensity.sum.value", "intensity.prf.value", "intensity.prf.variance", "background.mean"):
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-5, err_msg=name)
+
+
 def test_gap_and_edges_are_told(drawn: tuple[Experiment, ReflectionTable, np.ndarray, Drawn]) -> None:
     table = integrate(drawn, 10**6)
     y, bad = table["xyzcal.px"][:, 1], table.has_flags(Flag.FOREGROUND_INCLUDES_BAD_PIXELS)

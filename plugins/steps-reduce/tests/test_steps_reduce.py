@@ -148,11 +148,29 @@ def test_space_group_given(integrated: Path, run_step: Any, tmp_path: Path) -> N
 
 
 def test_ambiguities_are_said(integrated: Path, run_step: Any, tmp_path: Path) -> None:
-    found = run_step("symmetry", *files(integrated, "integrated")).summary[0]
-    assert "P 41 21 2 or P 43 21 2 (the intensities cannot tell them apart)" in found
-    run_step("symmetry", *files(integrated, "integrated"), "space_group=P41")
+    """In the summary, which is what ``xtal process`` shows."""
+    found = run_step("symmetry", *files(integrated, "integrated")).summary
+    assert "P 41 21 2 or P 43 21 2 (the intensities cannot tell them apart)" in found[0]
+    assert "ways" not in found[2]
+    given = run_step("symmetry", *files(integrated, "integrated"), "space_group=P41").summary
+    assert len(given) == 3
+    assert given[1] == "Laue group 4/m by the option space_group, but the intensities are of 4/mmm"
+    assert given[2].endswith("; other crystals of this kind can be indexed in 2 ways")
     log = (tmp_path / "xtal.symmetry.log").read_text()
     assert "not 4/m as given" in log and "can be indexed in 2 ways" in log
+
+
+def test_screw_axes_that_were_not_observed_are_said(integrated: Path, run_step: Any, tmp_path: Path) -> None:
+    """Without reflections on an axis all groups of the Laue class fit; with few intensities two Laue groups do."""
+    table = read_reflections(integrated / "integrated.refl")
+    axial = (np.asarray(table["miller_index"]) == 0).sum(axis=1) >= 2
+    write_reflections(table.select(np.flatnonzero(~axial)), tmp_path / "no_axes.refl")
+    found = run_step("symmetry", integrated / "integrated.expt", tmp_path / "no_axes.refl").summary[0]
+    assert "not decided (too few axial reflections): " in found and "P 4 2 2" in found and found.endswith("as well")
+    few = np.sort(np.random.default_rng(3).choice(len(table), 150, replace=False))
+    write_reflections(table.select(few), tmp_path / "few.refl")
+    found = run_step("symmetry", integrated / "integrated.expt", tmp_path / "few.refl").summary[1]
+    assert "; not sure, next " in found
 
 
 def test_cuts_are_flagged(integrated: Path, run_step: Any, tmp_path: Path) -> None:
@@ -242,12 +260,12 @@ def test_few_observations_end_in_a_merged_file(
     write_reflections(table.select(rows), few / "integrated.refl")
     shutil.copy(integrated / "integrated.expt", few)
     given = [] if fewer == 12 else ["space_group=P43212"]
-    run_step("symmetry", *files(few, "integrated"), *given)
+    found = run_step("symmetry", *files(few, "integrated"), *given)
     run_step("scale", *files(tmp_path, "symmetrized"))
     run_step("merge", *files(tmp_path, "scaled"))
     said = "".join(capsys.readouterr())
     if fewer == 12:
-        assert "12 intensities are too few" in said
+        assert "12 intensities are too few" in said and "12 intensities are too few" in found.summary[0]
     assert "No reflection of experiment 1 is left" in said
     assert "Too few reflections were observed more than once for an error model" in said
     mtz = gemmi.read_mtz_file(str(tmp_path / "merged.mtz"))

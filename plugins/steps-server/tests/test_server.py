@@ -177,6 +177,7 @@ def test_missing_damaged_and_forbidden_files(served: Path, tmp_path: Path) -> No
     damaged.write_bytes(images(served)[0].read_bytes()[:9000])
     status, text = get(quote(str(damaged)))
     assert (status, "damaged.cbf" in json.loads(text)["error"]) == (500, True)
+    assert "skip" not in json.loads(text)["error"]  # there is no other image to go on with
     damaged.unlink()
     assert get("/etc/passwd")[0] == 403
     link = served / "link.cbf"

@@ -56,28 +56,30 @@ class SlopesOff(Physical):
         return residuals, derivative * 1.1
 
 
-class NeedsObserved(Physical):
-    def prepare(self, experiment: Any, table: Any) -> None:
-        self.observed = table["xyzobs.px.value"]
-        super().prepare(experiment, table)
+def needs(column: str) -> type:
+    """Cannot be prepared without values in a column."""
+
+    class Wrong(Physical):
+        def prepare(self, experiment: Any, table: Any) -> None:
+            self.lowest = table[column].min()
+            super().prepare(experiment, table)
+
+    return Wrong
 
 
-class NeedsRows(Physical):
-    def prepare(self, experiment: Any, table: Any) -> None:
-        self.d_min = table["d"].min()
-        super().prepare(experiment, table)
+def has_no_scales_without(column: str) -> type:
+    """Can be prepared without a column, but gives NaN then."""
 
+    class Wrong(Physical):
+        def prepare(self, experiment: Any, table: Any) -> None:
+            super().prepare(experiment, table)
+            self.known = column in table
 
-class NanOfPredicted(Physical):
-    """Has no scales without observed positions."""
+        def scales_and_jacobian(self, parameters: Any, rows: Any) -> Any:
+            g, jacobian = super().scales_and_jacobian(parameters, rows)
+            return g if self.known else g * np.nan, jacobian
 
-    def prepare(self, experiment: Any, table: Any) -> None:
-        super().prepare(experiment, table)
-        self.known = "xyzobs.px.value" in table
-
-    def scales_and_jacobian(self, parameters: Any, rows: Any) -> Any:
-        g, jacobian = super().scales_and_jacobian(parameters, rows)
-        return g if self.known else g * np.nan, jacobian
+    return Wrong
 
 
 def without_rows(method: str, spoil: Callable[[Any], Any]) -> type:
@@ -126,24 +128,6 @@ class Recycles(Physical):
         self.scales = getattr(self, "scales", np.empty(1000))
         self.scales[: len(g)] = g
         return self.scales[: len(g)], jacobian
-
-
-class NeedsPredicted(Physical):
-    def prepare(self, experiment: Any, table: Any) -> None:
-        self.predicted = table["xyzcal.px"]
-        super().prepare(experiment, table)
-
-
-class NanOfObserved(Physical):
-    """Has no scales without predicted positions."""
-
-    def prepare(self, experiment: Any, table: Any) -> None:
-        super().prepare(experiment, table)
-        self.known = "xyzcal.px" in table
-
-    def scales_and_jacobian(self, parameters: Any, rows: Any) -> Any:
-        g, jacobian = super().scales_and_jacobian(parameters, rows)
-        return g if self.known else g * np.nan, jacobian
 
 
 class OneUnit(Physical):
@@ -197,10 +181,10 @@ WRONG = {
     "ascending": scales(backwards),
     "jacobian": scales(lambda g, jacobian: (g, jacobian * 1.1)),
     "restraints": SlopesOff,
-    "predicted": [NeedsObserved, NanOfPredicted],
-    "observed": [NeedsPredicted, NanOfObserved],
+    "predicted": [needs("xyzobs.px.value"), has_no_scales_without("xyzobs.px.value")],
+    "observed": [needs("xyzcal.px"), has_no_scales_without("xyzcal.px")],
     "no_rows": [
-        NeedsRows,
+        needs("d"),
         without_rows("initial", lambda start: start[:0]),
         without_rows("scales_and_jacobian", lambda pair: (np.ones(1), pair[1])),
         without_rows("restraints", lambda pair: (pair[0] * np.nan, pair[1])),

@@ -14,7 +14,7 @@ from xtal.cli.run import with_list
 from xtal.errors import AlgorithmFailed, OptionError, UsageError, XtalError
 from xtal.options import Assignment, Entry, differences, entries, split_tokens
 from xtal.options.convert import did_you_mean, split_list
-from xtal.options.match import nearest, score
+from xtal.options.match import entry_score, listed, nearest, score
 from xtal.plugins import Plugins, default_plugins
 from xtal.run.runner import Outcome, Prepared, prepare, run_prepared, step_options
 from xtal.run.settings import step_classes
@@ -114,7 +114,10 @@ def checked(plugins: Plugins, assignments: Sequence[Assignment]) -> tuple[bool, 
     resume, assignments = _resume(assignments)
     by_step = distribute(plugins, assignments)
     for name, assignments in by_step.items():
-        parsed, _ = step_options(plugins, plugins.find("step", name), assignments)
+        try:
+            parsed, _ = step_options(plugins, plugins.find("step", name), assignments)
+        except OptionError as error:
+            raise OptionError(error.message, advice=error.advice.replace("--help", f"xtal run {name} --help")) from None
         for path, value in differences(parsed.objects[0]).items():
             _check_crystal(path.rpartition(".")[2], value)
     return resume, by_step
@@ -178,22 +181,24 @@ def _targets(a: Assignment, known: Mapping[str, list[Entry]]) -> list[tuple[str,
     if a.key in EVERYWHERE:
         return [(step, a.key) for step in known]
     step, _, rest = a.key.partition(".")
-    if step in known and rest and any(score(rest, e.path) for e in known[step]):
+    if step in known and rest and any(entry_score(rest, e) for e in known[step]):
         return [(step, rest)]
     if a.key in SHARED:
         return _shared(a.key, known)
-    scores = {s: max((min(score(a.key, e.path), WHOLE) for e in known[s]), default=0) for s in known}
-    best = max(scores.values())
-    fitting = [s for s in known if scores[s] == best and best > 0]
+    scored = [(min(entry_score(a.key, e), WHOLE), s, e) for s in known for e in known[s]]
+    best = max(points for points, _, _ in scored)
+    fitting = [(s, e) for points, s, e in scored if points == best > 0]
+    steps = list(dict.fromkeys(s for s, _ in fitting))
     where = f"{a.where}: " if a.where else ""
     if not fitting:
         raise OptionError(f"{where}The option {a.key!r} is unknown.", advice=_advice(a.key, known))
-    if len(fitting) > 1:
+    if len(steps) > 1:
+        names = [evolve(e, path=f"{s}.{e.path}") for s, e in fitting]
         raise OptionError(
-            f"{where}The option {a.key!r} is ambiguous: {', '.join(fitting)} have it.",
-            advice=f"Give the step: {fitting[0]}.{a.key}={a.value}",
+            f"{where}The option {a.key!r} is ambiguous: {', '.join(steps)} have it.",
+            advice=f"Give the step too, and each that is meant: {listed(names)}.",
         )
-    return [(fitting[0], a.key)]
+    return [(fitting[0][0], a.key)]
 
 
 def _advice(key: str, known: Mapping[str, list[Entry]]) -> str:
@@ -201,7 +206,8 @@ def _advice(key: str, known: Mapping[str, list[Entry]]) -> str:
     short = did_you_mean(key, [*SHARED, *EVERYWHERE])
     step, _, rest = key.partition(".")
     steps, name = ([step], rest) if step in known and rest else (list(known), key)
-    return short or nearest(name, [evolve(e, path=f"{s}.{e.path}") for s in steps for e in known[s]])
+    near = nearest(name, [evolve(e, path=f"{s}.{e.path}") for s in steps for e in known[s]])
+    return short or near.replace("--help", f"xtal run {steps[0] if len(steps) == 1 else 'STEP'} --help")
 
 
 def _shared(key: str, known: Mapping[str, list[Entry]]) -> list[tuple[str, str]]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from xtal.errors import DataError
 from xtal.models.beam import vector
-from xtal.models.space_groups import space_group_of
+from xtal.models.space_groups import space_group_of, space_group_of_hall
 
 FLATTEST = 1e-3
 """Volume of a cell over the product of its edges, below which its angles are those of no crystal."""
@@ -108,7 +108,7 @@ class Crystal:
             If the Hall symbol describes a setting that has none.
         """
         try:
-            return space_group_of(self.hall)
+            return space_group_of_hall(self.hall)
         except ValueError:
             raise DataError(
                 f"The crystal's space group, Hall symbol {self.hall.strip()!r}, is not in the tables.",

@@ -29,7 +29,7 @@ class Panel:
     mu : linear attenuation coefficient at the beam's wavelength, 1/mm
     parallax : whether positions are corrected for the depth of absorption
     mask : untrusted rectangles (fast0, slow0, fast1, slow1), half open
-    gain : ADU per photon; pedestal : ADU
+    gain : ADU per photon, as the file has it: 0 where it is not known (`adu_per_photon`); pedestal : ADU
     """
 
     fast_axis: Array = field(converter=vector)
@@ -50,6 +50,11 @@ class Panel:
     identifier: str = ""
     raw_image_offset: tuple[int, int] = (0, 0)
     extra: dict[str, Any] = field(factory=dict)
+
+    @property
+    def adu_per_photon(self) -> float:
+        """What counts are divided by: the gain, or 1 where it is 0, as files write what they do not know."""
+        return self.gain or 1.0
 
     @property
     def normal(self) -> Array:

@@ -39,11 +39,29 @@ def space_group_of(value: str | gemmi.SpaceGroup) -> gemmi.SpaceGroup:
 def _by_symbol(text: str) -> gemmi.SpaceGroup | None:
     number = int(text) if text.isascii() and text.isdigit() and len(text) <= LONGEST_NUMBER else None
     found = gemmi.find_spacegroup_by_name(text) if number is None else gemmi.find_spacegroup_by_number(number)
+    return found or _by_hall(text)
+
+
+def space_group_of_hall(hall: str) -> gemmi.SpaceGroup:
+    """Space group of a Hall symbol, which may read like a name of another one: P 4 2 is P 4 2 2, not P 42.
+
+    Raises
+    ------
+    ValueError
+        If it is no Hall symbol, or describes a setting that is not in the tables.
+    """
+    found = _by_hall(hall.strip())
     if found is None:
-        with contextlib.suppress(RuntimeError, UnicodeDecodeError):  # gemmi quotes a part of the symbol
-            group = gemmi.symops_from_hall(text)
-            found = gemmi.find_spacegroup_by_ops(group) or find_group(operations_of(group))
+        raise ValueError(f"{hall!r} is not the Hall symbol of a space group that xtal knows")
     return found
+
+
+@cache
+def _by_hall(text: str) -> gemmi.SpaceGroup | None:
+    with contextlib.suppress(RuntimeError, UnicodeDecodeError):  # gemmi quotes a part of the symbol
+        group = gemmi.symops_from_hall(text)
+        return gemmi.find_spacegroup_by_ops(group) or find_group(operations_of(group))
+    return None
 
 
 def operations_of(group: gemmi.GroupOps) -> Operations:

@@ -8,6 +8,9 @@ from xtal.errors import OptionError
 from xtal.options.convert import did_you_mean
 from xtal.options.tree import Entry
 
+LISTED = 5
+"""Names that an ambiguous one is answered with at most."""
+
 
 def score(key: str, path: str) -> int:
     """8 the whole path, 4 whole trailing components, 3 any trailing text, 1 anywhere, 0 not at all."""
@@ -20,7 +23,7 @@ def score(key: str, path: str) -> int:
     return 1 if key in path else 0
 
 
-def _entry_score(key: str, entry: Entry) -> int:
+def entry_score(key: str, entry: Entry) -> int:
     """A choice of a plugin also goes by the name of its scope: ``threshold=dispersion``."""
     plain = score(key, entry.path)
     return max(plain, score(key, entry.path.removesuffix(".algorithm"))) if entry.is_choice else plain
@@ -41,7 +44,7 @@ def match(key: str, known: Sequence[Entry]) -> tuple[Entry, str]:
     OptionError
         If nothing matches (with the nearest names) or several do (with their names).
     """
-    scores = [_entry_score(key, e) for e in known]
+    scores = [entry_score(key, e) for e in known]
     best = max(scores, default=0)
     if best == 0:
         raise OptionError(f"The option {key!r} is unknown.", advice=nearest(key, known))
@@ -52,8 +55,13 @@ def match(key: str, known: Sequence[Entry]) -> tuple[Entry, str]:
     kept = [e for e in found if e.spec.level == lowest]
     if len(kept) == 1:
         return kept[0], f"Assuming {kept[0].path} was meant by {key}."
-    names = ", ".join(e.path for e in kept[:8]) + (", ..." if len(kept) > 8 else "")
-    raise OptionError(f"The option {key!r} is ambiguous: {names}.", advice="Give more of the name.")
+    raise OptionError(f"The option {key!r} is ambiguous: {listed(kept)}.", advice="Give more of the name.")
+
+
+def listed(found: Sequence[Entry]) -> str:
+    """Names of options in one line, a few of them where they are many."""
+    more = len(found) - LISTED
+    return ", ".join(e.path for e in found[:LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
 def nearest(key: str, known: Sequence[Entry]) -> str:

@@ -50,8 +50,12 @@ class ScalingCase(Case):
     @cached_property
     def prepared(self) -> Any:
         """A model of the observations."""
+        return self.prepared_for(slim_table())
+
+    def prepared_for(self, table: ReflectionTable) -> Any:
+        """A model of other observations."""
         model = self.construct()
-        model.prepare(tiny_experiment(), slim_table())
+        model.prepare(tiny_experiment(), table)
         return model
 
     @cached_property
@@ -102,15 +106,19 @@ def initial(case: ScalingCase) -> None:
 def positive(case: ScalingCase) -> None:
     scales, _ = case.prepared.scales_and_jacobian(case.at, case.rows)
     ensure(scales.shape == case.rows.shape, f"{len(case.rows)} rows get scales of shape {scales.shape}")
-    ensure(np.all((scales > 0) & np.isfinite(scales)), f"they are {scales.min():g} to {scales.max():g}")
+    _all_positive(scales, "near the start")
 
 
 @expects("scaling", "give positive, finite scales however far the search steps")
 def far(case: ScalingCase) -> None:
     for step in (-50.0, 50.0):
         scales, _ = case.prepared.scales_and_jacobian(case.at + step, case.rows)
-        good = np.all((scales > 0) & np.isfinite(scales))
-        ensure(good, f"they are {scales.min():g} to {scales.max():g} with all parameters moved by {step:g}")
+        _all_positive(scales, f"with all parameters moved by {step:g}")
+
+
+def _all_positive(scales: F, where: str) -> None:
+    good = np.all((scales > 0) & np.isfinite(scales))
+    ensure(good, f"they are {scales.min():g} to {scales.max():g} {where}")
 
 
 @expects("scaling", "give a scale that does not depend on the other rows")
@@ -176,24 +184,23 @@ def _differences(function: Any, at: F) -> None:
 
 @expects("scaling", "do with predicted positions where there are no observed ones")
 def predicted(case: ScalingCase) -> None:
-    model = case.construct()
-    model.prepare(tiny_experiment(), slim_table(columns=("s1", "d", "xyzcal.px")))
-    scales, _ = model.scales_and_jacobian(model.initial(), case.rows)
-    ensure(np.all(np.isfinite(scales)), "its scales are not finite")
+    _scales_without(case, "xyzobs.px.value")
 
 
 @expects("scaling", "do with observed positions where there are no predicted ones")
 def observed(case: ScalingCase) -> None:
-    model = case.construct()
-    model.prepare(tiny_experiment(), slim_table(columns=("s1", "d", "xyzobs.px.value")))
+    _scales_without(case, "xyzcal.px")
+
+
+def _scales_without(case: ScalingCase, column: str) -> None:
+    model = case.prepared_for(slim_table(columns=tuple(name for name in COLUMNS if name != column)))
     scales, _ = model.scales_and_jacobian(model.initial(), case.rows)
     ensure(np.all(np.isfinite(scales)), "its scales are not finite")
 
 
 @expects("scaling", "bear an experiment without observations")
 def no_rows(case: ScalingCase) -> None:
-    model = case.construct()
-    model.prepare(tiny_experiment(), slim_table(0))
+    model = case.prepared_for(slim_table(0))
     start = np.asarray(model.initial())
     ensure(start.shape == (model.n_parameters,), f"{model.n_parameters} parameters start from {start.shape} values")
     scales, matrix = model.scales_and_jacobian(start, np.empty(0, np.int64))

@@ -14,6 +14,7 @@ from xtal.models.crystal import cell_of, space_group_of, unit_cell_of
 from xtal.physics.indexing import shifted
 from xtal.physics.lattice import describe_cell
 from xtal.physics.refinement import RefinementSettings
+from xtal.physics.symmetry import indexing_ways
 from xtal.run import Context
 from xtal.table import Flag, ReflectionTable
 from xtal_steps_geometry.index_checks import demand_lattices
@@ -28,11 +29,14 @@ from xtal_steps_geometry.index_cycles import (
 )
 from xtal_steps_geometry.index_options import IndexOptions
 from xtal_steps_geometry.index_origin import correct_origin, settle_origin
-from xtal_steps_geometry.index_search import Found, Search
+from xtal_steps_geometry.index_search import Found, Search, describe
 from xtal_steps_geometry.rmsds import third_rmsd
 
 FEW_INDEXED = 0.75
 """Share of spots with index below which a further lattice is thought of."""
+
+CLEARLY_FEWER, CLEARLY_MORE = 0.2, 0.02
+"""Shares of the spots: what a cell that was given may cost, and what a larger one must bring, without a word."""
 
 
 def run(context: Context) -> None:
@@ -251,11 +255,29 @@ def report_search(context: Context, found: Found, n_spots: int) -> None:
         )  # fmt: skip
     columns = ["", "primitive cell (Å, °)", "volume (Å³)", "% indexed", "rmsd (10⁻³/Å)", "score", "from"]
     context.table("Candidate lattices", columns, rows)
+    warn_of_known(context, found)
     if np.any(found.shift):
         x, y, z = found.shift
         context.warn(
             f"The spots index badly with the beam centre as given; the detector was moved by {x:.2f}, {y:.2f} mm "
             f"along fast and slow and {z:.2f} mm along its normal."
+        )
+
+
+def warn_of_known(context: Context, found: Found) -> None:
+    """Say where the cell or space group that was given costs spots, or makes the cell larger than they ask for."""
+    chosen, best = found.trials[found.chosen], max(found.trials, key=lambda t: t.score.log_likelihood)
+    here, there = chosen.score.fraction, best.score.fraction
+    cell = f"the primitive cell {describe(best.A)}"
+    if here < there - CLEARLY_FEWER:
+        context.warn(
+            f"With what was given for cell and space group {100 * here:.0f} % of the spots have an index, with {cell} "
+            f"{100 * there:.0f} %: check unit_cell= and space_group=."
+        )
+    elif chosen.volume > 1.5 * best.volume and here < there + CLEARLY_MORE:
+        context.warn(
+            f"The cell that was given is {chosen.volume / best.volume:.0f} times as large as the spots ask for: {cell} "
+            "explains as many. Check unit_cell= and space_group=."
         )
 
 
@@ -301,7 +323,17 @@ def write(
         f"{indexed} of {len(table)} spots indexed ({100 * share:.1f} %), {len(crystals)} "
         f"lattice{'s' if len(crystals) > 1 else ''}",
         f"{crystals[0].space_group.hm}, cell {describe_cell(crystals[0])}",
+        *ambiguity(crystals[0]),
     )
+
+
+def ambiguity(crystal: Crystal) -> list[str]:
+    """What is to be said where the lattice has more symmetry than the space group that was given for it."""
+    group = crystal.space_group
+    ways = 1 if group.number == 1 else indexing_ways(crystal.cell, group)
+    if ways == 1:
+        return []
+    return [f"the lattice has more symmetry than {group.hm}: crystals of this kind can be indexed in {ways} ways"]
 
 
 def merged_table(

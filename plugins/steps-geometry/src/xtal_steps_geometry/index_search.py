@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from itertools import product
 from typing import Any
 
@@ -99,7 +100,15 @@ class Search:
         if search_beam and (wanted is True or (wanted == "auto" and poor)):
             trials, shift = self.beam_search(table, experiments, max_cell, trials)
             rlp = rlp + shift_derivatives(table, experiments) @ shift
-        crystal, chosen, trials = self.with_symmetry(trials, rlp)
+        fitting = self.with_symmetry(trials, rlp)
+        if fitting is None:
+            cell = describe(self.best_of_all(trials, rlp, table, experiments).A)
+            raise AlgorithmFailed(
+                f"No lattice of the spots fits {describe_known(self.options.known_symmetry)}; the best one has the "
+                f"primitive cell {cell}.",
+                advice="Index without space group and cell, or widen indexing.known_symmetry's tolerances.",
+            )
+        crystal, chosen, trials = fitting
         return Found(crystal, trials, chosen, max_cell, shift)
 
     def max_cell(self, table: ReflectionTable, experiments: ExperimentList) -> float:
@@ -109,8 +118,7 @@ class Search:
             return float(self.options.max_cell)
         if known.unit_cell is not None:
             return 1.3 * max(primitive_cell(known).parameters[:3])
-        phi = np.asarray(table["xyzobs.mm.value"])[:, 2]
-        return estimate_max_cell(np.asarray(table["rlp"]), phi, spot_groups(table, experiments))
+        return longest_edge(np.asarray(table["rlp"]), table, experiments)
 
     def attempts(self, rlp: F, experiments: ExperimentList, max_cell: float) -> list[LatticeTrial]:
         """Lattices found with the estimated longest edge; where they are poor, with twice and half of it too."""
@@ -171,8 +179,17 @@ class Search:
                     best, best_shift = [fitted, *trials], shift
         return best, best_shift
 
-    def with_symmetry(self, trials: list[LatticeTrial], rlp: F) -> tuple[Crystal, int, list[LatticeTrial]]:
-        """The best lattice that has the known symmetry and cell, on the axes asked for."""
+    def best_of_all(
+        self, trials: list[LatticeTrial], rlp: F, table: ReflectionTable, experiments: ExperimentList
+    ) -> LatticeTrial:
+        """The best lattice also where the cell that was given, which bounds the search, is not the crystal's."""
+        if self.options.known_symmetry.unit_cell is not None and isinstance(self.options.max_cell, str):
+            with contextlib.suppress(AlgorithmFailed):
+                trials = trials + self.attempts(rlp, experiments, longest_edge(rlp, table, experiments))
+        return max(trials, key=lambda t: t.score.log_likelihood)
+
+    def with_symmetry(self, trials: list[LatticeTrial], rlp: F) -> tuple[Crystal, int, list[LatticeTrial]] | None:
+        """The best lattice that has the known symmetry and cell, on the axes asked for; None if there is none."""
         known = self.options.known_symmetry
         if known.space_group is None and known.unit_cell is None:
             return Crystal(trials[0].A), 0, trials
@@ -190,11 +207,13 @@ class Search:
             crystal = fit_known(Crystal(trial.A), known)
             if crystal is not None:
                 return (crystal, k, trials) if k < len(trials) else (crystal, 0, [trial, *trials])
-        raise AlgorithmFailed(
-            f"No lattice of the spots fits {describe_known(known)}; the best one has the primitive cell "
-            f"{describe(trials[0].A)}.",
-            advice="Index without space group and cell, or widen indexing.known_symmetry's tolerances.",
-        )
+        return None
+
+
+def longest_edge(rlp: F, table: ReflectionTable, experiments: ExperimentList) -> float:
+    """Longest cell edge that the distances of spots let expect."""
+    phi = np.asarray(table["xyzobs.mm.value"])[:, 2]
+    return estimate_max_cell(rlp, phi, spot_groups(table, experiments))
 
 
 def counts_from_elsewhere(a_matrix: F, rlp: F) -> bool:

@@ -17,6 +17,7 @@ from xtal_steps_images.maps import display_map
 from xtal_steps_images.mosaic import Mosaic
 from xtal_steps_images.options import BitmapOptions
 from xtal_steps_images.rings import Rings
+from xtal_steps_images.written import telling_what_is_written
 
 MASKED = -2.0
 """What masked pixels count as where they are shown: the scale of DIALS's pictures takes them in."""
@@ -33,7 +34,8 @@ def run(context: Context) -> None:
     options: BitmapOptions = context.options
     if options.binning & (options.binning - 1):
         raise OptionError(f"binning={options.binning} is no power of 2.", advice="Take 1, 2, 4, 8 or 16.")
-    n, prefix = 0, context.path("prefix").name
+    written: list[Path] = []
+    prefix = context.path("prefix").name
     for number, experiment in enumerate(context.experiments):
         with context.frames(experiment) as reader:
             chosen = frames_of(reader, options)
@@ -42,14 +44,15 @@ def run(context: Context) -> None:
             painter = Painter(experiment, reader, options)
             folder = context.directory if len(context.experiments) == 1 else context.directory / f"experiment_{number}"
             folder.mkdir(parents=True, exist_ok=True)
-            with context.progress(len(chosen), "images") as progress:
+            with context.progress(len(chosen), "images") as progress, telling_what_is_written(written):
                 for z in chosen:
                     name = options.output.file or f"{prefix}{z + 1:0{options.padding}d}.{options.output.format}"
                     save(painter.picture(z), folder / name, options)
+                    written.append(folder / name)
                     progress.advance(1)
-            n += len(chosen)
-            context.print(f"{folder / name}" + (f" is the last of {len(chosen)} pictures" if len(chosen) > 1 else ""))
-    context.summary(f"{n} picture{'s' * (n > 1)}")
+            more = f" is the last of {len(chosen)} pictures" if len(chosen) > 1 else ""
+            context.print(f"{written[-1]}{more}")
+    context.summary(f"{len(written)} picture{'s' * (len(written) > 1)}")
 
 
 def frames_of(reader: FrameReader, options: BitmapOptions) -> list[int]:

@@ -10,6 +10,7 @@ from xtal.errors import DataError
 from xtal.files.atomic import writing
 from xtal.run import Context
 from xtal_steps_images.cbf import read_cbf, summed
+from xtal_steps_images.written import telling_what_is_written
 
 
 def run(context: Context) -> None:
@@ -31,9 +32,11 @@ def run(context: Context) -> None:
     context.directory.mkdir(parents=True, exist_ok=True)
     prefix = context.path("image_prefix").name
     names = [context.directory / f"{prefix}{k + 1:0{len(str(count))}d}.cbf" for k in range(count)]
-    with context.progress(count, "images") as progress:
+    written: list[Path] = []
+    with context.progress(count, "images") as progress, telling_what_is_written(written):
         for k, name in enumerate(names):
             write_sum(paths[k * n : (k + 1) * n], name)
+            written.append(name)
             progress.advance(1)
     left = len(paths) - count * n
     context.summary(

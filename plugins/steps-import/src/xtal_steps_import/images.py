@@ -73,7 +73,7 @@ def _rows(context: Context, experiment: Experiment, *, corrected: bool) -> Itera
         for z in range(reader.z0, reader.z1):
             reader.read(z, out=arrays)
             values = [
-                (a.astype(np.float64) - p.pedestal) / (p.gain or 1.0) if corrected else a
+                (a.astype(np.float64) - p.pedestal) / p.adu_per_photon if corrected else a
                 for a, p in zip(arrays, experiment.detector, strict=True)
             ]
             numbers = five_numbers(np.concatenate([v.ravel() for v in values]))

@@ -184,10 +184,11 @@ class Engine:
     def _to_photons(self, boxes: Shoeboxes) -> None:
         """Take off the pedestal and divide by the gain of each panel."""
         for p, panel in enumerate(self._any.detector):
-            if panel.gain == 1.0 and panel.pedestal == 0.0:
+            if panel.adu_per_photon == 1.0 and panel.pedestal == 0.0:
                 continue
             voxels = np.repeat(boxes.panel == p, np.diff(boxes.offsets))
-            boxes.data[voxels] = (boxes.data[voxels] - np.float32(panel.pedestal)) / np.float32(panel.gain)
+            counts = boxes.data[voxels] - np.float32(panel.pedestal)
+            boxes.data[voxels] = counts / np.float32(panel.adu_per_photon)
 
     def _finish(self, rows: Ints, boxes: Shoeboxes, overloaded: NDArray[np.uint8]) -> Finished:
         """Background and summation of complete boxes."""

@@ -305,7 +305,7 @@ def _boxes(context: Context, k: int, predicted: ReflectionTable, profile: Profil
 def _background(context: Context, experiment: Experiment) -> BackgroundModel:
     """The background model; unless the user chose one, glm only where panels count photons."""
     choice = context.options.integration.background
-    counting = all(p.gain == 1.0 and p.pedestal == 0.0 and "PAD" in p.type for p in experiment.detector)
+    counting = all(p.adu_per_photon == 1.0 and p.pedestal == 0.0 and "PAD" in p.type for p in experiment.detector)
     chosen = any(name.endswith("background.algorithm") for name in context.changed)
     if choice.name == "glm" and not counting and not chosen:
         context.print("The detector does not count photons one by one: background model simple.")

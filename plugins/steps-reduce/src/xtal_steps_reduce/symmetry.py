@@ -20,6 +20,7 @@ from xtal.physics.symmetry import (
     basis_for_space_group,
     basis_of,
     find_laue_group,
+    indexing_ways,
     on_axes,
     reduced_basis,
     score_space_groups,
@@ -59,26 +60,24 @@ def run(context: Context) -> None:
     if options.space_group:
         basis, group = _given(options.space_group, cell, centring, reduced, laue)
         _report_laue(context, laue, reduced)
-        _warn_of_contradiction(context, laue, group)
+        doubt = _warn_of_contradiction(context, laue, group)
         context.print(f"Space group {group.xhm()}, as given; Laue group {_laue_name(group)}.")
         headline = f"{group.xhm()}, as given"
     else:
         _report_laue(context, laue, reduced)
-        _warn_of_doubt(context, laue)
+        doubt = _warn_of_doubt(context, laue)
         basis = basis_of(laue.best, reduced, centring)
         basis, group, headline = _find_space_group(context, data, laue, basis, cell, crystals[0].space_group)
-    _warn_of_ambiguity(context, laue, group)
     _apply(context, table, basis, group)
     new = median_cell(crystals_of(context.experiments))
+    ways = _say_ambiguity(context, new, group)
     context.print(f"Cell {_cell_text(new)}; reindexed by {_basis_text(basis)}.")
     context.summary(
         f"Space group {headline}",
-        f"Laue group {_laue_name(group)}: probability {laue.best.probability:.3f}, CC of "
-        + (f"its elements {laue.best.cc_for:.3f}, of " if group.number > 1 else "")
-        + f"Friedel mates {laue.cc_identity:.3f}"
-        if not options.space_group
-        else f"Laue group {_laue_name(group)} by the option space_group",
-        f"Cell {_cell_text(new)}",
+        f"Laue group {_laue_name(group)}"
+        + (" by the option space_group" if options.space_group else _laue_figures(laue, group))
+        + doubt,
+        f"Cell {_cell_text(new)}" + ways,
     )
 
 
@@ -133,7 +132,10 @@ def _keep(context: Context, table: ReflectionTable, n: int, crystal: Crystal) ->
         "Give another with space_group=."
     )
     _apply(context, table, np.eye(3), group)
-    context.summary(f"Space group {group.xhm()}, as it was", f"Cell {_cell_text(crystal.cell)}")
+    context.summary(
+        f"Space group {group.xhm()}, as it was: {n} intensities are too few to find it from",
+        f"Cell {_cell_text(crystal.cell)}",
+    )
 
 
 def _score_laue(
@@ -194,9 +196,10 @@ def _find_space_group(
     ]
     if rivals and best.probability < DECIDED:
         if group == before:
-            text += ", kept from the input: axial reflections that could tell are missing"
+            text += f", kept from the input: axial reflections that could tell it from {', '.join(rivals)} are missing"
         else:
-            text += f", not decided: {', '.join(rivals)} fit{'s' * (len(rivals) == 1)} as well"
+            fit = "fits" if len(rivals) == 1 else "fit"
+            text += f", not decided (too few axial reflections): {', '.join(rivals)} {fit} as well"
             context.warn(
                 "Too few axial reflections to decide on the screw axes, so they were taken to be there; try also "
                 f"{', '.join(rivals)}."
@@ -230,24 +233,34 @@ def _report_laue(context: Context, laue: LaueResult, reduced: F) -> None:
     context.table(f"Subgroups (CC of Friedel mates {laue.cc_identity:.3f})", columns, rows)
 
 
-def _warn_of_doubt(context: Context, laue: LaueResult) -> None:
-    """Say where the Laue group is not sure."""
-    if len(laue.subgroups) > 1 and laue.best.probability < DECIDED:
-        context.warn(
-            f"The Laue group is not sure: probability {laue.best.probability:.2f}, "
-            f"next {laue.subgroups[1].setting.symmorphic.xhm()} {laue.subgroups[1].probability:.2f}."
-        )
+def _laue_figures(laue: LaueResult, group: gemmi.SpaceGroup) -> str:
+    """How sure the Laue group is, for the summary."""
+    own = f"its elements {laue.best.cc_for:.3f}, of " if group.number > 1 else ""
+    return f": probability {laue.best.probability:.3f}, CC of {own}Friedel mates {laue.cc_identity:.3f}"
 
 
-def _warn_of_contradiction(context: Context, laue: LaueResult, group: gemmi.SpaceGroup) -> None:
-    """Say where the intensities clearly deny the Laue group that was given."""
-    if _laue_name(laue.best.setting.symmorphic) != _laue_name(group) and laue.best.probability >= DECIDED:
-        given = next((s for s in laue.subgroups if _laue_name(s.setting.symmorphic) == _laue_name(group)), None)
-        if given is None or given.probability < 1 - DECIDED:
-            context.warn(
-                f"The intensities are of Laue group {_laue_name(laue.best.setting.symmorphic)} (probability "
-                f"{laue.best.probability:.2f}), not {_laue_name(group)} as given."
-            )
+def _warn_of_doubt(context: Context, laue: LaueResult) -> str:
+    """Say where the Laue group is not sure; what the summary is to say of it."""
+    if len(laue.subgroups) < 2 or laue.best.probability >= DECIDED:
+        return ""
+    rival = laue.subgroups[1]
+    other = f"{rival.setting.symmorphic.xhm()} {rival.probability:.2f}"
+    context.warn(f"The Laue group is not sure: probability {laue.best.probability:.2f}, next {other}.")
+    return f"; not sure, next {other}"
+
+
+def _warn_of_contradiction(context: Context, laue: LaueResult, group: gemmi.SpaceGroup) -> str:
+    """Say where the intensities clearly deny the Laue group that was given; what the summary is to say of it."""
+    best = _laue_name(laue.best.setting.symmorphic)
+    given = next((s for s in laue.subgroups if _laue_name(s.setting.symmorphic) == _laue_name(group)), None)
+    denied = given is None or given.probability < 1 - DECIDED
+    if best == _laue_name(group) or laue.best.probability < DECIDED or not denied:
+        return ""
+    context.warn(
+        f"The intensities are of Laue group {best} (probability {laue.best.probability:.2f}), "
+        f"not {_laue_name(group)} as given."
+    )
+    return f", but the intensities are of {best}"
 
 
 def _report_absences(context: Context, scores: list[SpaceGroupScore]) -> None:
@@ -259,14 +272,16 @@ def _report_absences(context: Context, scores: list[SpaceGroupScore]) -> None:
     context.table("Systematic absences", columns, rows)
 
 
-def _warn_of_ambiguity(context: Context, laue: LaueResult, group: gemmi.SpaceGroup) -> None:
-    """Say where the lattice allows more than one indexing."""
-    ways = len(laue.lattice) // max(1, len({str(op.rot) for op in group.operations().derive_symmorphic().sym_ops}))
-    if ways > 1:
-        context.print(
-            f"The lattice has {ways} times the rotations of the Laue group: other crystals of this kind can be "
-            f"indexed in {ways} ways that differ in their intensities."
-        )
+def _say_ambiguity(context: Context, cell: gemmi.UnitCell, group: gemmi.SpaceGroup) -> str:
+    """Say where the lattice allows more than one indexing; what the summary is to say of it."""
+    ways = indexing_ways(cell, group, context.options.lattice_symmetry_max_delta)
+    if ways == 1:
+        return ""
+    context.print(
+        f"The lattice has more symmetry than the Laue group: other crystals of this kind can be indexed in {ways} "
+        "ways that differ in their intensities (reindex with reference.reflections= brings them together)."
+    )
+    return f"; other crystals of this kind can be indexed in {ways} ways"
 
 
 def _apply(context: Context, table: ReflectionTable, basis: F, group: gemmi.SpaceGroup) -> None:

@@ -14,7 +14,7 @@ from xtal.files import read_experiments, read_reflections, write_experiments, wr
 from xtal.files.encode import encode_crystal
 from xtal.models import Experiment, ExperimentList
 from xtal.options import Assignment, Entry, entries
-from xtal.options.match import match, score
+from xtal.options.match import entry_score, match
 from xtal.plugins import Plugins
 from xtal.run import run_step
 from xtal.table import Flag, ReflectionTable
@@ -48,7 +48,7 @@ def shared_out(
     for word in words:
         key, _, value = word.partition("=")
         fitting = {name: entry for name, some in known.items() if (entry := meant(key, some)) is not None}
-        name = min(fitting, key=lambda n: (-score(key, fitting[n].path), fitting[n].spec.level), default=SEARCH)
+        name = min(fitting, key=lambda n: (-entry_score(key, fitting[n]), fitting[n].spec.level), default=SEARCH)
         if name == SEARCH:
             mine.append(word)
         else:

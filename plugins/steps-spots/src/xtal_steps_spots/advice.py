@@ -24,6 +24,10 @@ FEW, FEW_PER_IMAGE = 20, 1.0
 """Spots in all and per image: with fewer indexing is unlikely to succeed."""
 ICE_WIDTH = 0.004
 """Of a ring, in 1/d**2: spots within are said to lie on it."""
+OFTEN = 0.5
+"""Part of the images on which no reflection is seen, of stills or of a scan over more than `WIDE`."""
+WIDE = 20.0
+"""Degrees."""
 
 
 @frozen
@@ -83,7 +87,9 @@ def too_few(n_spots: int, n_images: int) -> bool:
     return n_spots < FEW or n_spots < FEW_PER_IMAGE * n_images
 
 
-def causes_of_many(experiment: Experiment, xyz: F, panel: Any, background: Background | None, n_hot: int) -> list[str]:
+def causes_of_many(
+    experiment: Experiment, xyz: F, panel: Any, background: Background | None, n_hot: int, n_often: int
+) -> list[str]:
     """Sentences on what may have made too many spots, the likeliest first.
 
     Parameters
@@ -93,8 +99,8 @@ def causes_of_many(experiment: Experiment, xyz: F, panel: Any, background: Backg
     xyz, panel : (n, 3) px and (n,) of the spots
     background
         Of one image.
-    n_hot
-        Hot pixels.
+    n_hot, n_often
+        Pixels that are hot, and further ones that are strong on half of the images, longer than reflections.
     """
     found = [gain_advice(background)] if background else []
     spots, area = on_ice(experiment, xyz, panel)
@@ -105,10 +111,21 @@ def causes_of_many(experiment: Experiment, xyz: F, panel: Any, background: Backg
         )
     if n_hot:
         found.append(f"{n_hot} pixels are strong on almost every image: set write_hot_mask=True and lookup.mask=.")
+    if n_often:
+        found.append(
+            f"{n_often} pixels are strong on half of the images or more, as no reflection is: set "
+            f"hot_fraction={OFTEN:g}, write_hot_mask=True and lookup.mask=."
+        )
     if background and background.level > 100:
         found.append(f"The background is high ({background.level:.0f} ADU): check the pedestal of the detector.")
     found.append(centre_advice(experiment, xyz, panel))
     return [s for s in found if s] or ["Raise threshold.sigma_strong= or min_spot_size=."]
+
+
+def outlasts_reflections(experiment: Experiment, n_images: int) -> bool:
+    """Whether half of so many images are more than any reflection is seen on."""
+    scan = experiment.scan
+    return scan is None or experiment.is_still or n_images * abs(scan.oscillation_deg[1]) > WIDE
 
 
 def causes_of_few(experiment: Experiment, xyz: F, panel: Any, background: Background | None) -> list[str]:

@@ -31,6 +31,8 @@ LEAST_OF_PAIR = 9.0
 """Counts of a spot of two pixels: fewer are not known to three standard deviations, and a few particles that each mark
 two neighbours are no spot."""
 
+SKIP = "To go on without such images, give skip_bad_images=True."
+
 
 @define
 class Counts:
@@ -126,6 +128,7 @@ def search_experiment(context: Context, number: int, experiment: Experiment, cou
             options.filter.max_strong_pixel_fraction,
             excluded=excluded_frames(number, len(context.experiments), reader.z0, reader.z1, options),
             skip_bad=options.skip_bad_images,
+            bad_advice=SKIP,
             measure_background=options.compute_mean_background,
         )
         ranges = frame_ranges(reader.z0, reader.z1, options.scan_range)
@@ -276,8 +279,9 @@ def advise(context: Context, found: list[Found]) -> None:
         images = max(f.hot.images, 1)
         name = f"Experiment {f.number}: " if len(context.experiments) > 1 else ""
         if advice.too_many(n, images, f.experiment):
-            n_hot = sum(map(len, f.hot.found(fraction)))
-            causes = advice.causes_of_many(f.experiment, xyz, panel, f.background, n_hot)
+            often = min(fraction, advice.OFTEN) if advice.outlasts_reflections(f.experiment, images) else fraction
+            n_hot, n_often = (sum(map(len, f.hot.found(part))) for part in (fraction, often))
+            causes = advice.causes_of_many(f.experiment, xyz, panel, f.background, n_hot, n_often - n_hot)
             context.warn(f"{name}{n / images:.0f} spots per image are more than crystals give. " + " ".join(causes))
         elif advice.too_few(n, images):
             causes = advice.causes_of_few(f.experiment, xyz, panel, f.background)

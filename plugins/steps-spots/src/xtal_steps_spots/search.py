@@ -22,8 +22,6 @@ FRAMES_PER_BLOCK, BLOCKS_LEFT = 32, 2
 """Frames of a block at most, and blocks that each worker still has before it when one is cut: they become shorter
 towards the end, so that all workers end together. What is found does not depend on them."""
 
-SKIP = "To go on without such images, give skip_bad_images=True."
-
 
 @define
 class Workspace:
@@ -48,10 +46,11 @@ class Correction:
     @classmethod
     def of_panel(cls, panel: Any, raw: np.dtype[Any]) -> Correction | None:
         """None where nothing is to be done."""
-        if panel.gain in (0.0, 1.0) and panel.pedestal == 0.0:
+        gain = panel.adu_per_photon
+        if gain == 1.0 and panel.pedestal == 0.0:
             return None
-        whole = raw.kind in "iu" and panel.gain in (0.0, 1.0) and float(panel.pedestal).is_integer()
-        return cls(panel.gain or 1.0, panel.pedestal, np.dtype(np.int32 if whole else np.float64))
+        whole = raw.kind in "iu" and gain == 1.0 and float(panel.pedestal).is_integer()
+        return cls(gain, panel.pedestal, np.dtype(np.int32 if whole else np.float64))
 
     def apply(self, raw: NDArray[Any], out: NDArray[Any]) -> None:
         """Fill ``out``."""
@@ -80,6 +79,8 @@ class Search:
         Frames (array indices) that are passed over.
     skip_bad
         Pass over images that are missing, damaged or masked throughout, too.
+    bad_advice
+        What to do about such an image, said with its error.
 
     Attributes
     ----------
@@ -97,13 +98,15 @@ class Search:
         *,
         excluded: Set[int] = frozenset(),
         skip_bad: bool = False,
+        bad_advice: str = "",
         measure_background: bool = False,
     ) -> None:
         self.experiment, self.reader, self.threshold, self.masks = experiment, reader, threshold, masks
         n_pixels = sum(slow * fast for slow, fast in reader.shapes)
         self.most = math.ceil(max_fraction * n_pixels) if max_fraction < 1 else n_pixels
         self.corrections = [Correction.of_panel(p, np.dtype(reader.dtype)) for p in experiment.detector]
-        self.excluded, self.skip_bad, self.measure_background = excluded, skip_bad, measure_background
+        self.excluded, self.skip_bad, self.bad_advice = excluded, skip_bad, bad_advice
+        self.measure_background = measure_background
         self.bad: dict[int, str] = {}
         self.background: dict[int, tuple[int, float]] = {}
         self._idle: deque[Workspace] = deque()
@@ -183,7 +186,7 @@ class Search:
                 raise DataError(f"Image {z + 1} holds no good pixel: all are masked or out of the trusted range.")
         except DataError as error:
             if not self.skip_bad:
-                advice = (error.advice + " " if error.advice else "") + SKIP
+                advice = " ".join(filter(None, (error.advice, self.bad_advice)))
                 raise DataError(error.message, advice=advice) from error
             self.bad[z] = error.message
             return False

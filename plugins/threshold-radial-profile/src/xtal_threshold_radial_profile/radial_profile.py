@@ -77,7 +77,7 @@ class RadialProfile:
                 order = np.argsort(number, kind="stable").astype(np.int32)
                 starts = np.concatenate([[0], np.cumsum(np.bincount(number, minlength=self.options.n_bins))])
                 self._shells[key] = experiment, Shells(number, order, starts)  # kept, so that its id stays its own
-        return RadialProfileKernel(self.options, self._shells[key][1], experiment.detector[panel].gain or 1.0)
+        return RadialProfileKernel(self.options, self._shells[key][1], experiment.detector[panel].adu_per_photon)
 
 
 class RadialProfileKernel:

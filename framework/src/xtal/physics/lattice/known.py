@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xtal.models import Crystal
-from xtal.models.crystal import space_group_of
+from xtal.models.crystal import space_group_of, space_group_of_hall
 from xtal.physics.lattice.candidates import LatticeCandidate, lattice_candidates
 from xtal.physics.lattice.constraints import constrain, metric_of, rotations_of
 from xtal.physics.lattice.reduction import niggli_basis
@@ -133,7 +133,7 @@ def _keeps(source: gemmi.SpaceGroup, move: F, target: gemmi.SpaceGroup) -> bool:
 @cache
 def _holohedry_by_hall(hall: str) -> F:
     """Rotations of the full lattice symmetry of a space group's setting, by a metric that has it exactly."""
-    group = space_group_of(hall)
+    group = space_group_of_hall(hall)
     crystal = Crystal(np.array(gemmi.UnitCell(31.0, 37.0, 43.0, 81.0, 103.0, 97.0).frac.mat.tolist()).T, hall)
     metric = metric_of(constrain(crystal).A)
     moves = unimodular().astype(float)

@@ -19,7 +19,7 @@ from xtal.physics.symmetry.asu import (
 from xtal.physics.symmetry.change_of_basis import ChangeOfBasis
 from xtal.physics.symmetry.groups import lattice_rotations, reduced_basis, subgroups
 from xtal.physics.symmetry.laue import ElementScore, LaueResult, SubgroupScore, find_laue_group, normalise
-from xtal.physics.symmetry.orientations import Turn, ambiguities, smallest_turn
+from xtal.physics.symmetry.orientations import Turn, ambiguities, indexing_ways, smallest_turn
 from xtal.physics.symmetry.reindex import basis_for_space_group, basis_of, fits_cell, on_axes, to_reference
 from xtal.physics.symmetry.settings import Setting, conventional_setting
 
@@ -40,6 +40,7 @@ __all__ = [
     "epsilon",
     "find_laue_group",
     "fits_cell",
+    "indexing_ways",
     "lattice_rotations",
     "normalise",
     "on_axes",

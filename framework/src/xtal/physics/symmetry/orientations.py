@@ -97,3 +97,22 @@ def ambiguities(cell: gemmi.UnitCell, group: gemmi.SpaceGroup, max_delta_deg: fl
         seen |= {np.ascontiguousarray(whole @ r).tobytes() for r in own}
         seen |= {np.ascontiguousarray(r @ whole).tobytes() for r in own}
     return found
+
+
+def indexing_ways(cell: gemmi.UnitCell, group: gemmi.SpaceGroup, max_delta_deg: float = 2.0) -> int:
+    """In how many ways crystals of one kind can be indexed so that their intensities differ.
+
+    Only turns of the lattice count that leave the axes of the space group what they are: others are told by
+    the symmetry of the intensities.
+
+    Parameters
+    ----------
+    max_delta_deg
+        How far the lattice may miss the higher symmetry.
+    """
+    own = point_group_rotations(group)
+    known = {r.tobytes() for r in own}
+    turns = [op.basis for op in ambiguities(cell, group, max_delta_deg)]
+    return 1 + sum(
+        all(np.rint(t @ r @ np.linalg.inv(t)).astype(np.int64).tobytes() in known for r in own) for t in turns
+    )

@@ -1,0 +1,89 @@
+"""Where spots are sought: resolution, ice, borders, regions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from spots_in_memory import SIZE, run
+
+from xtal.errors import OptionError
+from xtal.models import Detector
+from xtal.physics.resolution import d_of_panel
+from xtal.testing import tiny_experiment
+from xtal_steps_spots.mask_options import IceRingOptions, UntrustedOptions
+from xtal_steps_spots.masks import search_masks
+from xtal_steps_spots.options import FilterOptions, SpotfinderOptions
+
+
+def test_masks_by_option():
+    experiment = tiny_experiment(size=SIZE)
+    assert search_masks(experiment, SpotfinderOptions()) is None
+    (region,) = search_masks(
+        experiment, SpotfinderOptions(region_of_interest=(10, 20, 5, 45), filter=FilterOptions(border=8))
+    )
+    expected = np.zeros((50, 60), bool)
+    expected[8:42, 10:20] = True
+    np.testing.assert_array_equal(region, expected)
+    d = d_of_panel(experiment.detector[0], experiment.beam)
+    limits = FilterOptions(d_min=8.0, d_max=40.0, resolution_range=((15.0, 10.0),))
+    (mask,) = search_masks(experiment, SpotfinderOptions(filter=limits))
+    np.testing.assert_array_equal(mask, (d > 8) & (d < 40) & ~((d >= 10) & (d <= 15)))
+
+
+def test_ice_rings_are_masked():
+    experiment = tiny_experiment(size=(400, 400))
+    rings = FilterOptions(ice_rings=IceRingOptions(filter=True))
+    (mask,) = search_masks(experiment, SpotfinderOptions(filter=rings))
+    q = d_of_panel(experiment.detector[0], experiment.beam) ** -2
+    assert not mask[np.abs(q - 3.4406**-2) < 0.0009].any()
+    assert mask[q < 0.06].all()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        SpotfinderOptions(filter=FilterOptions(d_min=3.0, d_max=2.0)),
+        SpotfinderOptions(filter=FilterOptions(min_spot_size=9, max_spot_size=3)),
+        SpotfinderOptions(region_of_interest=(100, 200, 0, 50)),
+        SpotfinderOptions(filter=FilterOptions(d_max=0.5)),
+    ],
+)
+def test_limits_that_leave_nothing(options):
+    with pytest.raises(OptionError):
+        search_masks(tiny_experiment(size=SIZE), options)
+
+
+def test_masked_pixels_hold_no_spot():
+    table = run(region_of_interest=(10, 40, 10, 40)).table
+    bbox = table["bbox"]
+    assert (bbox[:, 0] >= 10).all()
+    assert (bbox[:, 1] <= 40).all()
+
+
+def test_regions_are_masked():
+    two = Detector(tiny_experiment(size=SIZE).detector.panels * 2)
+    experiment = tiny_experiment(size=SIZE)
+    experiment.detector = two
+    regions = (
+        UntrustedOptions(rectangle=(5, 9, 3, 60)),
+        UntrustedOptions(circle=(30, 20, 4), pixel=(7, 40)),
+        UntrustedOptions(polygon=(50, 40, 58, 40, 58, 48, 50, 48)),
+        UntrustedOptions(panel=1),
+    )
+    first, second = search_masks(experiment, SpotfinderOptions(filter=FilterOptions(untrusted=regions)))
+    expected = np.ones((50, 60), bool)
+    expected[3:, 5:9] = False
+    y, x = np.mgrid[:50, :60]
+    expected[(x - 30) ** 2 + (y - 20) ** 2 < 16] = False
+    expected[7, 40] = False
+    expected[40:48, 50:58] = False
+    np.testing.assert_array_equal(first, expected)
+    assert not second.any()
+
+
+@pytest.mark.parametrize(
+    "region", [UntrustedOptions(panel=1), UntrustedOptions(pixel=(50, 0)), UntrustedOptions(polygon=(1, 2, 3, 4))]
+)
+def test_regions_off_the_detector_are_errors(region):
+    with pytest.raises(OptionError, match="untrusted"):
+        search_masks(tiny_experiment(size=SIZE), SpotfinderOptions(filter=FilterOptions(untrusted=(region,))))

@@ -1,0 +1,149 @@
+"""Which spots are kept: by size, separation, slope, crowding, warm pixels; pairs of electrons."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from spots_in_memory import SIZE, Frames, equal, run, spotty
+
+from xtal.errors import AlgorithmFailed
+from xtal.physics.spots import StrongPixels, find_spots
+from xtal.testing import tiny_experiment
+from xtal_steps_spots import filters
+from xtal_steps_spots import find_spots as step
+from xtal_steps_spots.options import BackgroundGradientOptions, FilterOptions
+
+
+def test_sizes_and_separation_filter():
+    assert len(run(filter=FilterOptions(min_spot_size=12)).table) < len(run().table)
+    with pytest.raises(AlgorithmFailed, match="No spot was found on 10 images"):
+        run(filter=FilterOptions(max_spot_size=3))
+
+    def comet(z, panel, shape):
+        image = np.full(shape, 10, np.int32)
+        if z != 4:
+            return image
+        image[20, 10:30] = 50
+        image[20, 10] = 60
+        image[30:32, 10:12] = 40
+        return image
+
+    assert len(run(Frames(comet)).table) == 1
+    assert len(run(Frames(comet), filter=FilterOptions(max_separation=20)).table) == 2
+
+
+def test_image_plates_need_larger_spots():
+    def small(z, panel, shape):
+        image = np.full(shape, 10, np.int32)
+        image[20, 10:14] = 50 if z == 4 else 10
+        image[30, 10:17] = 50 if z == 4 else 10
+        return image
+
+    plate = tiny_experiment(size=SIZE)
+    plate.detector[0].type = "SENSOR_IMAGE_PLATE"
+    options = {"filter": FilterOptions(max_separation=9)}
+    assert len(run(Frames(small), **options).table) == 2
+    assert len(run(Frames(small), experiment=plate, **options).table) == 1
+
+
+def test_spots_on_a_slope_are_dropped_on_request():
+    def slope(z, panel, shape):
+        image = spotty(z, panel, shape)
+        image[:, 30:] += (np.arange(30) * 0.3).astype(np.int32)
+        image[:, 40:50] = 12 * np.arange(1, 11) % 20
+        return image
+
+    steep = BackgroundGradientOptions(filter=True, gradient_cutoff=0.5)
+    everything = run(Frames(slope)).table["xyzobs.px.value"]
+    flat = run(Frames(slope), filter=FilterOptions(background_gradient=steep)).table["xyzobs.px.value"]
+    assert (flat[:, 0] < 25).sum() > 0.6 * (everything[:, 0] < 25).sum()
+    assert (flat[:, 0] > 36).sum() < 0.6 * (everything[:, 0] > 36).sum()
+
+
+def test_crowded_places_are_dropped_on_request():
+    rng = np.random.default_rng(1)
+    xy = np.concatenate([rng.uniform(0, 1000, (4000, 2)), rng.uniform(505, 515, (400, 2))])
+    keep = filters.density_filter(xy)
+    assert keep[:4000].mean() > 0.9
+    assert not keep[4000:].any()
+    assert filters.density_filter(xy[:1]).all()
+
+
+def warm(z, panel, shape):
+    """Spots, and a pixel that is strong on images 1 to 3 and 6 to 9, beside one that is on 3 to 5 alone."""
+    image = spotty(z, panel, shape)
+    image[30, 38:48] = image[40, 38:48] = 10
+    image[30, 42] = 30 * (z in (0, 1, 2, 5, 6, 7, 8))
+    image[40, 42] = 30 * (z in (2, 3, 4))
+    return image
+
+
+def test_spots_on_warm_pixels_are_dropped():
+    everything = run(Frames(warm), filter=FilterOptions(warm_pixels=False)).table
+    kept = run(Frames(warm))
+    at = everything["xyzobs.px.value"][:, :2]
+    expected = everything.select(~(at == (42.5, 30.5)).all(axis=1))
+    assert len(everything) - len(expected) == 2
+    equal(kept.table, expected)
+    assert "2 on warm pixels" in kept.lines[1]
+    still = tiny_experiment(size=SIZE)
+    still.scan.oscillation_deg = (0.0, 0.0)
+    small = {"min_spot_size": 1}
+    both = [
+        run(Frames(warm), still, filter=FilterOptions(warm_pixels=w, **small)).table["xyzobs.px.value"]
+        for w in (True, False)
+    ]
+    np.testing.assert_array_equal(*both)
+
+
+def pairs(z, panel, shape):
+    """A pair by itself on image 4, two within 5 pixels of each other on image 6, one pixel on images 8 and 9."""
+    image = np.full(shape, 10, np.int32)
+    if z == 3:
+        image[20, 20:22] = 60
+    if z == 5:
+        image[40, 10:12] = image[44:46, 14] = 60
+    if z in (7, 8):
+        image[30, 40] = 60
+    return image
+
+
+def electrons():
+    experiment = tiny_experiment(size=SIZE)
+    experiment.beam.probe = "electron"
+    return experiment
+
+
+def test_a_lone_pair_is_a_spot_of_electrons_unless_told_how_small_spots_are():
+    table = run(Frames(pairs), electrons()).table
+    np.testing.assert_array_equal(table["bbox"], [[20, 22, 20, 21, 3, 4]])
+    assert len(run(Frames(pairs), electrons(), filter=FilterOptions(min_spot_size=2)).table) == 4
+    camera = electrons()
+    camera.detector[0].type = "SENSOR_CCD"
+    for experiment, smallest in ((electrons(), 3), (camera, None), (tiny_experiment(size=SIZE), None)):
+        with pytest.raises(AlgorithmFailed, match="No spot was found"):
+            run(Frames(pairs), experiment, filter=FilterOptions(min_spot_size=smallest))
+
+
+def test_a_pair_needs_counts_that_are_known_to_three_sigma():
+    image = np.zeros(SIZE, np.int32)
+    image[10:12, 10], image[10:12, 30] = (5, 4), (5, 3)
+    spots = find_spots(StrongPixels.of_frame(image, image > 0), link_frames=False)
+    kept = step.passed(spots, electrons(), FilterOptions(), step.Counts())
+    np.testing.assert_array_equal(kept, [True, False])
+
+
+def test_reflections_that_come_back_with_each_turn_are_no_warm_pixels():
+    table = run(Frames(warm), filter=FilterOptions(warm_pixels=False)).table
+    assert (~filters.warm_filter(table, 3000, 1)).sum() == 2
+    assert filters.warm_filter(table, 3000, 2).all()
+
+
+@pytest.mark.parametrize(
+    ("n", "places", "least"), [(0, 10**6, 2), (100, 10**6, 2), (1000, 10**6, 3), (10**5, 10**6, 6)]
+)
+def test_how_many_spots_of_one_pixel_are_no_chance(n, places, least):
+    assert filters.more_than_chance(n, places) == least
+    rng = np.random.default_rng(4)
+    most = [np.bincount(rng.integers(0, places, n), minlength=places).max() for _ in range(5)]
+    assert max(most) < least
