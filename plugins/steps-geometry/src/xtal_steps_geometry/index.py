@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import math
-import os
+from pathlib import Path
 
 import numpy as np
 
@@ -122,10 +122,10 @@ def kind_of(experiments: ExperimentList) -> str:
 
 
 def name_of(experiment: Experiment, number: int) -> str:
-    """Number of an image set, with its images."""
+    """Number of an image set, with its images and their folder."""
     images = experiment.images
     files = [images.template, *images.paths] if images is not None else []
-    named = [os.path.basename(file) for file in files if file]
+    named = ["/".join(Path(file).parts[-2:]) for file in files if file]
     return f"image set {number}" + (f" ({named[0]})" if named else "")
 
 
