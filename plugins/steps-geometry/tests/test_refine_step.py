@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xtal.errors import AlgorithmFailed
+from xtal.errors import AlgorithmFailed, DataError
 from xtal.files import read_experiments, read_reflections, write_experiments, write_reflections
 from xtal.models import Beam, Crystal, Detector, Experiment, ExperimentList, Goniometer, Panel, Scan, rotation_matrix
 from xtal.models.crystal import b_matrix
@@ -81,6 +81,15 @@ def test_crystals_of_different_kinds_are_told_apart(tmp_path: Path, run_step: An
     with pytest.raises(AlgorithmFailed, match="experiment 1 has no lattice tP") as told:
         run_step("refine", tmp_path / "indexed.expt", tmp_path / "indexed.refl")
     assert "It is the lattice of experiment 0: process crystals of different kinds apart" in told.value.advice
+
+
+def test_experiments_without_a_crystal_are_told(tmp_path: Path, run_step: Any) -> None:
+    write_scan(tmp_path)
+    (experiment,) = read_experiments(tmp_path / "indexed.expt")
+    experiment.crystal = None
+    write_experiments(ExperimentList([experiment]), tmp_path / "imported.expt")
+    with pytest.raises(DataError, match=r"Experiment 0 has no crystal.*Run index first"):
+        run_step("refine", tmp_path / "imported.expt", tmp_path / "indexed.refl")
 
 
 @pytest.mark.parametrize("step", ["refine", "predict"])
