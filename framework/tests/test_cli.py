@@ -325,6 +325,24 @@ def test_help_and_lists(plugins: Plugins, capsys: pytest.CaptureFixture[str]) ->
     assert main(["process"]) == 2
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["process", "-v", "--help"],
+        ["process", "img_001.cbf", "-h"],
+        ["plugins", "lock", "--help"],
+        ["formats", "list", "-h"],
+    ],
+)
+def test_help_is_help_wherever_it_stands(
+    plugins: Plugins, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(Path().iterdir())
+    assert main(words) == 0
+    assert f"xtal {words[0]} " in capsys.readouterr().out
+    assert sorted(Path().iterdir()) == before
+
+
 def test_a_step_runs(plugins: Plugins, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "import", "img_001.cbf", "-q"]) == 0
     assert capsys.readouterr().out == ""

@@ -139,6 +139,9 @@ def test_tables_that_do_not_belong(run: Call, tmp_path: Path) -> None:
         run("copy", "a.expt", "b.refl")
     with pytest.raises(DataError, match=r"a\.expt and a\.expt hold the same experiment"):
         run("copy", "a.expt", "a.expt", "a.refl")
+    write_experiments(ExperimentList(), tmp_path / "empty.expt")
+    with pytest.raises(DataError, match=r"empty\.expt holds no experiment"):
+        run("copy", "empty.expt", "a.refl")
 
 
 def test_wrong_inputs(run: Call, tmp_path: Path) -> None:

@@ -198,6 +198,37 @@ def test_a_lattice_of_more_symmetry_than_its_group_is_said(tmp_path: Path, run_s
         assert not any("ways" in line for line in found), found
 
 
+def test_scans_of_two_crystals_are_told_and_a_blank_one_costs_the_others_nothing(
+    tmp_path: Path, run_step: Callable[..., Any]
+) -> None:
+    first = experiment((60, 70, 80, 90, 90, 90), "P 1")
+    other = experiment((50, 55, 90, 90, 90, 90), "P 1", turn=1.5)
+    (a, hkl_a), (b, hkl_b) = spots_of(first), spots_of(other, number=1, seed=2)
+    files = (tmp_path / "imported.expt", tmp_path / "strong.refl")
+    save(tmp_path, [first, other], ReflectionTable.concatenate([a, b]))
+    run_step("index", *files)
+    told = (tmp_path / "xtal.index.log").read_text()
+    assert f"Of image set 1 ({tmp_path.name}/i_###.cbf)" in told and "joint_indexing=False" in told
+    assert "Of image set 0" not in told
+
+    blank = copy.copy(other)
+    few = a.select(np.arange(6))
+    few["id"] = np.full(6, 1, np.int32)
+    b["id"] = np.full(len(b), 2, np.int32)
+    save(tmp_path, [first, blank, other], ReflectionTable.concatenate([a, few, b]))
+    run_step("index", *files, "joint_indexing=False")
+    told = (tmp_path / "xtal.index.log").read_text()
+    assert "1 of 3 scans left out" in told and f"image set 1 ({tmp_path.name}/i_###.cbf): Only 6 spots" in told
+    assert len(read_experiments(tmp_path / "indexed.expt")) == 2
+    assert set(np.unique(read_reflections(tmp_path / "indexed.refl")["imageset_id"])) == {0, 1}
+    assert check(tmp_path, first, hkl_a, slice(0, len(a)), 0) > 0.99
+    assert check(tmp_path, other, hkl_b, slice(len(a), None), 1) > 0.99
+
+    save(tmp_path, [blank, blank], ReflectionTable.concatenate([few.select(np.arange(0)), few]))
+    with pytest.raises(AlgorithmFailed, match="None of 2 scans could be indexed"):
+        run_step("index", *files, "joint_indexing=False")
+
+
 def test_too_few_spots_and_noise_say_why(tmp_path: Path, run_step: Callable[..., Any]) -> None:
     truth = experiment((60, 70, 80, 90, 90, 90), "P 1")
     spots, _ = spots_of(truth)

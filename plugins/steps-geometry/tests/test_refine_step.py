@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from xtal.errors import AlgorithmFailed, DataError
 from xtal.files import read_experiments, read_reflections, write_experiments, write_reflections
 from xtal.models import Beam, Crystal, Detector, Experiment, ExperimentList, Goniometer, Panel, Scan, rotation_matrix
 from xtal.models.crystal import b_matrix
 from xtal.physics.prediction import predict_all
-from xtal.table import Flag
+from xtal.table import Flag, ReflectionTable
 from xtal.testing import check_step
 
 
@@ -62,6 +64,32 @@ def test_what_is_held_for_electrons_is_told_with_the_reason(tmp_path: Path, run_
     assert held == pytest.approx(1200.0, abs=0.1)  # along the normal, whose tilts are free
     assert told not in " ".join(run_step("refine", *files, "lattice=tP", "detector.fix=none").summary)
     assert read_experiments(tmp_path / "refined.expt")[0].detector[0].distance != pytest.approx(1200.0, abs=1.0)
+
+
+def test_crystals_of_different_kinds_are_told_apart(tmp_path: Path, run_step: Any) -> None:
+    write_scan(tmp_path)
+    (first,), table = read_experiments(tmp_path / "indexed.expt"), read_reflections(tmp_path / "indexed.refl")
+    other = copy.deepcopy(first)
+    other.identifier = "two"
+    other.crystal = Crystal(rotation_matrix([3, 1, 2], 0.4) @ b_matrix((40, 60, 75, 90, 90, 90)))
+    few = table.select(np.arange(len(table) // 2))
+    few["id"] = np.ones(len(few), np.int32)
+    both = ReflectionTable.concatenate([table, few])
+    both.identifiers = {0: "one", 1: "two"}
+    write_experiments(ExperimentList([first, other]), tmp_path / "indexed.expt")
+    write_reflections(both, tmp_path / "indexed.refl")
+    with pytest.raises(AlgorithmFailed, match="experiment 1 has no lattice tP") as told:
+        run_step("refine", tmp_path / "indexed.expt", tmp_path / "indexed.refl")
+    assert "It is the lattice of experiment 0: process crystals of different kinds apart" in told.value.advice
+
+
+def test_experiments_without_a_crystal_are_told(tmp_path: Path, run_step: Any) -> None:
+    write_scan(tmp_path)
+    (experiment,) = read_experiments(tmp_path / "indexed.expt")
+    experiment.crystal = None
+    write_experiments(ExperimentList([experiment]), tmp_path / "imported.expt")
+    with pytest.raises(DataError, match=r"Experiment 0 has no crystal.*Run index first"):
+        run_step("refine", tmp_path / "imported.expt", tmp_path / "indexed.refl")
 
 
 @pytest.mark.parametrize("step", ["refine", "predict"])

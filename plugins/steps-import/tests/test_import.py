@@ -268,7 +268,8 @@ def test_it_says_why_a_scan_ends(imported: Any, scan: Path) -> None:
     smv(scan / "a_0010.img", 14.5, DISTANCE=120.0)
     imported(scan)
     assert "images are missing (4)" in log()
-    assert "a new scan begins at image 10: the distance changes from 100 to 120 mm" in log()
+    told = "Warning: a_####.img: a new scan begins at image 10: the distance changes from 100 to 120 mm"
+    assert f"{told}. Give template=a_####.img" in log()
     assert "a new scan begins at image 11: the distance changes from 120 to 100 mm" in log()
 
 

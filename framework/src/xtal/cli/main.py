@@ -24,6 +24,8 @@ COMMANDS = {
     "warmup": "compile all kernels now",
 }
 
+HELP = ("-h", "--help")
+
 DEFECT, INTERRUPTED = 3, 130
 OBJECTS_PER_COLLECTION = 20_000
 """New objects after which Python's collector looks through the young ones (700 unless told)."""
@@ -84,7 +86,7 @@ def speak_plainly() -> None:
 def dispatch(words: list[str]) -> int:
     """Find the command and hand it its words."""
     known = parser()
-    if not words or words[0] in ("-h", "--help", "help"):
+    if not words or words[0] in (*HELP, "help"):
         known.print_help()
         return 0
     if words[0] == "--version":
@@ -99,7 +101,8 @@ def dispatch(words: list[str]) -> int:
 
     watch()
     command: Callable[[list[str]], int] = import_module(f"xtal.cli.{name}").main
-    return command(rest)
+    # whoever asks for help wants nothing done, wherever the word stands
+    return command(sorted(rest, key=lambda word: word not in HELP))
 
 
 def unknown_command(name: str) -> UsageError:

@@ -132,7 +132,7 @@ def load_experiments(paths: list[Path]) -> tuple[ExperimentList, list[int]]:
     Raises
     ------
     DataError
-        If two files hold an experiment of the same identifier.
+        If a file holds no experiment, or two hold one of the same identifier.
     """
     from xtal.files import read_experiments
     from xtal.models import ExperimentList
@@ -140,6 +140,8 @@ def load_experiments(paths: list[Path]) -> tuple[ExperimentList, list[int]]:
     lists = [read_experiments(path) for path in paths]
     seen: dict[str, Path] = {}
     for path, experiments in zip(paths, lists, strict=True):
+        if not experiments:
+            raise DataError(f"{path} holds no experiment.", advice="Write it again with the step that made it.")
         for identifier in {e.identifier for e in experiments if e.identifier}:
             if identifier in seen:
                 raise DataError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import math
+from pathlib import Path
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from xtal.physics.refinement import RefinementSettings
 from xtal.physics.symmetry import indexing_ways
 from xtal.run import Context
 from xtal.table import Flag, ReflectionTable
-from xtal_steps_geometry.index_checks import demand_lattices
+from xtal_steps_geometry.index_checks import demand_lattices, more_than_chance
 from xtal_steps_geometry.index_cycles import (
     State,
     assign,
@@ -58,11 +59,78 @@ def run(context: Context) -> None:
         raise DataError("The reflection table is empty: there is nothing to index.", advice="Run find_spots first.")
     if np.asarray(spots["id"]).min() < 0:
         spots = with_image_sets(spots)
-    states = [
-        index_group(context, part, spots.select(rows) if len(rows) < len(spots) else spots)
-        for part, rows in groups(context, experiments, spots)
-    ]
-    write(context, states, spots, groups(context, experiments, spots))
+    parts = groups(context, experiments, spots)
+    states, failed = index_groups(context, parts, spots)
+    if failed:
+        experiments, spots = left_out(context, experiments, spots, failed)
+        parts = groups(context, experiments, spots)
+    write(context, states, spots, parts)
+
+
+def index_groups(
+    context: Context, parts: list[tuple[ExperimentList, np.ndarray]], spots: ReflectionTable
+) -> tuple[list[State], dict[int, AlgorithmFailed]]:
+    """Index each group; one of many that cannot be indexed must not cost the others.
+
+    Returns
+    -------
+    states : of the groups that were indexed
+    failed : number of each other group, and why
+
+    Raises
+    ------
+    AlgorithmFailed
+        If there is no lattice in any of them.
+    """
+    states: list[State] = []
+    failed: dict[int, AlgorithmFailed] = {}
+    for number, (part, rows) in enumerate(parts):
+        try:
+            states.append(index_group(context, part, spots.select(rows) if len(rows) < len(spots) else spots, number))
+        except AlgorithmFailed as error:
+            context.print(f"No lattice for {name_of(part[0], number)}: {error.message}")
+            failed[number] = error
+    if not states:
+        first = failed[0]
+        alone = len(parts) == 1
+        raise (
+            first
+            if alone
+            else AlgorithmFailed(
+                f"None of {len(parts)} {kind_of(parts[0][0])} could be indexed. The first: {first.message}",
+                advice=first.advice,
+            )
+        )
+    return states, failed
+
+
+def left_out(
+    context: Context, experiments: ExperimentList, spots: ReflectionTable, failed: dict[int, AlgorithmFailed]
+) -> tuple[ExperimentList, ReflectionTable]:
+    """Experiments and spots, counted anew, without those that could not be indexed, which are told."""
+    number, error = next(iter(failed.items()))
+    context.warn(
+        f"{len(failed)} of {len(experiments)} {kind_of(experiments)} left out, as no lattice was found. "
+        f"The first, {name_of(experiments[number], number)}: {error.message}"
+    )
+    kept = np.array([k for k in range(len(experiments)) if k not in failed])
+    ids = np.asarray(spots["id"])
+    spots = spots.select(np.isin(ids, kept))
+    spots["id"] = np.searchsorted(kept, np.asarray(spots["id"])).astype(np.int32)
+    return ExperimentList([experiments[k] for k in kept], experiments.extra), spots
+
+
+def kind_of(experiments: ExperimentList) -> str:
+    """Word for several of them."""
+    return "stills" if all(e.is_still for e in experiments) else "scans"
+
+
+def name_of(experiment: Experiment, number: int) -> str:
+    """Number of an image set, with its images and their folder."""
+    images = experiment.images
+    files = [images.template, *images.paths] if images is not None else []
+    named = ["/".join(Path(file).parts[-2:]) for file in files if file]
+    return f"image set {number}" + (f" ({named[0]})" if named else "")
 
 
 def with_image_sets(spots: ReflectionTable) -> ReflectionTable:
@@ -108,8 +176,8 @@ def refinement_settings(context: Context, experiments: ExperimentList) -> Refine
     )
 
 
-def index_group(context: Context, experiments: ExperimentList, spots: ReflectionTable) -> State:
-    """Index the image sets of one crystal (and its further lattices)."""
+def index_group(context: Context, experiments: ExperimentList, spots: ReflectionTable, first: int = 0) -> State:
+    """Index the image sets of one crystal (and its further lattices); ``first`` is the number of the first of them."""
     options = context.options.indexing
     if len(experiments) == 1:
         spots = with_single_id(spots)
@@ -131,7 +199,8 @@ def index_group(context: Context, experiments: ExperimentList, spots: Reflection
         correct_origin(context, state, given, settings)
     demand_lattices(state, options)
     more_lattices(context, state, search, settings)
-    report_lattices(context, state)
+    report_lattices(context, state, first)
+    warn_of_other_crystals(context, state, tolerance)
     return state
 
 
@@ -281,8 +350,8 @@ def warn_of_known(context: Context, found: Found) -> None:
         )
 
 
-def report_lattices(context: Context, state: State) -> None:
-    """Print the refined crystals and the share of spots indexed in each image set."""
+def report_lattices(context: Context, state: State, first: int) -> None:
+    """Print the refined crystals and the share of spots indexed in each image set, counted from ``first``."""
     n_sets, ids = len(state.images), np.asarray(state.table["id"])
     rows = []
     sets = np.asarray(state.table["imageset_id"])
@@ -292,7 +361,9 @@ def report_lattices(context: Context, state: State) -> None:
         rmsd = [""] * 3
         if state.result is not None:
             rmsd = [f"{v:.3f}" for v in state.result.rmsd[k]]
-        rows.append([k, n_indexed, int(mine.sum()) - n_indexed, f"{100 * n_indexed / max(1, mine.sum()):.1f}", *rmsd])
+        rows.append(
+            [first + k, n_indexed, int(mine.sum()) - n_indexed, f"{100 * n_indexed / max(1, mine.sum()):.1f}", *rmsd]
+        )
     columns = ["image set", "indexed", "unindexed", "% indexed", "rmsd x (px)", "y (px)", third_rmsd(state.images)]
     context.table("Indexed spots", columns, rows)
     for number, crystal in enumerate(state.crystals):
@@ -300,6 +371,18 @@ def report_lattices(context: Context, state: State) -> None:
         context.print(f"Lattice {number + 1}: {n} spots, {crystal.space_group.hm}, cell {describe_cell(crystal)}")
     for text in state.result.warnings if state.result is not None else []:
         context.warn(text)
+
+
+def warn_of_other_crystals(context: Context, state: State, tolerance: float) -> None:
+    """Say which image sets the lattice they share with others explains no better than chance."""
+    sets, indexed = np.asarray(state.table["imageset_id"]), np.asarray(state.table["id"]) >= 0
+    for k, experiment in enumerate(state.images):
+        n, found = int((sets == k).sum()), int(indexed[sets == k].sum())
+        if n and not more_than_chance(n, found, tolerance):
+            context.warn(
+                f"Of {name_of(experiment, k)} {found} of {n} spots have an index, as many as by chance: if it is of "
+                "another crystal, process it apart, or give joint_indexing=False."
+            )
 
 
 def write(

@@ -33,13 +33,24 @@ def demand_lattices(state: State, options: IndexingOptions) -> None:
             demand_three_dimensions(crystal, np.asarray(state.table["miller_index"])[lattice == k])
 
 
+def by_chance(tolerance: float) -> float:
+    """Probability that a spot at random falls within ``tolerance`` of a lattice point: a sphere of that radius."""
+    return 4.0 / 3.0 * float(np.pi) * tolerance**3
+
+
+def more_than_chance(n: int, indexed: int, tolerance: float) -> bool:
+    """Whether of ``n`` spots more have an index than would of spots at random, by five standard deviations."""
+    chance = by_chance(tolerance)
+    return indexed >= n * chance + 5.0 * float(np.sqrt(n * chance * (1.0 - chance)))
+
+
 def demand_more_than_chance(table: ReflectionTable, tolerance: float) -> None:
-    """Spots at random fall within ``tolerance`` of a point with the probability of a sphere of that radius."""
+    """See to it that more spots have an index than by chance."""
     n, indexed = len(table), int((np.asarray(table["id"]) >= 0).sum())
-    chance = 4.0 / 3.0 * np.pi * tolerance**3
-    if indexed < n * chance + 5.0 * np.sqrt(n * chance * (1.0 - chance)):
+    if not more_than_chance(n, indexed, tolerance):
         raise AlgorithmFailed(
-            f"No lattice was found: the best one reaches {indexed} of {n} spots, {100 * chance:.0f} % would by chance.",
+            f"No lattice was found: the best one reaches {indexed} of {n} spots, "
+            f"{100 * by_chance(tolerance):.0f} % would by chance.",
             advice="Check beam centre, distance and rotation axis, or give unit_cell= and space_group=.",
         )
 

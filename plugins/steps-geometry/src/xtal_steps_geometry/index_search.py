@@ -89,7 +89,7 @@ class Search:
         rlp = np.asarray(table["rlp"])
         if len(rlp) < 10:
             raise AlgorithmFailed(
-                f"Only {len(rlp)} spots are there to index.",
+                f"Only {len(rlp)} {'spot is' if len(rlp) == 1 else 'spots are'} there to index.",
                 advice="Find more spots: lower the threshold of find_spots.",
             )
         max_cell = self.max_cell(table, experiments)

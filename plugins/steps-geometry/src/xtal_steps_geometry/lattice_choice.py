@@ -42,7 +42,8 @@ def apply_lattice(context: Context, experiments: ExperimentList, table: Reflecti
     if options.lattice == "none":
         return ""
     if options.lattice != "auto":
-        _same_lattice(experiments, table, triclinic, options.lattice, options.max_delta)
+        advice = "Use lattice=auto to see the lattices that fit, or raise max_delta."
+        _same_lattice(experiments, table, triclinic, options.lattice, options.max_delta, advice)
         return str(options.lattice)
     most = max(triclinic, key=lambda k: int((np.asarray(table["id"]) == k).sum()))
     trials = compare_lattices(experiments, table, most, options.max_delta)
@@ -54,7 +55,11 @@ def apply_lattice(context: Context, experiments: ExperimentList, table: Reflecti
     change(experiments, table, shared, chosen.candidate.crystal, chosen.candidate.basis)
     rest = [k for k in triclinic if k not in shared]
     if rest and symbol != "aP":
-        _same_lattice(experiments, table, rest, symbol, options.max_delta)
+        advice = (
+            f"It is the lattice of experiment {most}: process crystals of different kinds apart, each in a folder of "
+            "its own, or give a lattice= that all have."
+        )
+        _same_lattice(experiments, table, rest, symbol, options.max_delta, advice)
     return symbol
 
 
@@ -90,7 +95,7 @@ def _crystals(experiments: ExperimentList, which: list[int]) -> list[list[int]]:
 
 
 def _same_lattice(
-    experiments: ExperimentList, table: ReflectionTable, which: list[int], symbol: str, max_delta: float
+    experiments: ExperimentList, table: ReflectionTable, which: list[int], symbol: str, max_delta: float, advice: str
 ) -> None:
     for group in _crystals(experiments, which):
         crystal = experiments[group[0]].crystal
@@ -99,7 +104,7 @@ def _same_lattice(
         if candidate is None:
             raise AlgorithmFailed(
                 f"The crystal of experiment {group[0]} has no lattice {symbol} within {max_delta:g}°.",
-                advice="Use lattice=auto to see the lattices that fit, or raise max_delta.",
+                advice=advice,
             )
         change(experiments, table, group, candidate.crystal, candidate.basis)
 

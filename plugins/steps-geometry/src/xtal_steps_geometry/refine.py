@@ -6,6 +6,7 @@ import copy
 
 import numpy as np
 
+from xtal.errors import DataError
 from xtal.models import ExperimentList
 from xtal.physics.lattice import describe_cell
 from xtal.physics.refinement import RefinementResult, RefinementSettings, refine, split_crystals
@@ -27,6 +28,11 @@ ORIENTATION = 3
 
 def run(context: Context) -> None:
     """Choose the lattice, refine all models, write them."""
+    for k, experiment in enumerate(context.experiments):
+        if experiment.crystal is None:
+            raise DataError(
+                f"Experiment {k} has no crystal.", advice="Run index first; give indexed.expt, indexed.refl."
+            )
     experiments, table = copy.deepcopy(context.experiments), context.reflections.copy()
     lattice = apply_lattice(context, experiments, table)
     if context.options.refinement.parameterisation.trim_scan_to_observations:

@@ -261,9 +261,14 @@ class Grouping:
                 break
             if k > high or why:
                 yield self._found(series, name, headers[start], headers[k - 1], start, k - 1)
-                start = k
-                if why:
+                if why and start == low:  # the first is told aloud, the others stand in the log
+                    self.warn(
+                        f"{series.name}: a new scan begins at image {k}: {why}. "
+                        f"Give template={series.name} for one scan all the same."
+                    )
+                elif why:
                     self.say(f"{series.name}: a new scan begins at image {k}: {why}.")
+                start = k
         if start <= high:
             yield self._found(series, name, headers[start], headers[high], start, high)
 
