@@ -20,6 +20,7 @@ from xtal.physics.scaling import (
     scaling_data,
 )
 from xtal.physics.scaling.kernels import accumulate_normal
+from xtal.physics.scaling.outliers import improbable
 from xtal.physics.scaling.target import anomalous_ratio
 
 CELL, GROUP = gemmi.UnitCell(30, 40, 50, 90, 90, 90), gemmi.SpaceGroup("P 21 21 21")
@@ -163,6 +164,29 @@ def test_outliers_go_and_their_mates_stay() -> None:
     others = np.ones(len(observed), dtype=bool)
     others[bad] = False
     assert result.outlier[others].mean() < 0.005
+
+
+def test_what_wilson_does_not_allow_goes_unless_an_equivalent_agrees() -> None:
+    observed, batch, _, truth = drawn(4000, 2.0)
+    data = scaling_data([observed], CELL, GROUP)
+    clean = scale_intensities([Batches(batch)], data).outlier
+    counts = data.laue.counts[data.laue.group]
+    single, pair = (np.flatnonzero((counts == n) & (truth < 300.0)) for n in (1, 2))
+    bad = np.concatenate([single[:5], pair[:1]])
+    mates = np.flatnonzero(data.laue.group == data.laue.group[pair[-1]])
+    observed.value[bad] += 90_000.0
+    observed.value[mates] += 90_000.0
+    data = scaling_data([observed], CELL, GROUP)
+    found = scale_intensities([Batches(batch)], data).outlier
+    assert found[bad].all() and not found[mates].any()
+    assert found.sum() - len(bad) <= clean.sum() + 2
+
+
+def test_noise_is_not_improbable() -> None:
+    rng = np.random.default_rng(11)
+    value, shell = rng.normal(0.0, 3.0, 20_000), np.arange(20_000) // 500
+    value -= shell % 3  # shells that hold nothing, some with too high a background
+    assert not improbable(value, np.full(20_000, 9.0), shell, Segments(np.arange(20_000))).any()
 
 
 def test_reject_outliers_agrees_with_a_loop() -> None:

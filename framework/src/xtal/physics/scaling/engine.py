@@ -16,7 +16,7 @@ from scipy.sparse import csr_matrix
 
 from xtal.physics.scaling.error_model import ErrorModel, fit_error_model
 from xtal.physics.scaling.observations import ScalingData, expected_intensity
-from xtal.physics.scaling.outliers import ANOMALOUS, reject_outliers
+from xtal.physics.scaling.outliers import ANOMALOUS, improbable, reject_outliers
 from xtal.physics.scaling.target import Target, make_target
 
 if TYPE_CHECKING:
@@ -159,10 +159,10 @@ def _without_outliers(data: ScalingData, scale: F, variance: F, settings: Scalin
     """(n,) observations kept.
 
     Those with fewer than two mates of the same hand are held against the other hand too,
-    with room for an anomalous difference.
+    with room for an anomalous difference; those without any, against their resolution shell.
     """
     value, merged = data.value / scale, variance / scale**2
-    kept = np.ones(len(data), dtype=bool)
+    kept = ~improbable(value, merged, data.shell, data.laue, settings.z_max)
     kept = reject_outliers(value, merged, data.merged, kept, settings.z_max, settings.one_pass)
     if data.merged is not data.laue:
         few = data.merged.sum(kept)[data.merged.group] < 3

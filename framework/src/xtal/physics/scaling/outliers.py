@@ -8,7 +8,13 @@ from numpy.typing import NDArray
 from xtal.physics.merging.segments import Segments
 
 F = NDArray[np.float64]
+I64 = NDArray[np.int64]
 
+IMPROBABLE = 100.0
+"""Times the mean of its shell that Wilson's statistics allow no intensity to be (DIALS: E² > 100)."""
+
+USUAL = 10.0
+"""Times the mean of its shell up to which an intensity counts for it, so that what is sought does not raise it."""
 
 ANOMALOUS = 0.2
 """Share of the intensity by which Friedel mates may differ, as a standard deviation: more than any real signal."""
@@ -59,3 +65,32 @@ def reject_outliers(
         kept[bad] = False
         if one_pass:
             return kept
+
+
+def improbable(value: F, variance: F, shell: I64, laue: Segments, z_max: float = 6.0) -> NDArray[np.bool_]:
+    """(n,) observations far above the mean of their resolution shell, with no equivalent half as strong.
+
+    Hot pixels and zingers where too few equivalents were observed to tell. Strong
+    reflections of a lattice with many weak ones have strong equivalents.
+
+    Parameters
+    ----------
+    value, variance : (n,) scaled intensities
+    shell : (n,) resolution shell of each
+    laue : groups of equivalents, both hands together
+    z_max : sigmas above which a value is no fluctuation of a weak one
+    """
+    usual = np.ones(len(value), dtype=bool)
+    for _ in range(3):
+        n = np.maximum(np.bincount(shell, usual), 1)
+        mean = np.bincount(shell, np.where(usual, value, 0.0)) / n
+        error = np.sqrt(np.bincount(shell, np.where(usual, variance, 0.0))) / n
+        level = (np.maximum(mean, 0.0) + 3.0 * error)[shell]
+        usual = value <= USUAL * level
+    far = (value > IMPROBABLE * level) & (value > z_max * np.sqrt(variance))
+    if not far.any():
+        return far
+    highest = np.full(len(laue.counts), -np.inf)
+    np.maximum.at(highest, laue.group, value)
+    strong = value >= 0.5 * highest[laue.group]
+    return np.asarray(far & strong & (laue.sum(strong)[laue.group] == 1))
