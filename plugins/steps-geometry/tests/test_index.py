@@ -141,6 +141,15 @@ def test_two_lattices_and_joint_scans(tmp_path: Path, run_step: Callable[..., An
     in_second = max(check(tmp_path, second, hkl_b, slice(len(hkl_a), None), k) for k in (0, 1))
     assert min(in_first, in_second) > 0.95
 
+    # Once more, from what has two lattices on one scan: it is one scan still.
+    table = read_reflections(tmp_path / "indexed.refl")
+    write_reflections(table.select(np.asarray(table["id"]) >= 0), tmp_path / "again.refl")
+    (tmp_path / "indexed.expt").rename(tmp_path / "again.expt")
+    run_step("index", tmp_path / "again.expt", tmp_path / "again.refl")
+    (again,) = read_experiments(tmp_path / "indexed.expt")
+    assert again.crystal.cell.parameters == pytest.approx(experiments[0].crystal.cell.parameters, abs=0.05)
+    assert set(np.unique(read_reflections(tmp_path / "indexed.refl")["imageset_id"])) == {0}
+
     # Two scans of one crystal, from different starts.
     later = copy.copy(first)
     later.scan, later.beam, later.detector = Scan((1, 60), (100.0, 0.5)), copy.deepcopy(first.beam), first.detector
@@ -159,28 +168,30 @@ def test_scans_of_two_crystals_are_told_and_a_blank_one_costs_the_others_nothing
 ) -> None:
     first = experiment((60, 70, 80, 90, 90, 90), "P 1")
     other = experiment((50, 55, 90, 90, 90, 90), "P 1", turn=1.5)
+    other.images = Images("other_###.cbf")
     (a, hkl_a), (b, hkl_b) = spots_of(first), spots_of(other, number=1, seed=2)
     files = (tmp_path / "imported.expt", tmp_path / "strong.refl")
     save(tmp_path, [first, other], ReflectionTable.concatenate([a, b]))
     run_step("index", *files)
     told = (tmp_path / "xtal.index.log").read_text()
-    assert "Of image set 1 (i_###.cbf)" in told and "joint_indexing=False" in told
+    assert "/other_###.cbf)" in told and "joint_indexing=False" in told
     assert "Of image set 0" not in told
 
     blank = copy.copy(other)
+    blank.images = Images("blank_###.cbf")
     few = a.select(np.arange(6))
     few["id"] = np.full(6, 1, np.int32)
     b["id"] = np.full(len(b), 2, np.int32)
     save(tmp_path, [first, blank, other], ReflectionTable.concatenate([a, few, b]))
     run_step("index", *files, "joint_indexing=False")
     told = (tmp_path / "xtal.index.log").read_text()
-    assert "1 of 3 scans left out" in told and "image set 1 (i_###.cbf): Only 6 spots" in told
+    assert "1 of 3 scans left out" in told and "/blank_###.cbf): Only 6 spots" in told
     assert len(read_experiments(tmp_path / "indexed.expt")) == 2
     assert set(np.unique(read_reflections(tmp_path / "indexed.refl")["imageset_id"])) == {0, 1}
     assert check(tmp_path, first, hkl_a, slice(0, len(a)), 0) > 0.99
     assert check(tmp_path, other, hkl_b, slice(len(a), None), 1) > 0.99
 
-    save(tmp_path, [blank, blank], ReflectionTable.concatenate([few.select(np.arange(0)), few]))
+    save(tmp_path, [other, blank], ReflectionTable.concatenate([few.select(np.arange(0)), few]))
     with pytest.raises(AlgorithmFailed, match="None of 2 scans could be indexed"):
         run_step("index", *files, "joint_indexing=False")
 

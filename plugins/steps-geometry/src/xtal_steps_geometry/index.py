@@ -53,8 +53,7 @@ def run(context: Context) -> None:
     experiments, spots = context.experiments, context.reflections
     if len(spots) == 0:
         raise DataError("The reflection table is empty: there is nothing to index.", advice="Run find_spots first.")
-    if np.asarray(spots["id"]).min() < 0:
-        spots = with_image_sets(spots)
+    experiments, spots = image_sets(experiments, spots)
     parts = groups(context, experiments, spots)
     states, failed = index_groups(context, parts, spots)
     if failed:
@@ -129,11 +128,24 @@ def name_of(experiment: Experiment, number: int) -> str:
     return f"image set {number}" + (f" ({named[0]})" if named else "")
 
 
-def with_image_sets(spots: ReflectionTable) -> ReflectionTable:
-    """Spots that were indexed before: ``id`` back to the image set."""
+def image_sets(experiments: ExperimentList, spots: ReflectionTable) -> tuple[ExperimentList, ReflectionTable]:
+    """One experiment for each image set, and spots whose ``id`` counts them, also where they were indexed before.
+
+    Lattices of one scan share their images; spots without index know their image set alone.
+    """
+    order: dict[tuple[int, tuple[int, int] | None], int] = {}
+    keys = [(id(e.images), None if e.scan is None else e.scan.image_range) for e in experiments]
+    if any(e.images is None or e.scan is None for e in experiments):
+        keys = [(k, None) for k in range(len(experiments))]
+    of_experiment = np.array([order.setdefault(key, len(order)) for key in keys], dtype=np.int32)
+    ids = np.asarray(spots["id"])
+    if len(order) == len(experiments) and ids.min() >= 0:
+        return experiments, spots
+    sets = np.asarray(spots["imageset_id"] if "imageset_id" in spots else np.zeros(len(spots), np.int32))
     spots = spots.copy()
-    spots["id"] = np.asarray(spots["imageset_id"] if "imageset_id" in spots else np.zeros(len(spots)), dtype=np.int32)
-    return spots
+    spots["id"] = np.where(ids >= 0, of_experiment[ids], sets).astype(np.int32)
+    firsts = np.unique(of_experiment, return_index=True)[1]
+    return ExperimentList([experiments[k] for k in firsts], experiments.extra), spots
 
 
 def groups(
