@@ -235,7 +235,7 @@ def test_scans_of_two_crystals_are_told_and_a_blank_one_costs_the_others_nothing
     assert check(tmp_path, first, hkl_a, slice(0, len(a)), 0) > 0.99
     assert check(tmp_path, other, hkl_b, slice(len(a), None), 1) > 0.99
 
-    save(tmp_path, [blank, blank], ReflectionTable.concatenate([few.select(np.arange(0)), few]))
+    save(tmp_path, [other, blank], ReflectionTable.concatenate([few.select(np.arange(0)), few]))
     with pytest.raises(AlgorithmFailed, match="None of 2 scans could be indexed"):
         run_step("index", *files, "joint_indexing=False")
 
