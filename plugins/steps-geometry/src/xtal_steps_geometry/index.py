@@ -347,6 +347,9 @@ def report_search(context: Context, found: Found, n_spots: int) -> None:
 
 def warn_of_known(context: Context, found: Found) -> None:
     """Say where the cell or space group that was given costs spots, or makes the cell larger than they ask for."""
+    known = context.options.indexing.known_symmetry
+    if known.space_group is None and known.unit_cell is None:
+        return
     chosen, best = found.trials[found.chosen], max(found.trials, key=lambda t: t.score.log_likelihood)
     here, there = chosen.score.fraction, best.score.fraction
     cell = f"the primitive cell {describe(best.A)}"
