@@ -50,20 +50,24 @@ def fill(context: Context) -> None:
     raise OSError(errno.ENOSPC, "No space left on device", "big.refl")
 
 
+def look(context: Context) -> None:
+    context.summary("seen")
+
+
 OUTPUTS = {"experiments": "copied.expt", "reflections": "copied.refl", "notes": "notes.txt"}
 
 
 @pytest.fixture
 def plugins() -> Plugins:
     found = Plugins(Policy())
-    for name, function in (("copy", "copy"), ("fail", "fail"), ("fill", "fill")):
+    for name, function in (("copy", "copy"), ("fail", "fail"), ("fill", "fill"), ("look", "look")):
         step = Step(
             name=name,
             summary="A made-up step",
             factory=f"{__name__}:{function}",
             options=f"{__name__}:CopyOptions",
             inputs=("experiments", "reflections") if name == "copy" else (),
-            outputs=OUTPUTS,
+            outputs={} if name == "look" else OUTPUTS,
         )
         found._by_kind["step"][name] = [Installed("step", step, "xtal-framework", "steps-made-up")]
     return found
@@ -191,6 +195,17 @@ def test_a_defect_goes_to_the_log(run: Call, tmp_path: Path) -> None:
 def test_a_full_disk_is_a_sentence(run: Call) -> None:
     with pytest.raises(DataError, match=r"The disk is full: big\.refl could not be written"):
         run("fill")
+
+
+def test_only_a_step_that_writes_files_needs_its_log(
+    run: Call, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("look", "fail"):
+        (tmp_path / f"xtal.{name}.log").mkdir()
+    assert run("look").summary == ("seen",)
+    assert "Warning: The log xtal.look.log cannot be written: Is a directory." in capsys.readouterr().err
+    with pytest.raises(DataError, match=r"The log xtal\.fail\.log cannot be written"):
+        run("fail")
 
 
 def test_a_folder_that_cannot_be_made(run: Call, tmp_path: Path) -> None:

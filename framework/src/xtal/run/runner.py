@@ -186,8 +186,7 @@ def run_prepared(plugins: Plugins, prepared: Prepared, *, verbosity: int = 2) ->
     """Run a step whose options and inputs are known; see `run_step`."""
     start = time.monotonic()
     make_directory(prepared.directory)
-    log = prepared.output_options.log
-    reporter = Reporter(verbosity, prepared.directory / log if log else None)
+    reporter = _reporter(prepared, verbosity)
     try:
         with single_threaded_libraries():
             context = _context(plugins, prepared, reporter)
@@ -210,6 +209,19 @@ def run_prepared(plugins: Plugins, prepared: Prepared, *, verbosity: int = 2) ->
         raise
     finally:
         reporter.close()
+
+
+def _reporter(prepared: Prepared, verbosity: int) -> Reporter:
+    """Messages to the terminal and the log; a step that only looks needs no folder in which one may write."""
+    log = prepared.output_options.log
+    try:
+        return Reporter(verbosity, prepared.directory / log if log else None)
+    except DataError as error:
+        if prepared.step.outputs:
+            raise
+        reporter = Reporter(verbosity)
+        reporter.warn(error.message)
+        return reporter
 
 
 def _context(plugins: Plugins, prepared: Prepared, reporter: Reporter) -> Context:

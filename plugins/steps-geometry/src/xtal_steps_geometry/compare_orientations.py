@@ -39,7 +39,9 @@ def run(context: Context) -> None:
             for hkl in options.hkl:
                 context.print("({},{},{}): ".format(*hkl) + f"{angle_between(first.A @ hkl, turned.A @ hkl):.2f} deg")
             context.print()
-    context.summary(f"{len(crystals)} crystals, turned by {min(angles):.3f}° to {max(angles):.3f}° against one another")
+    least, most = f"{min(angles):.3f}°", f"{max(angles):.3f}°"
+    turns = least if least == most else f"{least} to {most}"
+    context.summary(f"{len(crystals)} crystals, turned by {turns} against one another")
 
 
 def distinct_crystals(experiments: ExperimentList) -> list[Crystal]:
