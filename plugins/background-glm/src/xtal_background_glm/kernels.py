@@ -49,7 +49,10 @@ def robust_poisson(bbox, offsets, data, mask, background, c, min_pixels, per_fra
                     histogram[:m, :top], others[:, :extra], numbers[:m], x[:m], under, total / n, c
                 )
             ok = n >= min_pixels and not negative and even
-            fill(shape, mu if ok else 0.0, contrast if width > 0.0 else 0.0, middle)
+            if ok and width > 0.0:
+                fill(shape, mu, contrast, middle)
+            else:
+                shape[:] = mu if ok else 0.0
             histogram[:m, :top] = 0
             done = done and ok
             floor = 1.0 / (max(n, 1) * max(n, 1))  # no count at all still leaves room for a mean of 1/n
@@ -115,9 +118,10 @@ def gather(data, mask, shape, low, width, middle, histogram, others, numbers, x)
             y = data[at]
             whole = int(y)
             if width > 0.0:
-                k = min(max(int((shape[at] - low) / width), 0), len(x) - 1)
-                x[k] += shape[at] / middle - 1.0
-            numbers[k] += 1.0
+                value = shape[at] if shape[at] > 0.0 else middle
+                k = min(max(int((value - low) / width), 0), len(x) - 1)
+                x[k] += value / middle - 1.0
+                numbers[k] += 1.0
             n += 1
             total += y
             total2 += y * y
@@ -129,6 +133,8 @@ def gather(data, mask, shape, low, width, middle, histogram, others, numbers, x)
                 others[0, extra], others[1, extra] = y, k
                 extra += 1
             mask[at] |= BACKGROUND_USED
+    if width == 0.0:
+        numbers[0] = n
     for k in range(len(x)):
         x[k] /= max(numbers[k], 1.0)
     return n, top, extra, total, total2, negative

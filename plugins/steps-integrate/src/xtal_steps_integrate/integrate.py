@@ -32,7 +32,7 @@ CROWDED = 0.15
 HOPELESS = 2.0
 """Part of all pixels beyond which no reflection could be told from its neighbours."""
 
-LOOKED_AT = 24
+LOOKED_AT = 16
 """Frames on which it is looked how the background runs with the scattering angle."""
 PLAIN = 1.2
 """Variance of background counts over their mean up to which a detector counts single photons."""
@@ -328,7 +328,8 @@ def _levels(context: Context, experiment: Experiment, reader: FrameReader) -> li
     assert experiment.scan is not None
     first, last = experiment.scan.array_range
     frame_bytes = sum(slow * fast for slow, fast in reader.shapes) * reader.dtype.itemsize
-    n = int(min(LOOKED_AT, last - first, max(min(context.memory // 8, ROOM) // frame_bytes, 1)))
+    fit_in = min(context.memory // 8, ROOM) // frame_bytes - len(reader.ahead)
+    n = int(max(min(LOOKED_AT, last - first, fit_in), 1))
 
     def frames() -> Iterator[tuple[Arrays, Masks]]:
         for z in np.linspace(first, last - 1, n).astype(int).tolist():

@@ -18,6 +18,8 @@ COARSE = 4
 """Pixels between the places at which scattering angles are computed; between them they are interpolated."""
 SHELL = 0.5
 """Width of a shell, in pixels where the beam meets the detector."""
+FINEST = 1e-6
+"""Radians, below which shells are not made, however far the detector."""
 ENOUGH = 2500
 """Photons in a shell, so that chance moves its level by 2 %; shells with fewer are joined."""
 
@@ -37,7 +39,7 @@ def expected_levels(
     list of (slow, fast)
         Photons of a frame; 1 everywhere where the frames hold too few to tell anything.
     """
-    width = SHELL * min(min(p.pixel_size) / max(p.distance, 1e-3) for p in detector)
+    width = max(SHELL * min(min(p.pixel_size) / max(p.distance, 1e-3) for p in detector), FINEST)
     places = [_places(panel, beam, width) for panel in detector]
     n = int(max(place.max() for place in places)) + 2
     total = np.zeros((n, 3))
@@ -69,7 +71,8 @@ def _places(panel: Panel, beam: Beam, width: float) -> Float32:
     fast, slow = panel.image_size
     x, y = np.meshgrid(np.arange(0, fast + COARSE, COARSE) + 0.5, np.arange(0, slow + COARSE, COARSE) + 0.5)
     out = np.empty((slow, fast), np.float32)
-    places_between(two_theta_at(panel, beam, np.stack([x, y], axis=-1)) / width, COARSE, out)
+    angle = np.nan_to_num(two_theta_at(panel, beam, np.stack([x, y], axis=-1)))
+    places_between(angle / width, COARSE, out)
     return out
 
 
