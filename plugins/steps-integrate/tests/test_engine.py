@@ -17,6 +17,7 @@ from scipy.special import erf
 from xtal.errors import AlgorithmFailed
 from xtal.hooks.protocols import ProfileEstimate
 from xtal.models import Beam, Crystal, Detector, Experiment, Goniometer, Panel, Scan
+from xtal.physics.integration import expected_levels
 from xtal.physics.kabsch import zeta
 from xtal.physics.prediction import predict_all
 from xtal.table import Flag, ReflectionTable
@@ -103,14 +104,19 @@ def drawn() -> tuple[Experiment, ReflectionTable, np.ndarray, Drawn]:
     return experiment, table, true, Drawn(rng.poisson(frames).astype(np.int32))
 
 
-def integrate(drawn: tuple[Experiment, ReflectionTable, np.ndarray, Drawn], max_voxels: int) -> ReflectionTable:
+def integrate(
+    drawn: tuple[Experiment, ReflectionTable, np.ndarray, Drawn],
+    max_voxels: int,
+    levels: list[np.ndarray] | None = None,
+) -> ReflectionTable:
     experiment, table, _, reader = drawn
     profile = GaussianRs()
     experiment.profile = profile._json(np.degrees(SIGMA_PX * 0.172 / 60 * np.sqrt(2)), np.degrees(SIGMA_M))
     table = table.copy()
     table["bbox"] = profile.bbox(experiment, table, 2.0)
     table["partiality"] = profile.partiality(experiment, table)
-    engine = Engine({0: experiment}, table, reader, profile, Glm(), Settings(max_voxels=max_voxels))  # type: ignore[arg-type]
+    settings = Settings(max_voxels=max_voxels)
+    engine = Engine({0: experiment}, table, reader, profile, Glm(), settings, levels)  # type: ignore[arg-type]
     engine.run(Serial(), lambda n: None)
     return table
 
@@ -143,6 +149,31 @@ def test_gain_and_pedestal_are_taken_off(
     expected = integrate(drawn, 10**6)
     for name in ("intensity.sum.value", "intensity.prf.value", "intensity.prf.variance", "background.mean"):
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-5, err_msg=name)
+
+
+def test_rings_of_ice_do_not_shift_intensities(drawn: tuple[Experiment, ReflectionTable, np.ndarray, Drawn]) -> None:
+    experiment, table, true, reader = drawn
+    y, x = np.mgrid[:SIZE, :SIZE] + 0.5
+    from_ring = lambda x, y: np.abs((np.hypot(x - SIZE / 2, y - SIZE / 2) + 10) % 30 - 15)  # one every 30 pixels
+    ice = 3.0 * np.exp(-0.5 * (from_ring(x, y) / 1.5) ** 2)
+    frames = reader.frames + np.random.default_rng(9).poisson(ice, reader.frames.shape).astype(np.int32)
+    iced = experiment, table, true, Drawn(frames)
+    levels = expected_levels(experiment.detector, experiment.beam, (([f], [reader.good]) for f in frames[::4]))
+    off = from_ring(*table["xyzcal.px"][:, :2].T)
+    pulls: dict[bool, list[np.ndarray]] = {}
+    for told in (False, True):
+        found = integrate(iced, 10**6, levels if told else None)
+        whole = (np.asarray(found["partiality"]) > 0.99) & ~found.has_flags(Flag.OVERLAPPED_FG) & (true <= 200)
+        whole &= found.has_flags(Flag.INTEGRATED_SUM | Flag.INTEGRATED_PRF)
+        pulls[told] = []
+        for kind in ("sum", "prf"):
+            for near in (off < 2, (off > 5) & (off < 10)):
+                values = found[f"intensity.{kind}.value"] - true
+                pulls[told].append(values[whole & near] / np.sqrt(found[f"intensity.{kind}.variance"][whole & near]))
+    assert min(len(p) for p in pulls[True]) > 40
+    for before, after in zip(pulls[False], pulls[True], strict=True):
+        assert abs(before.mean()) > 0.8  # what a flat level does
+        assert abs(after.mean()) < 4 / np.sqrt(len(after)) and 0.8 < after.std() < 1.25
 
 
 def test_gap_and_edges_are_told(drawn: tuple[Experiment, ReflectionTable, np.ndarray, Drawn]) -> None:

@@ -82,6 +82,22 @@ class NeedsBoxes(Simple):
         return super().fit(boxes)
 
 
+class BelievesWhatIsExpected(Simple):
+    def fit(self, boxes: Any) -> Any:
+        expected = np.where(boxes.background > 0, boxes.background, 1.0)
+        result = super().fit(boxes)
+        boxes.background *= expected
+        return result
+
+
+class FailsWhereARingIsExpected(Simple):
+    def fit(self, boxes: Any) -> Any:
+        ring = np.nanmax(boxes.background, initial=0) > 1
+        result = super().fit(boxes)
+        result.ok &= not ring
+        return result
+
+
 def lists(boxes: Any, result: Any) -> None:
     result.dispersion = list(result.dispersion)
 
@@ -172,6 +188,7 @@ WRONG = {
     "overlapped": reading(0, int(MaskBit.OVERLAPPED)),
     "mask_bits": after(marks_strong),
     "bright_pixel": [NoRejection, after(fails_where_bright)],
+    "expected_ring": [BelievesWhatIsExpected, FailsWhereARingIsExpected],
     "hopeless": after(always_succeeds),
     "failed": [after(one_where_it_fails), after(nan_where_it_fails)],
     "batches": [after(of_the_batch), after(higher_in_company)],

@@ -265,6 +265,8 @@ class BackgroundModel(Protocol):
     def fit(self, boxes: Shoeboxes) -> BackgroundResult:
         """Fill ``boxes.background`` for every voxel and mark those used BACKGROUND_USED.
 
+        Before, ``boxes.background`` tells how the level is expected to run over a box, the same on all its frames and
+        in any unit (rings of ice, for instance); 0 or no number where nothing is known. A model may leave it unread.
         Counts are photons. Usable are voxels with VALID and BACKGROUND and without OVERLAPPED (which belong to a
         neighbour). Where a fit fails the background is 0.
         """

@@ -19,7 +19,7 @@ LEVELS = (0.5, 5.0, 100.0)
 def flat_boxes(n: int, level: float) -> Shoeboxes:
     """Boxes of 11 x 11 x 3 voxels of Poisson background, the middle marked as foreground.
 
-    ``background`` holds no numbers, as the memory that the engine allots.
+    ``background`` holds no numbers: nothing is expected of it.
     """
     rng = np.random.default_rng(1)
     bbox = np.tile(np.array([10, 21, 10, 21, 2, 5], dtype=np.int32), (n, 1))
@@ -164,6 +164,16 @@ def bright_pixel(case: BackgroundCase) -> None:
     ensure(case.fit(boxes).ok.all(), "it fails")
     mean = float(foreground(boxes).mean())
     ensure(abs(mean - 5.0) < 0.75, f"that moves the background of 5 to {mean:.2f}")
+
+
+@expects("background", "believe the counts where they show nothing of a ring that is expected")
+def expected_ring(case: BackgroundCase) -> None:
+    boxes = flat_boxes(20, 5.0)
+    for i in range(20):
+        boxes.box(i)[2][:] = 1.0 + 3.0 * np.exp(-0.5 * (np.arange(11) - 5.0) ** 2)
+    ensure(case.fit(boxes).ok.all(), "it fails")
+    mean = float(foreground(boxes).mean())
+    ensure(abs(mean - 5.0) < 0.5, f"that moves the background of 5 to {mean:.2f}")
 
 
 @expects("background", "fail where a box has no background")

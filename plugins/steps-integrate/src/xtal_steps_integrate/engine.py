@@ -23,6 +23,7 @@ from xtal.physics.integration import (
     count_noise,
     crop_to_foreground,
     drop_hot_pixels,
+    expect_levels,
     summation,
     take_boxes,
 )
@@ -90,6 +91,7 @@ class Engine:
     experiments : value of the column ``id`` to the experiment, with its profile
     table : predictions, with columns id, panel, bbox, s1, zeta, xyzcal.px, xyzcal.mm, partiality, flags;
         filled in place
+    levels : how the background runs over each panel (`expected_levels`), None where nobody knows
     """
 
     experiments: dict[int, Experiment]
@@ -98,6 +100,7 @@ class Engine:
     profile: ProfileModel
     background: BackgroundModel
     settings: Settings
+    levels: list[NDArray[np.float32]] | None = None
     _pending: dict[int, _Pending] = field(init=False, factory=dict)
     _bbox: NDArray[np.int32] = field(init=False)
     _panel: Ints = field(init=False)
@@ -192,11 +195,13 @@ class Engine:
 
     def _finish(self, rows: Ints, boxes: Shoeboxes, overloaded: NDArray[np.uint8]) -> Finished:
         """Background and summation of complete boxes."""
+        expect_levels(boxes, self.levels)
         fit = self.background.fit(boxes)
         again = np.flatnonzero(~fit.ok)
         if len(again):  # crowded: background that a neighbour's foreground covers is better than none
             second = take_boxes(boxes, again)
             second.mask[(second.mask & int(MaskBit.BACKGROUND)) != 0] &= ~int(MaskBit.OVERLAPPED)
+            expect_levels(second, self.levels)
             retry = self.background.fit(second)
             fit.ok[again], fit.variance[again], fit.dispersion[again] = retry.ok, retry.variance, retry.dispersion
             voxels = np.repeat(boxes.offsets[again] - second.offsets[:-1], np.diff(second.offsets))

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from attrs import evolve
+from numpy.typing import NDArray
 
 from xtal.errors import AlgorithmFailed, DataError
 from xtal.hooks.protocols import BackgroundModel, ProfileEstimate, ProfileModel
 from xtal.models import Experiment, ExperimentList
 from xtal.physics.corrections import lorentz_polarization, quantum_efficiency
+from xtal.physics.integration import expected_levels
 from xtal.physics.kabsch import sources, zeta
 from xtal.physics.prediction import predict_all
 from xtal.physics.resolution import d_of_hkl
 from xtal.run.context import Context
-from xtal.run.images import Arrays
+from xtal.run.images import Arrays, FrameReader, Masks
 from xtal.table import Flag, ReflectionTable, Shoeboxes
 from xtal_steps_integrate.engine import BYTES_PER_VOXEL, Engine, Settings, groups_of_images
 from xtal_steps_integrate.options import IntegrateOptions
 from xtal_steps_integrate.report import report
-from xtal_steps_integrate.spots import add_pixels, match_spots, spot_table, usable_spots
+from xtal_steps_integrate.spots import ROOM, add_pixels, match_spots, spot_table, usable_spots
 
 MARGIN, WIDE_MARGIN = 2.0, 3.0
 """How far boxes reach, in radii of the foreground; the second in crowded patterns."""
@@ -29,6 +32,8 @@ CROWDED = 0.15
 HOPELESS = 2.0
 """Part of all pixels beyond which no reflection could be told from its neighbours."""
 
+LOOKED_AT = 16
+"""Frames on which it is looked how the background runs with the scattering angle."""
 PLAIN = 1.2
 """Variance of background counts over their mean up to which a detector counts single photons."""
 FEW = 10
@@ -108,7 +113,8 @@ def _integrate_images(
         voxels = context.memory // (BYTES_PER_VOXEL * (2 * context.executor.n_workers + 1))
         fit = options.integration.profile
         settings = Settings(fit.fitting, fit.valid_foreground_threshold, int(min(max(voxels, 100_000), 6_000_000)))
-        engine = Engine(some, table, reader, profile, _background(context, some[group[0]]), settings)
+        levels = _levels(context, some[group[0]], reader)
+        engine = Engine(some, table, reader, profile, _background(context, some[group[0]]), settings, levels)
         with context.progress(some[group[0]].scan.n_images, "frames") as progress:  # type: ignore[union-attr]
             engine.run(context.executor, progress.advance)
     finally:
@@ -312,6 +318,26 @@ def _background(context: Context, experiment: Experiment) -> BackgroundModel:
         choice = evolve(choice, name="simple", options=None)
     model: BackgroundModel = context.plugin(choice)
     return model
+
+
+def _levels(context: Context, experiment: Experiment, reader: FrameReader) -> list[NDArray[np.float32]]:
+    """How the background runs with the scattering angle, from frames over the whole scan.
+
+    They are kept in the reader, so that none is read again.
+    """
+    assert experiment.scan is not None
+    first, last = experiment.scan.array_range
+    frame_bytes = sum(slow * fast for slow, fast in reader.shapes) * reader.dtype.itemsize
+    fit_in = min(context.memory // 8, ROOM) // frame_bytes - len(reader.ahead)
+    n = int(max(min(LOOKED_AT, last - first, fit_in), 1))
+
+    def frames() -> Iterator[tuple[Arrays, Masks]]:
+        for z in np.linspace(first, last - 1, n).astype(int).tolist():
+            if z not in reader.ahead:
+                reader.ahead[z] = reader.read(z)
+            yield reader.ahead[z], reader.mask(z, reader.ahead[z])
+
+    return expected_levels(experiment.detector, experiment.beam, frames())
 
 
 def _corrections(table: ReflectionTable, k: int, experiment: Experiment) -> None:

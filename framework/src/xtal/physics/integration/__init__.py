@@ -1,6 +1,7 @@
 """Boxes of voxels round predicted reflections: cutting them from frames, summation, fits."""
 
 from xtal.physics.integration.boxes import Gatherer, OpenBoxes, chunks_of_frames, footprint_boxes
+from xtal.physics.integration.rings import expect_levels, expected_levels
 from xtal.physics.integration.summation import (
     Sums,
     count_noise,
@@ -18,6 +19,8 @@ __all__ = [
     "count_noise",
     "crop_to_foreground",
     "drop_hot_pixels",
+    "expect_levels",
+    "expected_levels",
     "footprint_boxes",
     "summation",
     "take_boxes",

@@ -273,3 +273,57 @@ def frame_noise(rows, bbox, offsets, data, mask, background, out):
             layers += 1
         if layers:
             out[k] = total / layers
+
+
+@jit
+def places_between(grid, step, out):
+    """Interpolate between values at every ``step``-th pixel."""
+    for y in range(out.shape[0]):
+        j, v = y // step, y % step / step
+        for x in range(out.shape[1]):
+            i, u = x // step, x % step / step
+            upper = grid[j, i] * (1.0 - u) + grid[j, i + 1] * u
+            lower = grid[j + 1, i] * (1.0 - u) + grid[j + 1, i + 1] * u
+            out[y, x] = upper * (1.0 - v) + lower * v
+
+
+@jit
+def shell_sums(image, good, place, pedestal, gain, cut, step, sums):
+    """Add good pixels of at most ``cut`` photons to ``sums`` (n, 3) of shells: number, photons and their roots.
+
+    Of every ``step``-th row."""
+    for y in range(0, image.shape[0], step):
+        for x in range(image.shape[1]):
+            if good[y, x]:
+                value = (image[y, x] - pedestal) / gain
+                k = int(place[y, x])
+                if value <= cut[k]:
+                    sums[k, 0] += 1.0
+                    sums[k, 1] += value
+                    sums[k, 2] += math.sqrt(max(value, 0.0))
+
+
+@jit
+def levels_at(levels, place):
+    """Put levels, interpolated between the middles of shells, in place of the places."""
+    for y in range(place.shape[0]):
+        for x in range(place.shape[1]):
+            at = max(place[y, x] - 0.5, 0.0)
+            k = min(int(at), len(levels) - 2)
+            place[y, x] = levels[k] + (levels[k + 1] - levels[k]) * (at - k)
+
+
+@jit
+def spread_levels(rows, bbox, offsets, levels, background):
+    """Copy the expected levels of a panel into boxes ``rows`` on it; 0 beyond its edges."""
+    ny, nx = levels.shape
+    for r in rows:
+        x0, x1, y0, y1 = bbox[r, 0], bbox[r, 1], bbox[r, 2], bbox[r, 3]
+        area = (x1 - x0) * (y1 - y0)
+        first = offsets[r]
+        for y in range(y0, y1):
+            for x in range(x0, x1):
+                inside = 0 <= y < ny and 0 <= x < nx
+                background[first + (y - y0) * (x1 - x0) + x - x0] = levels[y, x] if inside else 0.0
+        for at in range(first + area, offsets[r + 1]):
+            background[at] = background[at - area]
