@@ -63,7 +63,10 @@ class GaussianRs:
                 f"(profile.gaussian_rs.min_spots.overall={self.options.min_spots.overall} are wanted): it is uncertain."
             )
         profile = self._json(np.degrees(sigma_b), np.degrees(sigma_m))
-        profile |= {"sigma_across": float(np.degrees(across)), "sigma_mosaic": float(np.degrees(mosaic))}
+        # The strongest spots, which count most there, may be wider than most for reasons of their own.
+        profile |= {
+            "sigma_across": float(np.degrees(min(across, sigma_b))), "sigma_mosaic": float(np.degrees(mosaic))
+        }  # fmt: skip
         return ProfileEstimate(profile, len(spots), notes)
 
     def _json(self, sigma_b_deg: float, sigma_m_deg: float) -> dict[str, Any]:
