@@ -38,10 +38,10 @@ def test_frame_is_orthogonal_and_zeta_is_its_share_of_the_axis() -> None:
 def test_corners_have_the_coordinates_asked_for() -> None:
     s1, s0 = rays(), np.array([0.0, 0, -1])
     e1, e2 = kabsch_axes(s1, s0)
-    corners = corner_directions(s1, s0, 0.01)
+    corners = corner_directions(s1, s0, np.tile([0.02, 0.01], (len(s1), 1)))
     np.testing.assert_allclose(np.linalg.norm(corners, axis=2), 1)
     for k, (c1, c2) in enumerate(((-1, -1), (1, -1), (-1, 1), (1, 1))):
-        np.testing.assert_allclose(np.sum(e1 * (corners[:, k] - s1), axis=1), 0.01 * c1, atol=1e-12)
+        np.testing.assert_allclose(np.sum(e1 * (corners[:, k] - s1), axis=1), 0.02 * c1, atol=1e-12)
         np.testing.assert_allclose(np.sum(e2 * (corners[:, k] - s1), axis=1), 0.01 * c2, atol=1e-12)
 
 

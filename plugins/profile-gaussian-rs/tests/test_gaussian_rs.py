@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 from scipy.stats import norm, truncnorm
 
 from xtal.errors import AlgorithmFailed, OptionError
 from xtal.models import Beam, Detector, Experiment, Goniometer, Panel, Scan
+from xtal.physics.integration import footprint_boxes
 from xtal.physics.kabsch import kabsch_axes, zeta
 from xtal.table import ReflectionTable, Shoeboxes
 from xtal_profile_gaussian_rs.estimate import rocking_width
@@ -132,6 +134,57 @@ def test_rocking_width_is_found() -> None:
     some = counts > 0
     spot = np.repeat(np.arange(n), 9).reshape(n, 9)
     assert rocking_width(spot[some], counts[some], low[some], (low + width)[some]) == pytest.approx(sigma, rel=0.02)
+
+
+def photons_of(e: Experiment, s1: np.ndarray, z: float, mosaic: float, size: float, n: int) -> np.ndarray:
+    """(n, 3) x, y, z of photons of one reflection: each from a block of the crystal that is turned at random.
+
+    The turn of the scan that brings each block to diffract is found by Newton's method.
+    """
+    rng = np.random.default_rng(int(1e6 * z))
+    s0, axis, turn = e.beam.s0, np.array([1.0, 0, 0]), np.zeros(n)
+    r = Rotation.from_rotvec(rng.normal(0, mosaic, (n, 3))).apply(s1 - s0)
+    for _ in range(8):
+        now = Rotation.from_rotvec(turn[:, None] * axis).apply(r)
+        turn -= ((now**2).sum(axis=1) / 2 + now @ s0) / (np.cross(axis, now) @ s0)
+    ray = now + s0 + rng.normal(0, size, (n, 3)) * np.linalg.norm(s0)
+    xy = e.detector[0].mm_to_px(e.detector[0].intersect(ray)[0])
+    return np.column_stack([xy, z + turn / e.scan.width])  # type: ignore[union-attr]
+
+
+def test_foreground_holds_what_mosaicity_draws_out_along_the_rings() -> None:
+    e, model, mosaic, size = experiment(), GaussianRs(), np.radians(0.4), np.radians(0.04)
+    table = reflections(e, 150)
+    photons = [photons_of(e, s, p[2], mosaic, size, 1000) for s, p in zip(table["s1"], table["xyzcal.px"], strict=True)]
+    bbox = np.array([[f(p[:, k]) for k in range(3) for f in (np.min, np.max)] for p in photons])
+    bbox = (np.floor(bbox) + [0, 1] * 3).astype(np.int32)
+    boxes = Shoeboxes.allocate(np.zeros(len(table), np.uint32), bbox)
+    for k, b in enumerate(bbox):
+        edges = [np.arange(b[i], b[i + 1] + 1) for i in (4, 2, 0)]
+        boxes.box(k)[0][:] = np.histogramdd(photons[k][:, ::-1], edges)[0]
+        boxes.box(k)[1][:] = V | F
+    table["shoebox"] = boxes
+    # Strong spots are those at low angles.
+    near = np.flatnonzero(np.hypot(*(np.asarray(table["xyzcal.px"])[:, :2] - 300).T) < 150)
+    profile = model.estimate(e, table.select(near)).profile
+    assert profile["sigma_mosaic"] == pytest.approx(0.4, rel=0.05)
+    pixel = np.degrees(0.172 / 120) / np.sqrt(12)
+    assert profile["sigma_across"] == pytest.approx(np.sqrt(2) * np.hypot(0.04, pixel), rel=0.05)
+
+    def least_inside(known: dict[str, object]) -> float:
+        e.profile = known
+        table["bbox"] = b = model.bbox(e, table, 1.5)
+        packed, starts = model.footprint(e, table), footprint_boxes(b)
+        inside = []
+        for k, p in enumerate(photons):
+            x, y = np.floor(p[:, 0]).astype(int) - b[k, 0], np.floor(p[:, 1]).astype(int) - b[k, 2]
+            nx, ny = b[k, 1] - b[k, 0], b[k, 3] - b[k, 2]
+            there = (x >= 0) & (x < nx) & (y >= 0) & (y < ny)
+            inside.append(packed[starts[k] + (y * nx + x)[there]].sum() / len(p))
+        return float(min(inside))
+
+    assert least_inside(profile) > 0.99
+    assert least_inside({name: v for name, v in profile.items() if name != "sigma_mosaic"}) < 0.9
 
 
 def test_given_sizes_skip_the_estimation() -> None:

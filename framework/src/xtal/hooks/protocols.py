@@ -215,8 +215,9 @@ class ProfileModel(Protocol):
         """
 
     def bbox(self, experiment: Experiment, table: ReflectionTable, margin: float) -> NDArray[np.int32]:
-        """(n, 6) boxes x0, x1, y0, y1, z0, z1. In x and y they reach ``margin`` times as far as the foreground
-        and may leave the panel; in z they are cut at the ends of the scan, beyond which reflections may be predicted.
+        """(n, 6) boxes x0, x1, y0, y1, z0, z1. In x and y they reach ``margin`` times as far as the foreground, or,
+        where that is long, as far beyond its ends as beyond its sides, and may leave the panel; in z they are cut at
+        the ends of the scan, beyond which reflections may be predicted.
 
         Raises
         ------

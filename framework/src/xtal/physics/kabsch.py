@@ -57,15 +57,15 @@ def sources(experiment: Experiment, z: Array) -> Array:
     return np.asarray(points)[np.clip(at, 0, len(points) - 1)]
 
 
-def corner_directions(s1: Array, s0: Array, half_width: Array | float) -> Array:
-    """(n, 4, 3) wave vectors at the corners (c1, c2) = (-/+ half_width, -/+ half_width), radian."""
+def corner_directions(s1: Array, s0: Array, half_widths: Array) -> Array:
+    """(n, 4, 3) wave vectors at the corners (c1, c2) = (-/+ first, -/+ second) of ``half_widths`` (n, 2), radian."""
     e1, e2 = kabsch_axes(s1, s0)
     length = np.linalg.norm(s1, axis=1)[:, None]
-    half = np.broadcast_to(np.asarray(half_width, dtype=float), (len(s1),))[:, None]
+    p1, p2 = half_widths[:, :1] * e1, half_widths[:, 1:] * e2
     corners = []
     for sign1, sign2 in ((-1, -1), (1, -1), (-1, 1), (1, 1)):
-        p = half * (sign1 * e1 + sign2 * e2)
-        corners.append(length * (p + np.sqrt(1 - np.sum(p * p, axis=1, keepdims=True)) * s1 / length))
+        p = sign1 * p1 + sign2 * p2
+        corners.append(length * (p + np.sqrt(np.maximum(1 - np.sum(p * p, axis=1, keepdims=True), 0)) * s1 / length))
     return np.stack(corners, axis=1)
 
 

@@ -18,10 +18,11 @@ VALID, FOREGROUND, OVERLAPPED = 1, 4, 32
 
 
 @jit
-def footprints(geo, bbox, centre, radius2, starts, out):
-    """Mark pixels of which a corner lies within the radius (``radius2`` its square, (n,)), and the predicted one."""
+def footprints(geo, bbox, centre, radii, starts, out):
+    """Mark pixels of which a corner lies in the ellipse of ``radii`` (n, 2) along c1 and c2, and the predicted one."""
     for r in range(len(bbox)):
         g = geo[r]
+        w1, w2 = 1.0 / radii[r, 0] ** 2, 1.0 / radii[r, 1] ** 2
         width, height = bbox[r, 1] - bbox[r, 0], bbox[r, 3] - bbox[r, 2]
         at = starts[r]
         for k in range(width * height):
@@ -30,7 +31,7 @@ def footprints(geo, bbox, centre, radius2, starts, out):
             for i in range(width + 1):
                 c1, c2 = g[0] + g[1] * i + g[2] * j, g[3] + g[4] * i + g[5] * j
                 length2 = g[6] + g[7] * i + g[8] * j + g[9] * i * i + g[10] * j * j
-                if c1 * c1 + c2 * c2 <= radius2[r] * length2:
+                if w1 * c1 * c1 + w2 * c2 * c2 <= length2:
                     for y in range(max(j - 1, 0), min(j + 1, height)):
                         for x in range(max(i - 1, 0), min(i + 1, width)):
                             out[at + y * width + x] = 1

@@ -48,12 +48,13 @@ class GaussianRs:
                 advice="Give profile.gaussian_rs.parameters.sigma_b and sigma_m in degrees.",
             )
         spots = _limited(spots.select(far))
-        moments = estimate.divergence(experiment, spots)
+        moments, counts = estimate.divergence(experiment, spots)
         if not np.isfinite(moments).any():
             raise AlgorithmFailed(
                 "The strong spots hold no counts.", advice="Give profile.gaussian_rs.parameters.sigma_b and sigma_m."
             )
-        sigma_b = float(np.sqrt(np.nanmean(moments)))
+        sigma_b = float(np.sqrt(np.nanmean(moments[:, 0])))
+        mosaic, across = estimate.mosaic_and_across(moments, estimate.ring_growth(experiment, spots), counts)
         parts = estimate.frame_counts(experiment, spots)
         sigma_m = estimate.rocking_width(*parts) if len(parts[0]) else experiment.scan.width  # type: ignore[union-attr]
         if len(spots) < self.options.min_spots.overall:
@@ -61,7 +62,12 @@ class GaussianRs:
                 f"The size of reflections comes from {len(spots)} strong spots only "
                 f"(profile.gaussian_rs.min_spots.overall={self.options.min_spots.overall} are wanted): it is uncertain."
             )
-        return ProfileEstimate(self._json(np.degrees(sigma_b), np.degrees(sigma_m)), len(spots), notes)
+        profile = self._json(np.degrees(sigma_b), np.degrees(sigma_m))
+        # The strongest spots, which count most there, may be wider than most for reasons of their own.
+        profile |= {
+            "sigma_across": float(np.degrees(min(across, sigma_b))), "sigma_mosaic": float(np.degrees(mosaic))
+        }  # fmt: skip
+        return ProfileEstimate(profile, len(spots), notes)
 
     def _json(self, sigma_b_deg: float, sigma_m_deg: float) -> dict[str, Any]:
         n_sigma = self.options.parameters.n_sigma
@@ -71,9 +77,11 @@ class GaussianRs:
 
     def bbox(self, experiment: Experiment, table: ReflectionTable, margin: float) -> NDArray[np.int32]:
         """Boxes of reflections; see the protocol."""
-        n_sigma, sigma_b, sigma_m = sizes(experiment, table)
+        n_sigma, _, sigma_m = sizes(experiment, table)
         s1, position = np.asarray(table["s1"]), np.asarray(table["xyzcal.px"])
-        corners = corner_directions(s1, sources(experiment, position[:, 2]), margin * n_sigma * sigma_b)
+        reach = radii(experiment, table)
+        reach = reach + (margin - 1) * reach[:, 1:]  # as much room beyond the ends of an ellipse as beyond its sides
+        corners = corner_directions(s1, sources(experiment, position[:, 2]), reach)
         out = np.zeros((len(table), 6), np.int32)
         panel = np.asarray(table["panel"])
         for p in np.unique(panel):
@@ -98,12 +106,11 @@ class GaussianRs:
 
     def footprint(self, experiment: Experiment, table: ReflectionTable) -> NDArray[np.uint8]:
         """Foreground of one layer of each box; see the protocol."""
-        n_sigma, sigma_b, _ = sizes(experiment, table)
         bbox = np.ascontiguousarray(table["bbox"], dtype=np.int32)
         starts = footprint_boxes(bbox)
         out = np.empty(int(starts[-1]), np.uint8)
         centre = np.floor(np.asarray(table["xyzcal.px"])[:, :2])
-        footprints(geometry(experiment, table), bbox, centre, (n_sigma * sigma_b) ** 2, starts, out)
+        footprints(geometry(experiment, table), bbox, centre, radii(experiment, table), starts, out)
         return out
 
     def references(self, experiment: Experiment) -> GaussianReferences:
@@ -132,6 +139,21 @@ def sizes(experiment: Experiment, table: ReflectionTable) -> tuple[float, Array,
         values = np.radians(np.atleast_1d(np.asarray(profile[name], dtype=float)))
         out.append(values[np.clip(np.floor(z).astype(int) - first, 0, len(values) - 1)])
     return float(profile.get("n_sigma", 3.0)), out[0], out[1]
+
+
+def radii(experiment: Experiment, table: ReflectionTable) -> Array:
+    """(n, 2) radii (radian) of the foreground along the ring and across it.
+
+    Where the profile does not tell mosaicity from the rest (DIALS's, or sizes that the user gave) both are n_sigma
+    times sigma_b.
+    """
+    n_sigma, sigma_b, _ = sizes(experiment, table)
+    profile = experiment.profile or {}
+    if "sigma_mosaic" not in profile:
+        return n_sigma * np.column_stack([sigma_b, sigma_b])
+    across, mosaic = np.radians([profile["sigma_across"], profile["sigma_mosaic"]])
+    along = np.sqrt(across**2 + mosaic**2 * estimate.ring_growth(experiment, table))
+    return n_sigma * np.column_stack([along, np.full(len(table), across)])
 
 
 def geometry(experiment: Experiment, table: ReflectionTable, along: Array | None = None) -> Array:
