@@ -164,6 +164,8 @@ def test_other_options_name_their_step(plugins: Plugins) -> None:
         given(plugins, "d_mni=2")
     with pytest.raises(OptionError, match=r"Did you mean scale\.d_min"):
         given(plugins, "scale.d_mni=2")
+    with pytest.raises(OptionError, match=r"'find_spot\.d_min' is unknown\. Did you mean find_spots\.filter\.d_min\?"):
+        given(plugins, "find_spot.d_min=2")
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -190,6 +191,15 @@ def test_a_full_disk_leaves_the_old_file_and_says_so(tmp_path):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_a_read_only_file_system_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "unlink", refuse)  # as there, also of a file that is not
+    with pytest.raises(DataError, match=r"a\.txt cannot be written: Read-only"), writing(tmp_path / "a.txt"):
+        refuse()
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self"), reason="living processes are told by /proc, which is not here")

@@ -194,5 +194,5 @@ def test_given_sizes_skip_the_estimation() -> None:
     assert both.estimate(e, none).profile == {"__id__": "gaussian_rs", "n_sigma": 3.0, "sigma_b": 0.05, "sigma_m": 0.2}
     with pytest.raises(OptionError):
         GaussianRs(GaussianRsOptions(parameters=ParametersOptions(sigma_b=0.05))).estimate(e, none)
-    with pytest.raises(AlgorithmFailed):
+    with pytest.raises(AlgorithmFailed, match=r"no strong spots.*refined\.refl"):
         GaussianRs().estimate(e, none)

@@ -47,6 +47,12 @@ def test_refine_chooses_the_lattice(tmp_path: Path, run_step: Any) -> None:
     assert np.all(np.median(np.abs(off), axis=0) < 0.1)
 
 
+def test_a_space_group_that_was_given_is_no_lattice(tmp_path: Path, run_step: Any) -> None:
+    write_scan(tmp_path)
+    done = run_step("refine", tmp_path / "indexed.expt", tmp_path / "indexed.refl", "space_group=P43212")
+    assert done.summary[1].startswith("space group P 43 21 2, cell 50.0")
+
+
 def test_none_keeps_the_lattice_and_frees_the_goniometer(tmp_path: Path, run_step: Any) -> None:
     write_scan(tmp_path)
     run_step("refine", tmp_path / "indexed.expt", tmp_path / "indexed.refl", "lattice=none", "goniometer.fix=none")

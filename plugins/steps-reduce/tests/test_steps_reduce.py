@@ -220,7 +220,7 @@ def test_partial_reflections_alone_stop_before_symmetry(run_step: Any, tmp_path:
             run_step("symmetry", *files(tmp_path, "integrated"))
 
 
-def test_different_cells_are_an_error(run_step: Any, tmp_path: Path) -> None:
+def test_different_cells_are_told(run_step: Any, tmp_path: Path) -> None:
     parts = [sweep(k, np.eye(3)) for k in range(2)]
     crystal = parts[1][0].crystal
     crystal.A = crystal.A * 1.2
@@ -228,6 +228,8 @@ def test_different_cells_are_an_error(run_step: Any, tmp_path: Path) -> None:
     write_reflections(ReflectionTable.concatenate([t for _, t in parts]), tmp_path / "two.refl")
     with pytest.raises(DataError, match="cells of experiments 0 and 1 differ"):
         run_step("symmetry", *files(tmp_path, "two"))
+    run_step("scale", *files(tmp_path, "two"))
+    assert "Warning: The cells of experiments 0 and 1 differ" in (tmp_path / "xtal.scale.log").read_text()
 
 
 @pytest.mark.peer

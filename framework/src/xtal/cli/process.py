@@ -203,9 +203,12 @@ def _targets(a: Assignment, known: Mapping[str, list[Entry]]) -> list[tuple[str,
 
 def _advice(key: str, known: Mapping[str, list[Entry]]) -> str:
     """The nearest names: of options that go to every step, else of the step that is named, else of all."""
+    from difflib import get_close_matches
+
     short = did_you_mean(key, [*SHARED, *EVERYWHERE])
     step, _, rest = key.partition(".")
-    steps, name = ([step], rest) if step in known and rest else (list(known), key)
+    meant = get_close_matches(step, known, 1) if rest else []
+    steps, name = (meant, rest) if meant else (list(known), key)
     near = nearest(name, [evolve(e, path=f"{s}.{e.path}") for s in steps for e in known[s]])
     return short or near.replace("--help", f"xtal run {steps[0] if len(steps) == 1 else 'STEP'} --help")
 

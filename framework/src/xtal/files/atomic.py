@@ -6,7 +6,7 @@ import errno
 import glob
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from xtal.errors import DataError
@@ -46,7 +46,8 @@ def writing(path: str | Path) -> Iterator[Path]:
             ) from error
         raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a read-only file system refuses to remove what is not there, too
+            temporary.unlink()
 
 
 def _remove_remains(path: Path) -> None:

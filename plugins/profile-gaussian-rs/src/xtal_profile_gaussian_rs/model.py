@@ -45,7 +45,8 @@ class GaussianRs:
         if not far.any():
             raise AlgorithmFailed(
                 "There are no strong spots from which the size of reflections could be estimated.",
-                advice="Give profile.gaussian_rs.parameters.sigma_b and sigma_m in degrees.",
+                advice="Give the table that refine wrote (refined.refl), or profile.gaussian_rs.parameters.sigma_b and "
+                "sigma_m in degrees.",
             )
         spots = _limited(spots.select(far))
         moments, counts = estimate.divergence(experiment, spots)

@@ -415,7 +415,8 @@ def write(
     if share < FEW_INDEXED and len(crystals) == most * len(states):
         context.warn(
             f"{len(table) - indexed} spots have no index: if the crystal is not single, look for a further lattice "
-            f"with max_lattices={most + 1}."
+            f"with max_lattices={most + 1}; else check the rotation axis and its sense, and seek the beam centre with "
+            "beam_search.enable=True."
         )
     context.summary(
         f"{indexed} of {len(table)} spots indexed ({100 * share:.1f} %), {len(crystals)} "

@@ -168,4 +168,6 @@ def summarise(context: Context, result: RefinementResult, lattice: str) -> None:
     crystal = result.experiments[0].crystal
     if crystal is not None:
         found = f"lattice {lattice}, " if lattice else ""
+        if context.options.space_group is not None:
+            found = f"space group {crystal.space_group.hm}, "
         context.summary(f"{found}cell {describe_cell(crystal)}")

@@ -249,7 +249,8 @@ def share_profiles(context: Context, found: dict[int, ProfileEstimate | None]) -
     if found and not known:
         raise AlgorithmFailed(
             "No experiment has strong spots from which the size of reflections could be estimated.",
-            advice="Give profile.gaussian_rs.parameters.sigma_b and sigma_m in degrees.",
+            advice="Give the table that refine wrote (refined.refl), or profile.gaussian_rs.parameters.sigma_b and "
+            "sigma_m in degrees.",
         )
     alike = all(e.profile == next(iter(known.values())).profile for e in known.values())  # one, or the user's own sizes
     for k, own in found.items():

@@ -40,6 +40,23 @@ def median_cell(crystals: list[Crystal]) -> gemmi.UnitCell:
     return gemmi.UnitCell(*np.median([c.cell.parameters for c in crystals], axis=0))
 
 
+def cell_text(cell: gemmi.UnitCell) -> str:
+    """The six parameters of a cell."""
+    return " ".join(f"{p:.2f}" for p in cell.parameters)
+
+
+def unlike_cells(crystals: list[Crystal]) -> str:
+    """Which crystal is not on the axes of the first, cells alike to 5 % and 2 degrees; "" where all are."""
+    first = np.array(crystals[0].cell.parameters)
+    for k, crystal in enumerate(crystals[1:], 1):
+        this = np.array(crystal.cell.parameters)
+        alike = np.all(np.abs(this[:3] / first[:3] - 1) < 0.05) and np.all(np.abs(this[3:] - first[3:]) < 2)
+        if not alike or crystal.space_group.centring_type() != crystals[0].space_group.centring_type():
+            cells = f"{cell_text(crystals[0].cell)} and {cell_text(crystal.cell)}"
+            return f"The cells of experiments 0 and {k} differ: {cells}."
+    return ""
+
+
 def common_space_group(crystals: list[Crystal]) -> gemmi.SpaceGroup:
     """The space group of all crystals.
 

@@ -19,7 +19,14 @@ from xtal.physics.scaling import (
     scaling_data,
 )
 from xtal.table import Flag, ReflectionTable
-from xtal_steps_reduce.common import common_space_group, crystals_of, excluded, median_cell, report_statistics
+from xtal_steps_reduce.common import (
+    common_space_group,
+    crystals_of,
+    excluded,
+    median_cell,
+    report_statistics,
+    unlike_cells,
+)
 
 if TYPE_CHECKING:
     from xtal.hooks.protocols import ScalingModel
@@ -36,6 +43,9 @@ def run(context: Context) -> None:
     options, table = context.options, context.reflections
     crystals = crystals_of(context.experiments)
     group, cell = common_space_group(crystals), median_cell(crystals)
+    told = unlike_cells(crystals)
+    if told:
+        context.warn(f"{told} Crystals of different kinds have no common scale: scale each kind apart.")
     table["original_index"] = np.arange(len(table), dtype=np.uint64)
     user = _user_excluded(context, table)
     choice, middle = options.reflection_selection.intensity_choice, None

@@ -27,7 +27,7 @@ from xtal.physics.symmetry import (
     to_reference,
 )
 from xtal.table import ReflectionTable
-from xtal_steps_reduce.common import crystals_of, excluded, median_cell
+from xtal_steps_reduce.common import cell_text, crystals_of, excluded, median_cell, unlike_cells
 
 if TYPE_CHECKING:
     from xtal.run import Context
@@ -71,13 +71,13 @@ def run(context: Context) -> None:
     _apply(context, table, basis, group)
     new = median_cell(crystals_of(context.experiments))
     ways = _say_ambiguity(context, new, group)
-    context.print(f"Cell {_cell_text(new)}; reindexed by {_basis_text(basis)}.")
+    context.print(f"Cell {cell_text(new)}; reindexed by {_basis_text(basis)}.")
     context.summary(
         f"Space group {headline}",
         f"Laue group {_laue_name(group)}"
         + (" by the option space_group" if options.space_group else _laue_figures(laue, group))
         + doubt,
-        f"Cell {_cell_text(new)}" + ways,
+        f"Cell {cell_text(new)}" + ways,
     )
 
 
@@ -96,17 +96,10 @@ def _demand_whole_reflections(context: Context, table: ReflectionTable) -> None:
 
 
 def _check_common_lattice(crystals: list[Crystal]) -> None:
-    """All crystals must be in one setting, with cells alike to 5 % and 2 degrees."""
-    first = np.array(crystals[0].cell.parameters)
-    for k, crystal in enumerate(crystals[1:], 1):
-        this = np.array(crystal.cell.parameters)
-        alike = np.all(np.abs(this[:3] / first[:3] - 1) < 0.05) and np.all(np.abs(this[3:] - first[3:]) < 2)
-        if not alike or crystal.space_group.centring_type() != crystals[0].space_group.centring_type():
-            raise DataError(
-                f"The cells of experiments 0 and {k} differ: {_cell_text(crystals[0].cell)} and "
-                f"{_cell_text(crystal.cell)}.",
-                advice="Index all of them with the same space_group= and unit_cell=.",
-            )
+    """All crystals must be in one setting, with cells that are alike."""
+    told = unlike_cells(crystals)
+    if told:
+        raise DataError(told, advice="Index all of them with the same space_group= and unit_cell=.")
 
 
 def _intensities(context: Context, table: ReflectionTable) -> Intensities:
@@ -134,7 +127,7 @@ def _keep(context: Context, table: ReflectionTable, n: int, crystal: Crystal) ->
     _apply(context, table, np.eye(3), group)
     context.summary(
         f"Space group {group.xhm()}, as it was: {n} intensities are too few to find it from",
-        f"Cell {_cell_text(crystal.cell)}",
+        f"Cell {cell_text(crystal.cell)}",
     )
 
 
@@ -166,7 +159,7 @@ def _given(name: str, cell: gemmi.UnitCell, centring: str, reduced: F, laue: Lau
     basis = basis_for_space_group(group, cell, centring, reduced, laue)
     if basis is None:
         raise AlgorithmFailed(
-            f"The lattice {_cell_text(cell)} does not have the symmetry of {group.xhm()}.",
+            f"The lattice {cell_text(cell)} does not have the symmetry of {group.xhm()}.",
             advice="Leave space_group out to see what fits, or raise lattice_symmetry_max_delta.",
         )
     return basis, group
@@ -321,10 +314,6 @@ def _cell_on(cell: gemmi.UnitCell, basis: F) -> gemmi.UnitCell:
 
 def _laue_name(group: gemmi.SpaceGroup) -> str:
     return str(group.laue_str())
-
-
-def _cell_text(cell: gemmi.UnitCell) -> str:
-    return " ".join(f"{p:.2f}" for p in cell.parameters)
 
 
 def _stars(value: float, *limits: float) -> str:
