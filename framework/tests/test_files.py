@@ -149,6 +149,14 @@ def test_broken_experiment_lists_name_the_file(tmp_path, content):
         read_experiments(path)
 
 
+@pytest.mark.parametrize("wavelength", [-1.0, 0.0, float("nan"), float("inf")])
+def test_a_wavelength_that_is_none_is_told(tmp_path: Path, wavelength: float) -> None:
+    detector = Detector([Panel([1, 0, 0], [0, -1, 0], [0, 0, -100], (9, 9), (0.1, 0.1), (0, 1e6))])
+    write_experiments(ExperimentList([Experiment(Beam(wavelength), detector)]), tmp_path / "a.expt")
+    with pytest.raises(DataError, match=r"a\.expt is no complete experiment list: a beam's wavelength is"):
+        read_experiments(tmp_path / "a.expt")
+
+
 def test_models_in_other_files_are_told_before_they_are_opened(tmp_path):
     """A list may name a file for each model; it may come from anybody."""
     (tmp_path / "list").mkdir()

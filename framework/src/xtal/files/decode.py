@@ -75,8 +75,11 @@ def decode_beam(j: Json) -> Beam:
         "flux", "transmission", "probe", "s0_at_scan_points",
     }  # fmt: skip
     points = j.get("s0_at_scan_points")
+    wavelength = float(j["wavelength"] if "wavelength" in j else j["wavelength_range"][0])
+    if not 0 < wavelength < np.inf:
+        raise ValueError(f"a beam's wavelength is {wavelength:g} Å")
     return Beam(
-        wavelength=float(j["wavelength"] if "wavelength" in j else j["wavelength_range"][0]),
+        wavelength=wavelength,
         direction=j["direction"],
         divergence=j.get("divergence", 0.0) * DEG,
         sigma_divergence=j.get("sigma_divergence", 0.0) * DEG,
