@@ -149,7 +149,7 @@ def photons_of(e: Experiment, s1: np.ndarray, z: float, mosaic: float, size: flo
         turn -= ((now**2).sum(axis=1) / 2 + now @ s0) / (np.cross(axis, now) @ s0)
     ray = now + s0 + rng.normal(0, size, (n, 3)) * np.linalg.norm(s0)
     xy = e.detector[0].mm_to_px(e.detector[0].intersect(ray)[0])
-    return np.column_stack([xy, z + turn / e.scan.width])  # type: ignore[union-attr]
+    return np.column_stack([xy, z + turn / e.scan.width])  # type: ignore[union-attr]  # a scan, not a still
 
 
 def test_foreground_holds_what_mosaicity_draws_out_along_the_rings() -> None:

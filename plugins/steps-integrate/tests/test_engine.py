@@ -116,7 +116,7 @@ def integrate(
     table["bbox"] = profile.bbox(experiment, table, 2.0)
     table["partiality"] = profile.partiality(experiment, table)
     settings = Settings(max_voxels=max_voxels)
-    engine = Engine({0: experiment}, table, reader, profile, Glm(), settings, levels)  # type: ignore[arg-type]
+    engine = Engine({0: experiment}, table, reader, profile, Glm(), settings, levels)  # type: ignore[arg-type]  # frames in memory
     engine.run(Serial(), lambda n: None)
     return table
 
