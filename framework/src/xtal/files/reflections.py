@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from xtal.errors import DataError
 from xtal.files.atomic import writing
-from xtal.files.digest import Digester
+from xtal.files.digest import Digest
 from xtal.table import ReflectionTable, Shoeboxes
 from xtal.table.shoebox import box_sizes
 from xtal.table.table import Column
@@ -298,12 +298,12 @@ def write_reflections(table: ReflectionTable, path: str | Path) -> str:
     ValueError
         If a column has a shape or type that the format lacks.
     """
-    with Digester() as digester:
-        with writing(path) as temporary, open(temporary, "wb") as stream:
-            for part in _parts(table):
-                stream.write(part)
-                digester.add(part)
-        return digester.digest()
+    digest = Digest()
+    with writing(path) as temporary, open(temporary, "wb") as stream:
+        for part in _parts(table):
+            stream.write(part)
+            digest.update(part)
+    return digest.hexdigest()
 
 
 def _parts(table: ReflectionTable) -> Iterator[bytes | memoryview]:

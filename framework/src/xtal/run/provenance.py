@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import hashlib
 import json
 import os
 import re
@@ -13,7 +12,7 @@ from typing import Any
 
 import xtal
 from xtal.files.atomic import writing
-from xtal.files.digest import DIGEST_BYTES, digest
+from xtal.files.digest import Digest, digest
 from xtal.run.inputs import RECORD_SUFFIX
 from xtal.run.settings import SILENT
 
@@ -23,7 +22,7 @@ KEY = "xtal"
 
 def images_digest(paths: Iterable[Path]) -> str:
     """Digest of names, sizes and times of image files: reading them all would cost as much as finding spots."""
-    h = hashlib.blake2b(digest_size=DIGEST_BYTES)
+    h = Digest()
     for path in paths:
         try:
             found = path.stat()
