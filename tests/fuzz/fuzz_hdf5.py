@@ -23,6 +23,7 @@ from fuzz_target import Target, written
 from xtal.files.masks import read_mask, write_mask
 
 SHAPE = (16, 24)
+TILES: dict[str, Any] = {"chunks": (5, 12), "compression": "gzip", "shuffle": True}
 OUTSIDE = "../outside/data.h5"
 LINKED = ("linked.h5", OUTSIDE, "missing.h5", ".", "", "/", "\0", "../outside/pipe", "../outside/missing.h5", "text.h5")
 PLACES = ("/", "/entry", "/entry/data/data", "data", "../data", "/nothing", "/entry/data", ".", "", "/entry/instrument")
@@ -254,6 +255,8 @@ def _masters(made: Any) -> dict[str, bytes]:
             made.store(made.write_nxmx(folder / f"{name}.h5", 2, shape=SHAPE), data, **more)
         with h5py.File(folder / "plain.h5", "a") as file:
             file["entry/instrument/detector/pixel_mask"] = np.zeros(SHAPE, np.uint32)
+        with h5py.File(folder / "gzip.h5", "a") as file:
+            file["entry/instrument/detector"].create_dataset("pixel_mask", data=np.zeros(SHAPE, np.uint32), **TILES)
         made.link(made.write_nxmx(folder / "link.h5", 2, shape=SHAPE), "linked.h5")
         layout = h5py.VirtualLayout((2, *SHAPE), "uint16")
         layout[:] = h5py.VirtualSource("linked.h5", "/entry/data/data", (2, *SHAPE))
@@ -281,7 +284,8 @@ def nxmx_data() -> Target:
     made = makers("nxmx", "nxmx_files")
     masters = _masters(made)
     seeds = [_data_file(made, dtype) for dtype in ("uint16", "uint32", "int32", "float32")]
-    seeds.append(written(lambda p: made.store(p, made.frames(2, "uint16", SHAPE), compression="gzip"), "a.h5"))
+    for more in ({"compression": "gzip"}, {**TILES, "chunks": (1, *TILES["chunks"])}):
+        seeds.append(written(lambda p, more=more: made.store(p, made.frames(2, "uint16", SHAPE), **more), "a.h5"))
 
     def read(path: Path) -> None:
         # the masters look for the file under its usual name

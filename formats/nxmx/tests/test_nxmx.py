@@ -39,6 +39,8 @@ def read(path: Path, frame: int) -> np.ndarray:
         {},
         {"chunks": (1, *SHAPE), "compression": hdf5plugin.LZ4()},
         {"chunks": (1, *SHAPE), "compression": "gzip"},
+        {"chunks": (1, 100, 300), "compression": "gzip"},
+        {"chunks": (1, 100, 300), "compression": "gzip", "shuffle": True},
         {"chunks": (2, 257, 515), "compression": hdf5plugin.Bitshuffle(cname="lz4")},
         {"chunks": None},
         {"chunks": (1, *SHAPE), "compression": hdf5plugin.Bitshuffle(cname="zstd")},
@@ -47,8 +49,9 @@ def read(path: Path, frame: int) -> np.ndarray:
         {"chunks": (1, *SHAPE), "compression": hdf5plugin.Blosc2()},
         {"chunks": (1, *SHAPE), "compression": hdf5plugin.BZip2()},
     ],
-    ids=["bslz4", "lz4", "gzip", "several chunks", "plain", "bszstd", "zstd", "blosc", "blosc2", "bzip2"],
-)
+    ids=["bslz4", "lz4", "gzip", "gzip tiles", "shuffled tiles", "several chunks", "plain", "bszstd", "zstd", "blosc",
+         "blosc2", "bzip2"],
+)  # fmt: skip
 def test_frames_however_they_are_stored(tmp_path: Path, dtype: str, more: dict[str, Any]) -> None:
     data = frames(3, dtype)
     path = write_nxmx(tmp_path / "a_master.h5", 3)
@@ -348,19 +351,56 @@ def test_a_saturation_that_is_no_number_is_none(tmp_path: Path) -> None:
     assert NXmx().open(path).models()[1][0].trusted_range == (0.0, 65533.0)
 
 
-def test_marks_of_bad_pixels_are_no_counts_and_the_pixel_mask_is_used(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("lead", "more"),
+    [
+        ((), {}),
+        ((), {"chunks": (100, 300), "compression": "gzip"}),
+        ((1,), {"chunks": (1, 100, 300), "compression": "gzip", "shuffle": True}),
+        ((1,), {"chunks": (1, *SHAPE), "compression": hdf5plugin.Bitshuffle(cname="lz4")}),
+        ((), {"chunks": SHAPE, "compression": hdf5plugin.Bitshuffle(cname="lz4")}),
+    ],
+    ids=["plain", "gzip tiles", "shuffled tiles", "bslz4", "bslz4 of two dimensions"],
+)
+def test_marks_of_bad_pixels_are_no_counts_and_the_pixel_mask_is_used(
+    tmp_path: Path, lead: tuple[int, ...], more: dict[str, Any]
+) -> None:
     path = write_nxmx(tmp_path / "a.nxs", 1)
     store(path, frames(1))
     with h5py.File(path, "a") as file:
         mask = np.zeros(SHAPE, np.uint32)
         mask[3, 5] = 1
-        file["entry/instrument/detector/pixel_mask"] = mask
+        detector = file["entry/instrument/detector"]
+        detector.create_dataset("pixel_mask", data=mask.reshape(*lead, *SHAPE), **more)
     source = NXmx().open(path)
     assert source.value_limit == 65533
     good = source.masks()
     assert good is not None
     assert good[0].sum() == good[0].size - 1
     assert not good[0][3, 5]
+
+
+def test_a_damaged_tile_of_the_pixel_mask_names_the_file(tmp_path: Path) -> None:
+    path = write_nxmx(tmp_path / "a.nxs", 1)
+    store(path, frames(1))
+    with h5py.File(path, "a") as file:
+        mask = file["entry/instrument/detector"].create_dataset(
+            "pixel_mask", data=np.zeros(SHAPE, np.uint32), chunks=(100, 300), compression="gzip"
+        )
+        mask.id.write_direct_chunk((200, 300), zlib.compress(bytes(100)))
+    with pytest.raises(DataError, match=r"a\.nxs is truncated or damaged"):
+        NXmx().open(path).masks()
+
+
+def test_a_pixel_mask_that_was_never_written_marks_nothing(tmp_path: Path) -> None:
+    path = write_nxmx(tmp_path / "a.nxs", 1)
+    store(path, frames(1))
+    with h5py.File(path, "a") as file:
+        detector = file["entry/instrument/detector"]
+        detector.create_dataset("pixel_mask", SHAPE, "uint32", chunks=(100, 300), compression="gzip")
+    good = NXmx().open(path).masks()
+    assert good is not None
+    assert good[0].all()
 
 
 def test_dectris_master(tmp_path: Path) -> None:

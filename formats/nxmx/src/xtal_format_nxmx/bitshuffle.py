@@ -44,14 +44,17 @@ def _decompressor() -> int:
 def decoder(dataset: Any) -> Callable[[Any, int, NDArray[Any]], None] | None:
     """A way to read frames of a dataset without the library's filters, or None.
 
-    It needs one chunk a frame, and this filter alone, or deflate (shuffled before or not).
+    It needs chunks within one frame, deflated (shuffled before or not), or one chunk a frame and this filter alone.
     """
-    if dataset.ndim != 3 or dataset.chunks != (1, *dataset.shape[1:]):
+    chunks, shape = dataset.chunks, dataset.shape
+    if chunks is None or chunks[:-2] != (1,) * (dataset.ndim - 2) or any(c > n for c, n in zip(chunks, shape)):
         return None
     filters = pipeline(dataset)
     if [number for number, _ in filters] in ([DEFLATE], [SHUFFLE, DEFLATE]):
         return inflate_frame
-    if len(filters) != 1 or filters[0][0] != BITSHUFFLE or not _decompressor():
+    if dataset.ndim != 3 or chunks[1:] != shape[1:] or len(filters) != 1 or filters[0][0] != BITSHUFFLE:
+        return None
+    if not _decompressor():
         return None
     values = filters[0][1]
     if len(values) < 5 or values[4] != LZ4_BLOCKS:

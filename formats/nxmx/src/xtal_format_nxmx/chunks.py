@@ -211,23 +211,29 @@ def inflated(chunk: Any, most: int) -> bytes:
 
 
 def inflate_frame(dataset: Any, at: int, out: NDArray[Any]) -> None:
-    """Read a frame that is one deflated chunk, shuffled before or not.
+    """Read a frame whose chunks are deflated, shuffled before or not.
 
     Raises
     ------
     NeverWritten, ValueError, zlib.error
-        If there is none, or it is damaged.
+        If a chunk is missing or damaged.
     """
-    if stored_chunk(dataset, (at, 0, 0), out.nbytes).filter_mask:
-        read_by_library(dataset, at, out)  # not all filters were applied
-        return
-    _, chunk = dataset.id.read_direct_chunk((at, 0, 0))
-    content = np.frombuffer(inflated(chunk, out.nbytes), np.uint8)
-    if len(content) != out.nbytes:
-        raise ValueError("a chunk unpacks to another size than it should")
-    if pipeline(dataset)[0][0] == SHUFFLE:
-        content = np.ascontiguousarray(content.reshape(out.itemsize, -1).T)
-    out[...] = content.reshape(-1).view(out.dtype).reshape(out.shape)
+    shuffled = pipeline(dataset)[0][0] == SHUFFLE
+    step = dataset.chunks[-2:]
+    room = math.prod(step) * out.itemsize
+    for start in _starts(dataset, at if dataset.ndim == 3 else None):
+        if stored_chunk(dataset, start, room).filter_mask:
+            read_by_library(dataset, at, out)  # not all filters were applied
+            return
+        _, chunk = dataset.id.read_direct_chunk(start)
+        content = np.frombuffer(inflated(chunk, room), np.uint8)
+        if len(content) != room:
+            raise ValueError("a chunk unpacks to another size than it should")
+        if shuffled:
+            content = np.ascontiguousarray(content.reshape(out.itemsize, -1).T)
+        row, column = start[-2:]
+        part = out[row : row + step[0], column : column + step[1]]
+        part[...] = content.reshape(-1).view(out.dtype).reshape(step)[: part.shape[0], : part.shape[1]]
 
 
 def read_by_library(dataset: Any, at: int, out: NDArray[Any]) -> None:

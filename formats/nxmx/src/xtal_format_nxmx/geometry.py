@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import suppress
 from typing import Any
 
 import h5py
@@ -14,7 +15,8 @@ from xtal.errors import DataError, ImageWarning
 from xtal.files import notes
 from xtal.models import Beam, Detector, Goniometer, Panel, Scan
 from xtal.physics.detectors import beam_of, set_sensor
-from xtal_format_nxmx.chunks import check_chunks
+from xtal_format_nxmx.bitshuffle import decoder
+from xtal_format_nxmx.chunks import NeverWritten, read_by_library
 from xtal_format_nxmx.links import member, telling_damage
 from xtal_format_nxmx.tree import TO_LAB, Axis, axis_of, chain, children, length_mm, number, numbers_of, text, total
 
@@ -206,14 +208,18 @@ def pixel_mask(detector: Any, shape: tuple[int, int]) -> NDArray[np.bool_] | Non
     """(slow, fast) mask, True where the file calls a pixel good, or None."""
     for group in (detector, member(detector, "detectorSpecific")):
         found = member(group, "pixel_mask") if isinstance(group, h5py.Group) else None
-        if not isinstance(found, h5py.Dataset) or found.ndim < 2 or 0 in found.shape or found.dtype.kind not in "iufb":
+        if not isinstance(found, h5py.Dataset) or found.dtype.kind not in "iufb":
+            continue
+        if found.ndim not in (2, 3) or 0 in found.shape:
             continue
         if found.shape[-2:] != shape:
             notes.assumed("pixel mask", "not used", f"{found.name} has {found.shape[-2:]} pixels, images have {shape}")
             continue
         with telling_damage(found.file.filename):
-            check_chunks(found)
-            good = np.asarray(found[(0,) * (found.ndim - 2)] == 0)
+            mask = np.zeros(shape, found.dtype)
+            with suppress(NeverWritten):
+                (decoder(found) or read_by_library)(found, 0, mask)
+        good = mask == 0
         notes.read("pixel mask", f"{good.size - np.count_nonzero(good)} bad pixels", found.name)
         return good
     return None
