@@ -157,6 +157,8 @@ def test_wrong_inputs(run: Call, tmp_path: Path) -> None:
         run("copy", "a.expt")
     with pytest.raises(DataError, match=r"image\.cbf is neither"):
         run("copy", "a.expt", "a.refl", "image.cbf")
+    with pytest.raises(OptionError, match=r"See xtal run copy --help -v for what it takes"):
+        run("copy", "a.expt", "a.refl", "d_min=two")
     with pytest.raises(OptionError, match="Did you mean d_min"):
         run("copy", "a.expt", "a.refl", "d_mni=3")
 

@@ -8,6 +8,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from attrs import define, field, frozen
 import xtal
 from xtal.errors import DataError, OptionError, XtalError
 from xtal.hooks import Step
+from xtal.kernel_cache import announce_by
 from xtal.options import Assignment, differences, parse_all
 from xtal.options.parsing import Parsed
 from xtal.plugins import Plugins
@@ -110,6 +112,16 @@ def step_options(
     OptionError
         If a setting is wrong, or the user asks for something else than the site enforces.
     """
+    try:
+        return _step_options(plugins, step, assignments)
+    except OptionError as error:
+        advice = error.advice.replace("See --help", f"See xtal run {step.name} --help")
+        raise OptionError(error.message, advice=advice) from None
+
+
+def _step_options(
+    plugins: Plugins, step: Step, assignments: Sequence[Assignment]
+) -> tuple[Parsed, dict[str, SiteOption]]:
     classes = step_classes(step, plugins.options_class("step", step.name))
     settings = site_options(plugins, step, classes)
     defaults = [one.assignment for one in settings if not one.enforced]
@@ -254,7 +266,7 @@ def _start(context: Context, prepared: Prepared) -> None:
     if context.plugins.lock_differences and context.plugins.policy.lock is not None:
         told = "; ".join(context.plugins.lock_differences)
         context.warn(f"The plugins are not those that {context.plugins.policy.lock.path} locks: {told}.")
-    announce_compilation(context.reporter)
+    announce_by(partial(context.reporter.say, least=1))
     _check_inputs(context)
 
 
@@ -284,14 +296,6 @@ def single_threaded_libraries() -> AbstractContextManager[Any]:
 
     limits: AbstractContextManager[Any] = threadpool_limits(1)
     return limits
-
-
-def announce_compilation(reporter: Reporter) -> None:
-    """Say once, before the kernels of this installation are compiled for the first time, that they are."""
-    from xtal.kernel_cache import prepare_cache
-
-    if prepare_cache():
-        reporter.say("First run of this version: kernels are compiled once, which takes some seconds.", least=1)
 
 
 def _told(error: OSError, reporter: Reporter) -> Exception:
