@@ -53,6 +53,20 @@ def test_limits_that_leave_nothing(options):
         search_masks(tiny_experiment(size=SIZE), options)
 
 
+@pytest.mark.parametrize(
+    ("ice", "told"),
+    [
+        (IceRingOptions(filter=True, space_group="foo"), "'foo' is not a space group"),
+        (IceRingOptions(filter=True, space_group="999"), "'999' is not a space group"),
+        (IceRingOptions(filter=True, unit_cell=(4.0, 4.0, 7.0, 90.0, 90.0, 0.0)), "4 4 7 90 90 0 is no unit cell"),
+    ],
+)
+def test_a_powder_that_there_is_not_is_told(ice, told):
+    with pytest.raises(OptionError, match=told) as caught:
+        search_masks(tiny_experiment(size=SIZE), SpotfinderOptions(filter=FilterOptions(ice_rings=ice)))
+    assert "ice_rings.unit_cell=" in caught.value.advice
+
+
 def test_masked_pixels_hold_no_spot():
     table = run(region_of_interest=(10, 40, 10, 40)).table
     bbox = table["bbox"]
