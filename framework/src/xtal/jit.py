@@ -28,7 +28,7 @@ from numba.core import event  # noqa: E402
 setattr(numba.config, "CACHE_DIR", os.environ["NUMBA_CACHE_DIR"])  # noqa: B010  (the attribute is made at run time)
 
 
-class _Announcer(event.Listener):  # type: ignore[misc]  # numba has no types
+class _Announcer(event.Listener):
     """Hears of each kernel that is compiled, not of those that the cache holds."""
 
     def on_start(self, event: Any) -> None:

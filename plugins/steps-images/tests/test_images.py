@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import bz2
+import gzip
 import hashlib
 import shutil
 from collections.abc import Callable
@@ -50,6 +52,15 @@ def test_images_add_up_and_masked_pixels_stay_masked(tmp_path: Path) -> None:
     assert found.trailer == b"\0\0\r\n--end"
     data = bytes(fabio.compression.compByteOffset(found.pixels.ravel().astype(np.int64)))
     assert base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode() in found.text
+
+
+@pytest.mark.parametrize(("ending", "compress"), [(".gz", gzip.compress), (".bz2", bz2.compress)])
+def test_compressed_images_add_up(tmp_path: Path, ending: str, compress: Callable[[bytes], bytes]) -> None:
+    paths = [tmp_path / f"{k}.cbf{ending}" for k in range(2)]
+    for k, path in enumerate(paths):
+        path.write_bytes(compress(cbf(np.arange(6).reshape(2, 3) + k)))
+    write_sum(paths, tmp_path / "sum.cbf")
+    assert read_cbf(tmp_path / "sum.cbf").pixels.tolist() == [[1, 3, 5], [7, 9, 11]]
 
 
 def test_an_image_is_not_written_over(tmp_path: Path) -> None:
