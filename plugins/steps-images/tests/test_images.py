@@ -25,7 +25,7 @@ from xtal_steps_images.colours import binned, colours, grey_levels
 from xtal_steps_images.merge_cbf import write_sum
 from xtal_steps_images.mosaic import Mosaic, _turned
 from xtal_steps_images.options import BitmapOptions
-from xtal_steps_images.rings import places
+from xtal_steps_images.rings import free_place, places
 
 
 def cbf(pixels: np.ndarray, trailer: bytes = b"\0\0\r\n--end") -> bytes:
@@ -145,6 +145,23 @@ def test_rings_pass_between_neighbours() -> None:
     ((d, xy),) = places(np.tile(x, (3, 1)), [4.5**-0.5])
     assert d == 4.5**-0.5
     assert xy.tolist() == [[5, 0], [5, 1], [5, 2]]
+
+
+def test_labels_of_rings_lie_on_the_picture_and_hide_no_other() -> None:
+    y, x = np.mgrid[:60, :80]
+    rings = [xy for _, xy in places(np.hypot(x - 40.0, y - 30.0) / 100, [(r / 100) ** -0.5 for r in (20, 25, 28, 45)])]
+    taken: list[tuple[int, int, int, int]] = []
+    for ring in rings:
+        box = free_place(ring, (20, 9), (80, 60), taken)
+        assert box is not None
+        taken.append(box)
+    painted = np.zeros((60, 80), int)
+    for a, b, c, d in taken:
+        painted[b:d, a:c] += 1
+    assert painted.max() == 1
+    assert painted.sum() == 4 * 20 * 9
+    assert taken[0][1] == 11
+    assert free_place(rings[0], (80, 60), (80, 60), taken) is None
 
 
 def test_dials_names_of_options_work() -> None:

@@ -162,6 +162,15 @@ def test_options_of_steps_that_were_not_asked_for_are_refused(served: Path) -> N
     assert (status, "output.directory" in json.loads(text)["error"]) == (500, True)
 
 
+def test_an_unknown_option_is_told_with_where_they_are_listed(served: Path) -> None:
+    status, text = get(quote(str(images(served)[0])) + ";foo=2")
+    told = json.loads(text)["error"]
+    assert (status, told) == (
+        500,
+        "The option 'foo' is unknown. See xtal run find_spots_client --help -v for all names.",
+    )
+
+
 def test_xml_on_request(served: Path) -> None:
     path = quote(str(images(served)[0]))
     tree = ElementTree.fromstring(get(path, Accept="application/xml")[1])
@@ -211,6 +220,11 @@ def test_client_prints_and_writes(served: Path, run_step: Any) -> None:
     assert [r["image"] for r in json.loads(Path("all.json").read_text())] == [str(n) for n in names]
     assert Path("spot_count.png").read_bytes()[:4] == b"\x89PNG"
     assert "Success" in run_step("find_spots_client", "action=ping", f"port={PORT}").summary[0]
+
+
+def test_client_sees_to_the_grid_before_it_asks(run_step: Any, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="grid=2,2 has 4 places for 1 images"):
+        run_step("find_spots_client", "image=a.cbf", "grid=2,2", "port=1")
 
 
 def test_client_without_server(run_step: Any) -> None:

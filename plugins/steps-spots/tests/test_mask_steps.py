@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from xtal.errors import AlgorithmFailed
 from xtal.physics.spots.local import local_statistics
@@ -11,7 +14,7 @@ from xtal.table import MaskBit, Shoeboxes
 from xtal_steps_spots.detect_blanks import Blanks, by_counts
 from xtal_steps_spots.estimate_gain import dispersions, robust_median
 from xtal_steps_spots.find_hot_pixels import images_strong
-from xtal_steps_spots.generate_mask import coarse, numbered
+from xtal_steps_spots.generate_mask import coarse, draw, numbered
 from xtal_steps_spots.hot import hot_at
 
 
@@ -70,6 +73,22 @@ def test_counts_at_the_limit_are_blank() -> None:
     assert found is not None
     assert found.blank.tolist() == [False, True, False]
     assert by_counts(z[:0], np.arange(4.0), 0.1) is None
+
+
+@pytest.mark.parametrize(
+    ("n", "shape", "rows", "columns"),
+    [(1, (619, 487), 1, 1), (4, (254, 254), 2, 2), (24, (195, 2463), 12, 2), (3, (900, 30), 1, 3)],
+)
+def test_panels_are_drawn_in_a_picture_that_they_fill(
+    n: int, shape: tuple[int, int], rows: int, columns: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    drawn: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
+    draw([np.ones(shape, bool)] * n, tmp_path / "mask.png")
+    grid = drawn[0].axes[0].get_subplotspec().get_gridspec()
+    assert (grid.nrows, grid.ncols) == (rows, columns)
+    panels = n * (drawn[0].get_figwidth() / columns) ** 2 * shape[0] / shape[1]
+    assert panels > 0.4 * np.prod(drawn[0].get_size_inches())
 
 
 def test_names_are_numbered_and_pictures_keep_single_pixels() -> None:

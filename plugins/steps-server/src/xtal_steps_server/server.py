@@ -108,7 +108,8 @@ class Service:
                 reply |= lattices_of(self.plugins, found.experiment, found.table, theirs, integrate=options.integrate)
             return 200, {"image": name, **reply}, form
         except (XtalError, OSError) as error:
-            return FAILED, {"image": name, "error": str(error)}, form
+            told = str(error).replace("See --help", "See xtal run find_spots_client --help")
+            return FAILED, {"image": name, "error": told}, form
         except Exception as error:
             return FAILED, {"image": name, "error": f"A defect of the server: {type(error).__name__}: {error}"}, form
 

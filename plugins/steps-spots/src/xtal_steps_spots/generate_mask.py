@@ -17,6 +17,8 @@ from xtal_steps_spots.masks import Mask, drawn_parts
 
 LARGEST_SIDE = 1000
 """Pixels of the side of a panel in the picture."""
+WIDTH, TITLE = 8.0, 0.4
+"""Inches: of the picture, and what title and numbers take above and below a panel."""
 
 
 def run(context: Context) -> None:
@@ -94,9 +96,10 @@ def draw(masks: list[Mask], path: Path) -> None:
     """The panels side by side, masked pixels dark, as PNG; a coarse picture keeps every masked pixel visible."""
     from matplotlib.figure import Figure
 
-    columns = math.ceil(math.sqrt(len(masks)))
+    aspect = max(mask.shape[0] / mask.shape[1] for mask in masks)
+    columns = min(math.ceil(math.sqrt(len(masks) * aspect)), len(masks))
     rows = math.ceil(len(masks) / columns)
-    figure = Figure(figsize=(8, 8 * rows / columns), layout="constrained")
+    figure = Figure(figsize=(WIDTH, rows * (WIDTH / columns * aspect + TITLE)), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for ax in axes[len(masks) :]:
         ax.set_axis_off()
