@@ -96,7 +96,7 @@ def whole_numbers(axes: Axes) -> None:
 def bad_images(context: Context, bad: dict[int, str]) -> None:
     """A warning that names images that were passed over."""
     if bad:
-        named = "; ".join(f"image {z + 1}: {bad[z]}" for z in sorted(bad)[:LISTED])
+        named = "; ".join(f"image {z + 1}: {bad[z].rstrip('.')}" for z in sorted(bad)[:LISTED])
         more = f"; and {len(bad) - LISTED} more" if len(bad) > LISTED else ""
         context.warn(f"{many(len(bad), 'image')} passed over: {named}{more}")
 
