@@ -163,6 +163,11 @@ def test_wrong_inputs(run: Call, tmp_path: Path) -> None:
         run("copy", "a.expt", "a.refl", "d_mni=3")
 
 
+def test_folders_of_outputs_are_looked_for_before_work_begins(run: Call, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="The folder none does not exist"):
+        run("fail", "output.notes=none/words.txt")
+
+
 def test_a_tilde_that_names_nobody_is_a_name_like_others(run: Call, tmp_path: Path) -> None:
     data_set(tmp_path, "a")
     run("copy", "a.refl", "a.expt", "output.notes=~(some | words)")

@@ -172,6 +172,19 @@ def test_dials_names_of_options_work() -> None:
     assert (o.output.file, o.output.format, o.imageset_index, o.saturation) == ("a.tiff", "tiff", (3, 5, 7), 0.0)
 
 
+def test_a_folder_in_the_prefix_is_where_files_go(run_step: Any, tiny_scan: Path, tmp_path: Path) -> None:
+    run_step("import", *sorted(tiny_scan.glob("*.cbf"))[:4])
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    run_step("merge_cbf", "imported.expt", "output.image_prefix=a/s_")
+    run_step("merge_cbf", "imported.expt", "merge_n_images=4", f"output.image_prefix={tmp_path}/b/")
+    run_step("export_bitmaps", "imported.expt", "imageset_index=2", "output.prefix=a/p")
+    assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.glob("[ab]/*")) == [
+        "a/p0002.png", "a/s_1.cbf", "a/s_2.cbf", "b/1.cbf",
+    ]  # fmt: skip
+    assert not list(tmp_path.glob("*.cbf")) + list(tmp_path.glob("*.png"))
+
+
 @pytest.mark.parametrize("step", ["export_bitmaps", "merge_cbf"])
 @pytest.mark.parametrize(("bad", "there"), [(3, ["1", "2"]), (2, ["1"]), (1, [])])
 def test_a_bad_image_leaves_whole_files_and_is_named(

@@ -67,6 +67,18 @@ def test_runs_of_blanks_are_told_whole(blank: list[int], regions: list[tuple[int
     assert blanks.regions() == regions
 
 
+@pytest.mark.parametrize("kind", ["", "absolute"])
+def test_masks_are_written_where_the_options_say(run_step, tiny_scan: Path, tmp_path: Path, kind: str) -> None:
+    run_step("import", *sorted(tiny_scan.glob("*.cbf")))
+    run_step("find_spots", "imported.expt")
+    (tmp_path / "out").mkdir()
+    folder = tmp_path / "out" if kind else Path("out")
+    assert run_step("generate_mask", "imported.expt", "border=2", f"output.mask={folder}/a.mask").outputs["mask"]
+    run_step("find_hot_pixels", "imported.expt", "strong.refl", f"output.mask={folder}/b.mask")
+    assert {p.name for p in (tmp_path / "out").glob("*.mask")} == {"a.mask", "b.mask"}
+    assert not list(tmp_path.glob("*.mask"))
+
+
 def test_counts_at_the_limit_are_blank() -> None:
     z = np.repeat([0.5, 1.5, 2.5], [10, 1, 2])
     found = by_counts(z, np.arange(4.0), 0.1)
@@ -93,7 +105,7 @@ def test_panels_are_drawn_in_a_picture_that_they_fill(
 
 def test_names_are_numbered_and_pictures_keep_single_pixels() -> None:
     assert numbered("pixels.mask", 1) == ["pixels.mask"]
-    assert numbered("pixels.mask", 10)[0::9] == ["pixels_01.mask", "pixels_10.mask"]
+    assert numbered("out/pixels.mask", 10)[0::9] == ["out/pixels_01.mask", "out/pixels_10.mask"]
     mask = np.ones((2500, 1300), bool)
     mask[1234, 567] = False
     assert (~coarse(mask)).sum() == 1

@@ -268,12 +268,21 @@ def _start(context: Context, prepared: Prepared) -> None:
         context.warn(f"The plugins are not those that {context.plugins.policy.lock.path} locks: {told}.")
     announce_by(partial(context.reporter.say, least=1))
     _check_inputs(context)
+    _check_outputs(context)
 
 
 def _check_inputs(context: Context) -> None:
     """Read the heads of the files and check that they belong together, before work begins."""
     if context.has("experiments") and context.has("reflections"):
         context.reflections  # noqa: B018 (reading is the check)
+
+
+def _check_outputs(context: Context) -> None:
+    """See that the folders of the outputs are there, before work begins."""
+    for role in context.step.outputs:
+        folder = context.path(role).parent
+        if not folder.is_dir():
+            raise DataError(f"The folder {folder} does not exist.", advice="Create it first.")
 
 
 def make_directory(path: Path) -> None:

@@ -30,7 +30,7 @@ def run(context: Context) -> None:
     if count == 0:
         raise DataError(f"There are {len(paths)} images, fewer than merge_n_images={n}.")
     context.directory.mkdir(parents=True, exist_ok=True)
-    prefix = context.path("image_prefix").name
+    prefix = context.output_name("image_prefix")
     names = [context.directory / f"{prefix}{k + 1:0{len(str(count))}d}.cbf" for k in range(count)]
     written: list[Path] = []
     with context.progress(count, "images") as progress, telling_what_is_written(written):

@@ -30,7 +30,7 @@ def run(context: Context) -> None:
     if "shoebox" not in table:
         raise DataError("The spots carry no pixels.", advice="Find them again with shoeboxes=True.")
     sets = imagesets(context.experiments)
-    names = numbered(context.path("mask").name, len(sets))
+    names = numbered(context.output_name("mask"), len(sets))
     for members, name in zip(sets, names, strict=True):
         masks = hot_masks(context, members, table)
         with context.writing("mask", name) as path:

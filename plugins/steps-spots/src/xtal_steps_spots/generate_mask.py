@@ -25,7 +25,7 @@ def run(context: Context) -> None:
     """Write a mask for each set of images."""
     options: GenerateMaskOptions = context.options
     sets = imagesets(context.experiments)
-    names = numbered(context.path("mask").name, len(sets))
+    names = numbered(context.output_name("mask"), len(sets))
     plots = numbered(options.plot, len(sets)) if options.plot else []
     for number, (members, name) in enumerate(zip(sets, names, strict=True)):
         masks = mask_of(context, members[0])
@@ -49,7 +49,8 @@ def run(context: Context) -> None:
 def numbered(name: str, n: int) -> list[str]:
     """The name, or name_1 and so on where there are several, padded with zeros."""
     path = Path(name)
-    return [name] if n == 1 else [f"{path.stem}_{k:0{len(str(n))}}{path.suffix}" for k in range(1, n + 1)]
+    names = [path.with_name(f"{path.stem}_{k:0{len(str(n))}}{path.suffix}") for k in range(1, n + 1)]
+    return [name] if n == 1 else list(map(str, names))
 
 
 def attach(experiments: ExperimentList, path: Path) -> None:
