@@ -194,6 +194,8 @@ def test_missing_damaged_and_forbidden_files(served: Path, tmp_path: Path) -> No
     assert get(quote(str(link)))[0] == 403
     link.unlink()
     assert get(quote(f"{served}/../../../etc/passwd"))[0] == 403
+    status, text = get(quote(f"{served}/a\0.cbf"))
+    assert (status, "zero byte" in json.loads(text)["error"]) == (500, True)
 
 
 def test_parameter_files_of_the_server_are_not_read(served: Path) -> None:

@@ -19,10 +19,10 @@ def test_masks_by_option():
     experiment = tiny_experiment(size=SIZE)
     assert search_masks(experiment, SpotfinderOptions()) is None
     (region,) = search_masks(
-        experiment, SpotfinderOptions(region_of_interest=(10, 20, 5, 45), filter=FilterOptions(border=8))
+        experiment, SpotfinderOptions(region_of_interest=(5, 20, 5, 45), filter=FilterOptions(border=8))
     )
     expected = np.zeros((50, 60), bool)
-    expected[8:42, 10:20] = True
+    expected[8:42, 8:20] = True
     np.testing.assert_array_equal(region, expected)
     d = d_of_panel(experiment.detector[0], experiment.beam)
     limits = FilterOptions(d_min=8.0, d_max=40.0, resolution_range=((15.0, 10.0),))

@@ -96,6 +96,8 @@ class Service:
                 if theirs.get(step) and not wanted:
                     raise OptionError(f"{theirs[step][0].key} is an option of {step}.", advice=f"Ask for {step}=True.")
             form = options.format
+            if "\0" in name:
+                raise DataError("The name of the image holds a zero byte.")
             path = self.allowed(Path(name))
             if path is None:
                 return REFUSED, {"image": name, "error": f"{name} lies outside of the folders that are served."}, form
