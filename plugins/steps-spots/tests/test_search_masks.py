@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 import numpy as np
 import pytest
 from spots_in_memory import SIZE, run
@@ -37,6 +38,23 @@ def test_ice_rings_are_masked():
     q = d_of_panel(experiment.detector[0], experiment.beam) ** -2
     assert not mask[np.abs(q - 3.4406**-2) < 0.0009].any()
     assert mask[q < 0.06].all()
+    coarse = FilterOptions(ice_rings=IceRingOptions(filter=True, d_min=3.0))
+    (mask,) = search_masks(experiment, SpotfinderOptions(filter=coarse))
+    assert not mask[np.abs(q - 3.4406**-2) < 0.0009].any()
+    assert mask[q > 3.0**-2 + 0.001].all()
+
+
+def test_the_depth_of_absorption_is_left_out_on_request():
+    experiment = tiny_experiment(size=(400, 400))
+    panel = attrs.evolve(experiment.detector[0], material="Si", mu=1.4, thickness=0.5, parallax=True)
+    experiment.detector = Detector([panel])
+    masks = [
+        search_masks(experiment, SpotfinderOptions(filter=FilterOptions(d_min=4.0, disable_parallax_correction=off)))[0]
+        for off in (False, True)
+    ]
+    flat = d_of_panel(attrs.evolve(panel, parallax=False), experiment.beam)
+    np.testing.assert_array_equal(masks[1], flat > 4.0)
+    assert (masks[0] != masks[1]).any()
 
 
 @pytest.mark.parametrize(
