@@ -21,6 +21,7 @@ from xtal.files import read_reflections
 from xtal.options import parse, split_tokens
 from xtal.plugins import default_plugins
 from xtal.run import run_step as run_step_of
+from xtal_steps_server import client
 from xtal_steps_server.options import ServerOptions
 from xtal_steps_server.replies import as_xml, cell_of_lattice
 from xtal_steps_server.server import Service, is_loopback, listen
@@ -229,9 +230,26 @@ def test_client_sees_to_the_grid_before_it_asks(run_step: Any, tmp_path: Path) -
         run_step("find_spots_client", "image=a.cbf", "grid=2,2", "port=1")
 
 
+def test_a_server_that_goes_away_takes_no_answer_along(
+    served: Path, run_step: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names, whole = images(served)[:3], client.get
+
+    def gone(options: Any, path: str) -> dict[str, Any]:
+        if path.endswith(names[1].name):
+            raise DataError("No find_spots_server answers.")
+        return whole(options, path)
+
+    monkeypatch.setattr(client, "get", gone)
+    outcome = run_step("find_spots_client", *names, f"port={PORT}", "json=all.json")
+    assert "2 of 3 images answered" in outcome.summary[0]
+    assert ["error" in r for r in json.loads(Path("all.json").read_text())] == [False, True, False]
+
+
 def test_client_without_server(run_step: Any) -> None:
-    with pytest.raises(DataError, match="No find_spots_server answers"):
-        run_step("find_spots_client", "action=ping", "port=1")
+    for words in (["action=ping"], ["image=a.cbf", "image=b.cbf"]):
+        with pytest.raises(DataError, match="No find_spots_server answers"):
+            run_step("find_spots_client", *words, "port=1")
 
 
 def test_a_full_queue_turns_requests_away() -> None:

@@ -9,7 +9,11 @@ import pytest
 from matplotlib.figure import Figure
 
 from xtal.errors import AlgorithmFailed
+from xtal.files import read_experiments, read_mask
+from xtal.physics.resolution import d_of_panel
 from xtal.physics.spots.local import local_statistics
+from xtal.plugins import default_plugins
+from xtal.run.images import open_images
 from xtal.table import MaskBit, Shoeboxes
 from xtal_steps_spots.detect_blanks import Blanks, by_counts
 from xtal_steps_spots.estimate_gain import dispersions, robust_median
@@ -77,6 +81,28 @@ def test_masks_are_written_where_the_options_say(run_step, tiny_scan: Path, tmp_
     run_step("find_hot_pixels", "imported.expt", "strong.refl", f"output.mask={folder}/b.mask")
     assert {p.name for p in (tmp_path / "out").glob("*.mask")} == {"a.mask", "b.mask"}
     assert not list(tmp_path.glob("*.mask"))
+
+
+def test_masks_that_are_given_and_those_of_the_images_are_combined(run_step, tiny_scan: Path) -> None:
+    run_step("import", *sorted(tiny_scan.glob("*.cbf"))[:2])
+    run_step("generate_mask", "imported.expt", "border=20", "output.mask=border.h5")
+    run_step("apply_mask", "imported.expt", "border.h5")
+    run_step("generate_mask", "imported.expt", "untrusted.circle=100,90,15", "output.mask=circle.h5")
+    words = ("d_min=4", "circle.h5", "output.mask=all.mask")
+    run_step("generate_mask", "masked.expt", *words)
+    (e,) = read_experiments(Path("masked.expt"))
+    panel = e.detector[0]
+    shape = panel.image_size[::-1]
+    border, circle, two = (read_mask(Path(n), [shape])[0] for n in ("border.h5", "circle.h5", "all.mask"))
+    limit = d_of_panel(panel, e.beam) > 4
+    assert not limit.all()
+    np.testing.assert_array_equal(two, circle & limit)
+    run_step("generate_mask", "masked.expt", *words, "merge_imageset_mask=True")
+    with open_images(e, default_plugins()) as reader:
+        (own,) = reader.static_mask()
+    np.testing.assert_array_equal(read_mask(Path("all.mask"), [shape])[0], circle & limit & own)
+    assert (own <= border).all()
+    assert (circle & limit & ~own).any()
 
 
 def test_counts_at_the_limit_are_blank() -> None:

@@ -53,6 +53,7 @@ def run(context: Context) -> None:
     if options.grid and options.grid[0] * options.grid[1] != len(names):
         nx, ny = options.grid
         raise OptionError(f"grid={nx},{ny} has {nx * ny} places for {len(names)} images.")
+    get(options, "/")  # whether there is a server is told once, not for each image
     replies = list(ask(options, names, context.nproc))
     show(context, replies)
     failed = [r for r in replies if "error" in r]
@@ -62,11 +63,18 @@ def run(context: Context) -> None:
 
 
 def ask(options: ClientOptions, names: list[str], n_threads: int) -> Iterator[dict[str, Any]]:
-    """Answers in the order of the names."""
+    """Answers in the order of the names; what is asked when the server has gone is answered by an error."""
     settings = [f"{k}={v}" for k, v in differences(options).items() if k.partition(".")[0] not in OWN]
     tail = "".join(f";{quote(word, safe=',=')}" for word in [*settings, *options.more])
+
+    def answer(name: str) -> dict[str, Any]:
+        try:
+            return get(options, quote("/" + name.removeprefix("/"), safe="/") + tail)
+        except DataError as error:
+            return {"image": name, "error": str(error)}
+
     with ThreadPoolExecutor(n_threads) as threads:
-        yield from threads.map(lambda name: get(options, quote("/" + name.removeprefix("/"), safe="/") + tail), names)
+        yield from threads.map(answer, names)
 
 
 def get(options: ClientOptions, path: str) -> dict[str, Any]:
