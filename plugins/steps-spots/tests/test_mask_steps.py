@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,14 @@ from matplotlib.figure import Figure
 
 from xtal.errors import AlgorithmFailed
 from xtal.files import read_experiments, read_mask
+from xtal.models import Scan
 from xtal.physics.resolution import d_of_panel
 from xtal.physics.spots.local import local_statistics
 from xtal.plugins import default_plugins
 from xtal.run.images import open_images
-from xtal.table import MaskBit, Shoeboxes
-from xtal_steps_spots.detect_blanks import Blanks, by_counts
+from xtal.table import Flag, MaskBit, ReflectionTable, Shoeboxes
+from xtal_steps_spots.blanks_options import BlanksOptions
+from xtal_steps_spots.detect_blanks import Blanks, analyses, by_counts
 from xtal_steps_spots.estimate_gain import dispersions, robust_median
 from xtal_steps_spots.find_hot_pixels import images_strong
 from xtal_steps_spots.generate_mask import coarse, draw, numbered
@@ -45,6 +48,20 @@ def test_the_gain_that_was_put_in_is_found(gain: float, pedestal: float) -> None
     assert found == pytest.approx(gain, rel=0.05)
 
 
+def test_the_gain_is_that_of_good_pixels_and_several_images_are_averaged(run_step, tiny_scan: Path) -> None:
+    random = np.random.default_rng(6)
+    mask = random.random((40, 30)) > 0.2
+    assert len(dispersions([random.poisson(20, mask.shape)], [mask], [0.0], (2, 2))) == mask.sum()
+    run_step("import", *sorted(tiny_scan.glob("*.cbf"))[:3])
+    run_step("estimate_gain", "imported.expt", "max_images=3")
+    told = Path("xtal.estimate_gain.log").read_text()
+    gains = [float(g) for g in re.findall(r"Estimated gain: ([\d.]+)", told)]
+    ((mean, spread),) = re.findall(r"Average gain: ([\d.]+) \+/- ([\d.]+)", told)
+    assert len(gains) == 3
+    assert float(mean) == pytest.approx(np.mean(gains), abs=0.01)
+    assert float(spread) == pytest.approx(np.std(gains, ddof=1), abs=0.01)
+
+
 def test_no_scatter_is_an_error() -> None:
     with pytest.raises(AlgorithmFailed, match="vary too little"):
         robust_median(np.ones(100), "image 1")
@@ -60,6 +77,7 @@ def test_strong_pixels_of_boxes_are_counted() -> None:
     assert counts[2, 2] == 1
     assert counts.sum() == 13
     assert hot_at(counts.ravel(), 0.9, 13).tolist() == [1 * 6 + 3]
+    assert hot_at(np.array([11, 12]), 0.9, 13).tolist() == [1]
 
 
 @pytest.mark.parametrize(
@@ -127,6 +145,29 @@ def test_panels_are_drawn_in_a_picture_that_they_fill(
     assert (grid.nrows, grid.ncols) == (rows, columns)
     panels = n * (drawn[0].get_figwidth() / columns) ** 2 * shape[0] / shape[1]
     assert panels > 0.4 * np.prod(drawn[0].get_size_inches())
+
+
+def test_outliers_and_weak_reflections_show_nothing() -> None:
+    """Four bins of five images: all indexed, outliers alone, weak ones, not quite as weak ones."""
+    z = np.repeat([2.5, 7.5, 12.5, 17.5], 20)
+    flags = np.full(80, Flag.STRONG | Flag.INDEXED | Flag.INTEGRATED_SUM | Flag.INTEGRATED_PRF, np.int64)
+    flags[20:40] |= Flag.CENTROID_OUTLIER
+    table = ReflectionTable(
+        {
+            "xyzobs.px.value": np.stack([z, z, z], axis=1),
+            "flags": flags,
+            "intensity.prf.value": np.repeat([100.0, 100.0, 9.0, 11.0], 20),
+            "intensity.prf.variance": np.ones(80),
+            "intensity.sum.value": np.full(80, 100.0),
+            "intensity.sum.variance": np.ones(80),
+        }
+    )
+    found = analyses(table, Scan((1, 20), (0.0, 0.4)), BlanksOptions())
+    assert {what: blanks and blanks.regions() for what, blanks in found.items()} == {
+        "strong": [],
+        "indexed": [(5, 10)],
+        "integrated": [(10, 15)],
+    }
 
 
 def test_names_are_numbered_and_pictures_keep_single_pixels() -> None:
