@@ -22,8 +22,9 @@ from xtal.options import parse, split_tokens
 from xtal.plugins import default_plugins
 from xtal.run import run_step as run_step_of
 from xtal_steps_server import client
-from xtal_steps_server.options import ServerOptions
+from xtal_steps_server.options import ClientOptions, ServerOptions
 from xtal_steps_server.replies import as_xml, cell_of_lattice
+from xtal_steps_server.search import frame_of
 from xtal_steps_server.server import Service, is_loopback, listen
 
 PORT = 17433
@@ -246,6 +247,46 @@ def test_a_server_that_goes_away_takes_no_answer_along(
     assert ["error" in r for r in json.loads(Path("all.json").read_text())] == [False, True, False]
 
 
+def test_a_busy_server_is_asked_again() -> None:
+    from http.server import BaseHTTPRequestHandler, HTTPServer
+
+    codes = [503, 503, 200]
+
+    class Busy(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            code = codes.pop(0)
+            self.send_response(code)
+            self.end_headers()
+            self.wfile.write(b'{"error": "The server is busy."}' if code == 503 else b'{"n_spots_total": 7}')
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Busy) as server:
+        thread = threading.Thread(target=lambda: [server.handle_request() for _ in range(3)])
+        thread.start()
+        reply = client.get(ClientOptions(host="127.0.0.1", port=server.server_port, timeout=30.0), "/a.cbf")
+        thread.join(30)
+    assert reply == {"n_spots_total": 7}
+    assert codes == []
+
+
+@pytest.mark.parametrize(
+    ("n", "asked", "frame"),
+    [(1, (), 0), (1, ((148, 148),), 0), (9, ((9, 9),), 8), (9, (), "holds 9 images"), (9, ((10, 10),), "1 to 9, not 10"),
+     (9, ((0, 0),), "1 to 9, not 0"), (9, ((2, 3),), "about one image")],
+)  # fmt: skip
+def test_which_frame_is_meant(n: int, asked: Any, frame: int | str) -> None:
+    from types import SimpleNamespace
+
+    reader: Any = SimpleNamespace(z1=n)
+    if isinstance(frame, int):
+        assert frame_of(Path("a.h5"), asked, reader) == frame
+        return
+    with pytest.raises(DataError, match=frame):
+        frame_of(Path("a.h5"), asked, reader)
+
+
 def test_client_without_server(run_step: Any) -> None:
     for words in (["action=ping"], ["image=a.cbf", "image=b.cbf"]):
         with pytest.raises(DataError, match="No find_spots_server answers"):
@@ -277,6 +318,23 @@ def test_a_full_queue_turns_requests_away() -> None:
     assert [a.status_code for a in answers] == [200] * 3 + [503] * 5
     assert {a.headers.get("retry-after") for a in answers[3:]} == {"1"}
     assert service.pending == 0
+
+
+@pytest.mark.parametrize(
+    ("client", "stops"), [(("127.0.0.1", 5), True), (("::1", 5), True), (("192.168.0.7", 5), False), (None, False)]
+)
+def test_only_its_own_machine_stops_the_server(client: tuple[str, int] | None, stops: bool) -> None:
+    from types import SimpleNamespace
+
+    from starlette.requests import Request
+
+    service = Service(default_plugins(), [], 1, 1)
+    service.server = SimpleNamespace(should_exit=False)
+    answer = service.stop(
+        Request({"type": "http", "method": "GET", "path": "/Ctrl-C", "headers": [], "client": client})
+    )
+    assert service.server.should_exit == stops
+    assert answer.status_code == (200 if stops else 403)
 
 
 def test_listening_to_others_needs_a_root() -> None:

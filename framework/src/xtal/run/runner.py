@@ -7,9 +7,10 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from attrs import define, field, frozen
@@ -176,21 +177,34 @@ def run_step(
         What the data or the options cannot do. Any other exception is a defect; its traceback
         stands in the log, whose path the exception carries as ``xtal_log``.
     """
-    files = import_images(plugins, name, assignments, files, verbosity)
-    return run_prepared(plugins, prepare(plugins, name, assignments, files), verbosity=verbosity)
+    with ExitStack() as stack:
+        files = import_images(plugins, name, assignments, files, verbosity, stack)
+        return run_prepared(plugins, prepare(plugins, name, assignments, files), verbosity=verbosity)
 
 
 def import_images(
-    plugins: Plugins, name: str, assignments: Sequence[Assignment], files: Sequence[str], verbosity: int
+    plugins: Plugins,
+    name: str,
+    assignments: Sequence[Assignment],
+    files: Sequence[str],
+    verbosity: int,
+    stack: ExitStack,
 ) -> list[str]:
-    """The files of a step; where it takes images for experiments, they are imported, and the list takes their place."""
+    """The files of a step; where it takes images for experiments, they are imported, and the list takes their place.
+
+    It stands beside the outputs. A step that makes no reflections to go with it takes no older list away: then it
+    stands in a temporary folder as long as the stack is open.
+    """
     step: Step = plugins.find("step", name)
     parsed, _ = step_options(plugins, step, assignments)
     images = images_to_import(step, files, _named(parsed))
     if not images:
         return list(files)
-    folder = Assignment("output.directory", parsed.objects[1].output.directory)
-    imported = run_step(plugins, "import", [folder], images, verbosity=verbosity)
+    folder = os.path.expanduser(parsed.objects[1].output.directory)
+    older = Path(folder, plugins.find("step", "import").outputs["experiments"])
+    if "reflections" not in step.outputs and older.exists():
+        folder, verbosity = stack.enter_context(TemporaryDirectory(prefix="xtal-")), min(verbosity, 1)
+    imported = run_step(plugins, "import", [Assignment("output.directory", folder)], images, verbosity=verbosity)
     return [str(imported.outputs["experiments"]), *(name for name in files if name not in images)]
 
 
