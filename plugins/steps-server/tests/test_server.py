@@ -273,9 +273,16 @@ def test_a_busy_server_is_asked_again() -> None:
 
 @pytest.mark.parametrize(
     ("n", "asked", "frame"),
-    [(1, (), 0), (1, ((148, 148),), 0), (9, ((9, 9),), 8), (9, (), "holds 9 images"), (9, ((10, 10),), "1 to 9, not 10"),
-     (9, ((0, 0),), "1 to 9, not 0"), (9, ((2, 3),), "about one image")],
-)  # fmt: skip
+    [
+        (1, (), 0),
+        (1, ((148, 148),), 0),
+        (9, ((9, 9),), 8),
+        (9, (), "holds 9 images"),
+        (9, ((10, 10),), "1 to 9, not 10"),
+        (9, ((0, 0),), "1 to 9, not 0"),
+        (9, ((2, 3),), "about one image"),
+    ],
+)
 def test_which_frame_is_meant(n: int, asked: Any, frame: int | str) -> None:
     from types import SimpleNamespace
 
