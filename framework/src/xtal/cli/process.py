@@ -114,7 +114,10 @@ def checked(plugins: Plugins, assignments: Sequence[Assignment]) -> tuple[bool, 
     resume, assignments = _resume(assignments)
     by_step = distribute(plugins, assignments)
     for name, assignments in by_step.items():
-        parsed, _ = step_options(plugins, plugins.find("step", name), assignments)
+        try:
+            parsed, _ = step_options(plugins, plugins.find("step", name), assignments)
+        except OptionError as error:
+            raise OptionError(error.message, advice=error.advice.replace("--help", f"xtal run {name} --help")) from None
         for path, value in differences(parsed.objects[0]).items():
             _check_crystal(path.rpartition(".")[2], value)
     return resume, by_step

@@ -113,16 +113,6 @@ def step_options(
     OptionError
         If a setting is wrong, or the user asks for something else than the site enforces.
     """
-    try:
-        return _step_options(plugins, step, assignments)
-    except OptionError as error:
-        advice = error.advice.replace("See --help", f"See xtal run {step.name} --help")
-        raise OptionError(error.message, advice=advice) from None
-
-
-def _step_options(
-    plugins: Plugins, step: Step, assignments: Sequence[Assignment]
-) -> tuple[Parsed, dict[str, SiteOption]]:
     classes = step_classes(step, plugins.options_class("step", step.name))
     settings = site_options(plugins, step, classes)
     defaults = [one.assignment for one in settings if not one.enforced]
@@ -178,8 +168,13 @@ def run_step(
         stands in the log, whose path the exception carries as ``xtal_log``.
     """
     with ExitStack() as stack:
-        files = import_images(plugins, name, assignments, files, verbosity, stack)
-        return run_prepared(plugins, prepare(plugins, name, assignments, files), verbosity=verbosity)
+        try:
+            files = import_images(plugins, name, assignments, files, verbosity, stack)
+            prepared = prepare(plugins, name, assignments, files)
+        except OptionError as error:
+            advice = error.advice.replace("See --help", f"See xtal run {name} --help")
+            raise OptionError(error.message, advice=advice) from None
+        return run_prepared(plugins, prepared, verbosity=verbosity)
 
 
 def import_images(
