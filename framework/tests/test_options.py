@@ -200,6 +200,9 @@ def test_options_of_the_chosen_plugin() -> None:
     # another plugin's name before an option that the chosen one has too
     options = parse(Options, ["spotfinder.threshold.dispersion.sigma_background=4"], Fake())
     assert options.spotfinder.threshold.options.sigma_background == 4.0
+    # no plugin's name at all
+    options = parse(Options, ["threshold.sigma_background=5"], Fake())
+    assert options.spotfinder.threshold.options.sigma_background == 5.0
 
 
 def test_objects_check_their_ranges_too() -> None:

@@ -157,8 +157,15 @@ def test_wrong_inputs(run: Call, tmp_path: Path) -> None:
         run("copy", "a.expt")
     with pytest.raises(DataError, match=r"image\.cbf is neither"):
         run("copy", "a.expt", "a.refl", "image.cbf")
+    with pytest.raises(OptionError, match=r"See xtal run copy --help -v for what it takes"):
+        run("copy", "a.expt", "a.refl", "d_min=two")
     with pytest.raises(OptionError, match="Did you mean d_min"):
         run("copy", "a.expt", "a.refl", "d_mni=3")
+
+
+def test_folders_of_outputs_are_looked_for_before_work_begins(run: Call, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="The folder none does not exist"):
+        run("fail", "output.notes=none/words.txt")
 
 
 def test_a_tilde_that_names_nobody_is_a_name_like_others(run: Call, tmp_path: Path) -> None:

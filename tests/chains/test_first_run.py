@@ -35,6 +35,15 @@ def test_compilation_is_announced_once(tiny_scan: Path, tmp_path: Path) -> None:
     assert SAID not in cpu("run", "show", image, cache=tmp_path)[1]
 
 
+def test_compilation_is_announced_where_it_happens(tiny_scan: Path, tmp_path: Path) -> None:
+    """A user goes step by step: importing compiles nothing, the search for spots does."""
+    said = [
+        cpu("run", *words, cache=tmp_path)[1]
+        for words in (("import", *sorted(tiny_scan.glob("*.cbf"))), *2 * [("find_spots", "imported.expt")])
+    ]
+    assert [text.count(SAID) for text in said] == [0, 1, 0]
+
+
 @pytest.mark.slow
 def test_all_kernels_of_the_chain_compile_in_little_time(tiny_scan: Path, tmp_path: Path) -> None:
     """What the chain takes with an empty cache, less what it takes with the one that this leaves."""

@@ -40,6 +40,24 @@ def test_other_steps_that_look_at_images(run_step, images, tmp_path, step, words
     assert (tmp_path / writes).is_file()
 
 
+@pytest.mark.parametrize(
+    ("step", "words"),
+    [
+        ("generate_mask", ["border=3"]),
+        ("estimate_gain", []),
+        ("export_bitmaps", ["imageset_index=3"]),
+        ("merge_cbf", []),
+    ],
+)
+def test_a_look_at_other_images_takes_no_list_away(run_step, images, tmp_path, step, words):
+    run_step("import", *images, "geometry.detector.distance=99")
+    before = (tmp_path / "imported.expt").read_bytes()
+    run_step(step, *images[2:], *words)
+    assert (tmp_path / "imported.expt").read_bytes() == before
+    run_step("find_spots", *images[2:])
+    assert (tmp_path / "imported.expt").read_bytes() != before, "spots go with the list of their own images"
+
+
 def test_what_is_wrong_is_told_before_anything_is_imported(run_step, images, tmp_path):
     with pytest.raises(OptionError, match="d_mni"):
         run_step("find_spots", *images, "d_mni=2")

@@ -46,6 +46,8 @@ PICTURES = [
     ("display=sigma_b",),
     ("display=sigma_s", "nsigma_s=2"),
     ("display=threshold",),
+    ("display=sigma_b", "gain=0.5"),
+    ("display=sigma_s", "gain=2", "nsigma_s=1"),
     ("display=global_threshold", "global_threshold=5"),
 ]
 

@@ -102,7 +102,7 @@ def test_masks_are_combined_applied_and_drawn(folder: Path) -> None:
         (e,) = read_experiments(folder / f"{name}.expt")
         assert Path(e.images.mask).name == "both.mask"
     text = run(folder, XTAL, "run", "apply_mask", "imported.expt", "both.mask", "border.h5", code=2)
-    assert "2 masks were given for 1 sets of images" in text
+    assert "2 masks for 1 set of images" in text
 
 
 def test_the_gain_is_near_that_of_dials(folder: Path) -> None:

@@ -15,12 +15,31 @@ import platform
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
 from functools import cache
 from importlib.metadata import entry_points, version
 from importlib.util import find_spec
 from pathlib import Path
 
 UNUSED_DAYS = 30
+COMPILING = "First use of these kernels: kernels are compiled once, which takes some seconds."
+
+_tell: Callable[[str], None] | None = None
+_told = False
+
+
+def announce_by(tell: Callable[[str], None]) -> None:
+    """Let ``tell`` say that kernels are compiled, when they are and nobody has said so in this process."""
+    global _tell
+    _tell = tell
+
+
+def compiling() -> None:
+    """Called when a kernel is about to be compiled (`xtal.jit`)."""
+    global _told
+    if _tell is not None and not _told:
+        _told = True
+        _tell(COMPILING)
 
 
 @cache
@@ -71,13 +90,10 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def prepare_cache() -> bool:
-    """Make the folder and tell numba of it; True when it is new, so that compilation is to come.
-
-    Where no folder can be written, a temporary one serves this process.
-    """
+def prepare_cache() -> None:
+    """Make the folder and tell numba of it; where none can be written, a temporary one serves this process."""
     if os.environ.get("NUMBA_CACHE_DIR"):
-        return False
+        return
     path = cache_directory()
     new = not path.is_dir()
     try:
@@ -92,7 +108,6 @@ def prepare_cache() -> bool:
     elif new:
         remove_unused(path.parent)
     os.environ["NUMBA_CACHE_DIR"] = str(path)
-    return new
 
 
 def remove_unused(base: Path, days: float = UNUSED_DAYS) -> None:

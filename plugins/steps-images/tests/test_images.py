@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import bz2
+import gzip
 import hashlib
 import shutil
 from collections.abc import Callable
@@ -18,12 +20,13 @@ from PIL import Image
 from xtal.errors import DataError
 from xtal.models import Detector
 from xtal.testing import tiny_experiment
-from xtal_steps_images.cbf import MARK, _with_loops, read_cbf, summed
+from xtal_steps_images.cbf import MARK, Cbf, _with_loops, read_cbf, summed
 from xtal_steps_images.colours import binned, colours, grey_levels
+from xtal_steps_images.maps import display_map
 from xtal_steps_images.merge_cbf import write_sum
 from xtal_steps_images.mosaic import Mosaic, _turned
-from xtal_steps_images.options import BitmapOptions
-from xtal_steps_images.rings import places
+from xtal_steps_images.options import BitmapOptions, ResolutionRingOptions
+from xtal_steps_images.rings import Rings, free_place, places
 
 
 def cbf(pixels: np.ndarray, trailer: bytes = b"\0\0\r\n--end") -> bytes:
@@ -50,6 +53,15 @@ def test_images_add_up_and_masked_pixels_stay_masked(tmp_path: Path) -> None:
     assert found.trailer == b"\0\0\r\n--end"
     data = bytes(fabio.compression.compByteOffset(found.pixels.ravel().astype(np.int64)))
     assert base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode() in found.text
+
+
+@pytest.mark.parametrize(("ending", "compress"), [(".gz", gzip.compress), (".bz2", bz2.compress)])
+def test_compressed_images_add_up(tmp_path: Path, ending: str, compress: Callable[[bytes], bytes]) -> None:
+    paths = [tmp_path / f"{k}.cbf{ending}" for k in range(2)]
+    for k, path in enumerate(paths):
+        path.write_bytes(compress(cbf(np.arange(6).reshape(2, 3) + k)))
+    write_sum(paths, tmp_path / "sum.cbf")
+    assert read_cbf(tmp_path / "sum.cbf").pixels.tolist() == [[1, 3, 5], [7, 9, 11]]
 
 
 def test_an_image_is_not_written_over(tmp_path: Path) -> None:
@@ -86,12 +98,72 @@ def test_loops_of_full_imgcif_add_up() -> None:
     assert found[4] == "SCAN1 'GONIO omega' 0.300000"
     assert found[5] == "SCAN1 DET 0.000000"
     assert found[6:] == rows[6:]
+    content = summed(Cbf("\r\n".join(rows), np.zeros((2, 2), np.int32), b""), np.zeros((2, 2), np.int32), 3)
+    assert content.partition(MARK)[0].decode().split("\r\n") == found
 
 
 def test_a_sum_of_one_is_the_image(tmp_path: Path) -> None:
     image = np.arange(12).reshape(3, 4)
     (tmp_path / "a.cbf").write_bytes(cbf(image))
     assert summed(read_cbf(tmp_path / "a.cbf"), image.astype(np.int32), 1).split(MARK)[1:] == cbf(image).split(MARK)[1:]
+
+
+def test_maps_are_what_a_slow_loop_says() -> None:
+    random = np.random.default_rng(2)
+    image, mask = random.poisson(6, (12, 11)).astype(float), random.random((12, 11)) > 0.1
+    image[4:6, 5:7] = 60
+    for gain in (0.5, 1.0, 30.0):
+        maps = {
+            kind: display_map(image, mask, BitmapOptions(display=kind, gain=gain, global_threshold=20.0))
+            for kind in ("mean", "variance", "dispersion", "sigma_b", "sigma_s", "global_threshold", "threshold")
+        }
+        for y, x in np.argwhere(mask):
+            window = np.s_[max(y - 3, 0) : y + 4, max(x - 3, 0) : x + 4]
+            values = image[window][mask[window]]
+            mean, variance, value = values.mean(), values.var(ddof=1), image[y, x]
+            dispersed = variance / mean / gain > 1 + 6 * np.sqrt(2 / (len(values) - 1))
+            strong = value > mean + 3 * np.sqrt(gain * mean)
+            expected = {
+                "mean": mean, "variance": variance, "dispersion": variance / mean, "sigma_b": dispersed,
+                "sigma_s": strong, "global_threshold": value > 20, "threshold": dispersed and strong and value > 20,
+            }  # fmt: skip
+            for kind, wanted in expected.items():
+                assert maps[kind][y, x] == pytest.approx(float(wanted), abs=1e-9), (kind, gain, y, x)
+        assert maps["threshold"].any() == (gain < 30)
+
+
+def test_brightness_saturation_and_quality_are_heeded(run_step: Any, tiny_scan: Path, tmp_path: Path) -> None:
+    run_step("import", *sorted(tiny_scan.glob("*.cbf"))[:1])
+
+    def drawn(name: str, *words: str) -> Any:
+        run_step("export_bitmaps", "imported.expt", f"output.file={name}", *words)
+        return np.asarray(Image.open(tmp_path / name).convert("RGB"), int)
+
+    values = fabio.open(sorted(tiny_scan.glob("*.cbf"))[0]).data
+    plain, dark = drawn("a.png"), drawn("b.png", "brightness=300", "png.compress_level=9")
+    assert dark.sum() < plain.sum()
+    assert (tmp_path / "b.png").stat().st_size < (tmp_path / "a.png").stat().st_size
+    limit = float(np.quantile(values, 0.99))
+    yellow = (drawn("c.png", f"saturation={limit}") == [254, 254, 1]).all(axis=2)
+    np.testing.assert_array_equal(yellow, values > limit)
+    sizes = []
+    for quality in (10, 90):
+        drawn("d.jpeg", "output.format=jpeg", f"jpeg.quality={quality}")
+        sizes.append((tmp_path / "d.jpeg").stat().st_size)
+    assert sizes[0] < 0.5 * sizes[1]
+
+
+def test_rings_are_where_they_are_asked_for() -> None:
+    experiment = tiny_experiment(size=(60, 50))
+    mosaic = Mosaic(experiment.detector, experiment.beam, "image")
+    asked = ResolutionRingOptions(show=True, d_spacings=(9.0, 5.5))
+    ((rings, fill, _),) = Rings(experiment, mosaic, BitmapOptions(resolution_rings=asked)).sets
+    assert [d for d, _ in rings] == [9.0, 5.5]
+    assert fill == "red"
+    ((even, _, _),) = Rings(experiment, mosaic, BitmapOptions(resolution_rings=ResolutionRingOptions(show=True))).sets
+    steps = np.diff([d**-2 for d, _ in even])
+    assert steps == pytest.approx(steps[0])
+    assert len(even) == 5
 
 
 def test_the_brightest_tenth_is_dark() -> None:
@@ -136,12 +208,42 @@ def test_rings_pass_between_neighbours() -> None:
     assert xy.tolist() == [[5, 0], [5, 1], [5, 2]]
 
 
+def test_labels_of_rings_lie_on_the_picture_and_hide_no_other() -> None:
+    y, x = np.mgrid[:60, :80]
+    rings = [xy for _, xy in places(np.hypot(x - 40.0, y - 30.0) / 100, [(r / 100) ** -0.5 for r in (20, 25, 28, 45)])]
+    taken: list[tuple[int, int, int, int]] = []
+    for ring in rings:
+        box = free_place(ring, (20, 9), (80, 60), taken)
+        assert box is not None
+        taken.append(box)
+    painted = np.zeros((60, 80), int)
+    for a, b, c, d in taken:
+        painted[b:d, a:c] += 1
+    assert painted.max() == 1
+    assert painted.sum() == 4 * 20 * 9
+    assert taken[0][1] == 11
+    assert free_place(rings[0], (80, 60), (80, 60), taken) is None
+
+
 def test_dials_names_of_options_work() -> None:
     from xtal.options import parse
 
     words = ["output.file=a.tiff", "output.format=tiff", "imageset_index=3", "imageset_index=5,7", "saturation=0"]
     o = parse(BitmapOptions, words)
     assert (o.output.file, o.output.format, o.imageset_index, o.saturation) == ("a.tiff", "tiff", (3, 5, 7), 0.0)
+
+
+def test_a_folder_in_the_prefix_is_where_files_go(run_step: Any, tiny_scan: Path, tmp_path: Path) -> None:
+    run_step("import", *sorted(tiny_scan.glob("*.cbf"))[:4])
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    run_step("merge_cbf", "imported.expt", "output.image_prefix=a/s_")
+    run_step("merge_cbf", "imported.expt", "merge_n_images=4", f"output.image_prefix={tmp_path}/b/")
+    run_step("export_bitmaps", "imported.expt", "imageset_index=2", "output.prefix=a/p")
+    assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.glob("[ab]/*")) == [
+        "a/p0002.png", "a/s_1.cbf", "a/s_2.cbf", "b/1.cbf",
+    ]  # fmt: skip
+    assert not list(tmp_path.glob("*.cbf")) + list(tmp_path.glob("*.png"))
 
 
 @pytest.mark.parametrize("step", ["export_bitmaps", "merge_cbf"])

@@ -21,8 +21,10 @@ from xtal.files import read_reflections
 from xtal.options import parse, split_tokens
 from xtal.plugins import default_plugins
 from xtal.run import run_step as run_step_of
-from xtal_steps_server.options import ServerOptions
+from xtal_steps_server import client
+from xtal_steps_server.options import ClientOptions, ServerOptions
 from xtal_steps_server.replies import as_xml, cell_of_lattice
+from xtal_steps_server.search import frame_of
 from xtal_steps_server.server import Service, is_loopback, listen
 
 PORT = 17433
@@ -162,6 +164,15 @@ def test_options_of_steps_that_were_not_asked_for_are_refused(served: Path) -> N
     assert (status, "output.directory" in json.loads(text)["error"]) == (500, True)
 
 
+def test_an_unknown_option_is_told_with_where_they_are_listed(served: Path) -> None:
+    status, text = get(quote(str(images(served)[0])) + ";foo=2")
+    told = json.loads(text)["error"]
+    assert (status, told) == (
+        500,
+        "The option 'foo' is unknown. See xtal run find_spots_client --help -v for all names.",
+    )
+
+
 def test_xml_on_request(served: Path) -> None:
     path = quote(str(images(served)[0]))
     tree = ElementTree.fromstring(get(path, Accept="application/xml")[1])
@@ -185,6 +196,8 @@ def test_missing_damaged_and_forbidden_files(served: Path, tmp_path: Path) -> No
     assert get(quote(str(link)))[0] == 403
     link.unlink()
     assert get(quote(f"{served}/../../../etc/passwd"))[0] == 403
+    status, text = get(quote(f"{served}/a\0.cbf"))
+    assert (status, "zero byte" in json.loads(text)["error"]) == (500, True)
 
 
 def test_parameter_files_of_the_server_are_not_read(served: Path) -> None:
@@ -213,9 +226,78 @@ def test_client_prints_and_writes(served: Path, run_step: Any) -> None:
     assert "Success" in run_step("find_spots_client", "action=ping", f"port={PORT}").summary[0]
 
 
+def test_client_sees_to_the_grid_before_it_asks(run_step: Any, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="grid=2,2 has 4 places for 1 images"):
+        run_step("find_spots_client", "image=a.cbf", "grid=2,2", "port=1")
+
+
+def test_a_server_that_goes_away_takes_no_answer_along(
+    served: Path, run_step: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names, whole = images(served)[:3], client.get
+
+    def gone(options: Any, path: str) -> dict[str, Any]:
+        if path.endswith(names[1].name):
+            raise DataError("No find_spots_server answers.")
+        return whole(options, path)
+
+    monkeypatch.setattr(client, "get", gone)
+    outcome = run_step("find_spots_client", *names, f"port={PORT}", "json=all.json")
+    assert "2 of 3 images answered" in outcome.summary[0]
+    assert ["error" in r for r in json.loads(Path("all.json").read_text())] == [False, True, False]
+
+
+def test_a_busy_server_is_asked_again() -> None:
+    from http.server import BaseHTTPRequestHandler, HTTPServer
+
+    codes = [503, 503, 200]
+
+    class Busy(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            code = codes.pop(0)
+            self.send_response(code)
+            self.end_headers()
+            self.wfile.write(b'{"error": "The server is busy."}' if code == 503 else b'{"n_spots_total": 7}')
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Busy) as server:
+        thread = threading.Thread(target=lambda: [server.handle_request() for _ in range(3)])
+        thread.start()
+        reply = client.get(ClientOptions(host="127.0.0.1", port=server.server_port, timeout=30.0), "/a.cbf")
+        thread.join(30)
+    assert reply == {"n_spots_total": 7}
+    assert codes == []
+
+
+@pytest.mark.parametrize(
+    ("n", "asked", "frame"),
+    [
+        (1, (), 0),
+        (1, ((148, 148),), 0),
+        (9, ((9, 9),), 8),
+        (9, (), "holds 9 images"),
+        (9, ((10, 10),), "1 to 9, not 10"),
+        (9, ((0, 0),), "1 to 9, not 0"),
+        (9, ((2, 3),), "about one image"),
+    ],
+)
+def test_which_frame_is_meant(n: int, asked: Any, frame: int | str) -> None:
+    from types import SimpleNamespace
+
+    reader: Any = SimpleNamespace(z1=n)
+    if isinstance(frame, int):
+        assert frame_of(Path("a.h5"), asked, reader) == frame
+        return
+    with pytest.raises(DataError, match=frame):
+        frame_of(Path("a.h5"), asked, reader)
+
+
 def test_client_without_server(run_step: Any) -> None:
-    with pytest.raises(DataError, match="No find_spots_server answers"):
-        run_step("find_spots_client", "action=ping", "port=1")
+    for words in (["action=ping"], ["image=a.cbf", "image=b.cbf"]):
+        with pytest.raises(DataError, match="No find_spots_server answers"):
+            run_step("find_spots_client", *words, "port=1")
 
 
 def test_a_full_queue_turns_requests_away() -> None:
@@ -243,6 +325,23 @@ def test_a_full_queue_turns_requests_away() -> None:
     assert [a.status_code for a in answers] == [200] * 3 + [503] * 5
     assert {a.headers.get("retry-after") for a in answers[3:]} == {"1"}
     assert service.pending == 0
+
+
+@pytest.mark.parametrize(
+    ("client", "stops"), [(("127.0.0.1", 5), True), (("::1", 5), True), (("192.168.0.7", 5), False), (None, False)]
+)
+def test_only_its_own_machine_stops_the_server(client: tuple[str, int] | None, stops: bool) -> None:
+    from types import SimpleNamespace
+
+    from starlette.requests import Request
+
+    service = Service(default_plugins(), [], 1, 1)
+    service.server = SimpleNamespace(should_exit=False)
+    answer = service.stop(
+        Request({"type": "http", "method": "GET", "path": "/Ctrl-C", "headers": [], "client": client})
+    )
+    assert service.server.should_exit == stops
+    assert answer.status_code == (200 if stops else 403)
 
 
 def test_listening_to_others_needs_a_root() -> None:

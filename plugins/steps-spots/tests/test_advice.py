@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from spots_in_memory import Frames, run
@@ -10,7 +14,7 @@ from xtal.errors import AlgorithmFailed
 from xtal.physics.resolution import d_of_panel
 from xtal.testing import tiny_experiment
 from xtal_steps_spots import advice
-from xtal_steps_spots.options import FilterOptions
+from xtal_steps_spots.options import FilterOptions, FindSpotsOptions
 
 
 def test_no_spot_is_an_error_with_advice():
@@ -95,3 +99,27 @@ def test_causes_of_few():
     assert "sigma_" not in sentences
     (alone,) = advice.causes_of_few(experiment, np.empty((0, 3)), np.empty(0), None)
     assert "threshold.sigma_background=" in alone
+
+
+NAMED = re.compile(r"\b([a-z][a-z_]*(?:\.[a-z_]+)*)=")
+"""An option in a sentence."""
+
+
+def test_every_option_that_is_advised_can_be_given_as_it_is_named():
+    """In all that find_spots says: a user types it as it stands there."""
+    from xtal.options.match import match
+    from xtal.options.tree import entries
+    from xtal.plugins import default_plugins
+
+    folder = Path(advice.__file__).parent
+    texts = [
+        (path.name, node.value)
+        for path in (folder / name for name in ("advice.py", "find_spots.py", "search.py", "masks.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+    named = {name for _, text in texts for name in NAMED.findall(text)} - {"output.png", "untrusted.pixel"}
+    assert len(named) > 8
+    known = list(entries(FindSpotsOptions, default_plugins(), {}))
+    for name in named:
+        match(name, known)

@@ -38,7 +38,7 @@ def test_bad_images_are_named_and_passed_over_on_request():
     context = run(Frames(masked), skip_bad_images=True)
     z = context.table["bbox"][:, 4:]
     assert not (z == [4, 5]).all(axis=1).any()
-    assert "2 images passed over: image 5: Image 5 is truncated.; image 8: Image 8 holds no good" in context.warnings[0]
+    assert "2 images passed over: image 5: Image 5 is truncated; image 8: Image 8 holds no good" in context.warnings[0]
     with pytest.raises(DataError, match="Image 8 holds no good pixel"):
         run(Frames(lambda z, p, shape: np.full(shape, -1) if z == 7 else spotty(z, p, shape)))
 

@@ -38,6 +38,14 @@ def test_hot_pixels_are_told_and_masked_on_request(tmp_path):
     assert "hot pixel" not in run(Frames(hot, z1=9), tiny_experiment(9, SIZE)).lines[2]
 
 
+def test_a_table_without_hot_pixels_says_where_all_strong_ones_are_counted(run_step, tiny_scan, tmp_path):
+    run_step("import", *sorted(tiny_scan.glob("*.cbf")))
+    run_step("find_spots", "imported.expt", "max_spot_size=9")
+    outcome = run_step("find_hot_pixels", "imported.expt", "strong.refl", "hot_fraction=1")
+    assert "0 hot pixels" in outcome.summary[0]
+    assert "write_hot_mask=True counts all strong pixels" in (tmp_path / "xtal.find_hot_pixels.log").read_text()
+
+
 def flickering(z, panel, shape):
     """Patches of nine pixels that are bright on every other image, more than a crystal gives spots."""
     image = np.full(shape, 10, np.int32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 import numpy as np
 import pytest
 from spots_in_memory import SIZE, run
@@ -19,10 +20,10 @@ def test_masks_by_option():
     experiment = tiny_experiment(size=SIZE)
     assert search_masks(experiment, SpotfinderOptions()) is None
     (region,) = search_masks(
-        experiment, SpotfinderOptions(region_of_interest=(10, 20, 5, 45), filter=FilterOptions(border=8))
+        experiment, SpotfinderOptions(region_of_interest=(5, 20, 5, 45), filter=FilterOptions(border=8))
     )
     expected = np.zeros((50, 60), bool)
-    expected[8:42, 10:20] = True
+    expected[8:42, 8:20] = True
     np.testing.assert_array_equal(region, expected)
     d = d_of_panel(experiment.detector[0], experiment.beam)
     limits = FilterOptions(d_min=8.0, d_max=40.0, resolution_range=((15.0, 10.0),))
@@ -37,6 +38,23 @@ def test_ice_rings_are_masked():
     q = d_of_panel(experiment.detector[0], experiment.beam) ** -2
     assert not mask[np.abs(q - 3.4406**-2) < 0.0009].any()
     assert mask[q < 0.06].all()
+    coarse = FilterOptions(ice_rings=IceRingOptions(filter=True, d_min=3.0))
+    (mask,) = search_masks(experiment, SpotfinderOptions(filter=coarse))
+    assert not mask[np.abs(q - 3.4406**-2) < 0.0009].any()
+    assert mask[q > 3.0**-2 + 0.001].all()
+
+
+def test_the_depth_of_absorption_is_left_out_on_request():
+    experiment = tiny_experiment(size=(400, 400))
+    panel = attrs.evolve(experiment.detector[0], material="Si", mu=1.4, thickness=0.5, parallax=True)
+    experiment.detector = Detector([panel])
+    masks = [
+        search_masks(experiment, SpotfinderOptions(filter=FilterOptions(d_min=4.0, disable_parallax_correction=off)))[0]
+        for off in (False, True)
+    ]
+    flat = d_of_panel(attrs.evolve(panel, parallax=False), experiment.beam)
+    np.testing.assert_array_equal(masks[1], flat > 4.0)
+    assert (masks[0] != masks[1]).any()
 
 
 @pytest.mark.parametrize(
@@ -51,6 +69,20 @@ def test_ice_rings_are_masked():
 def test_limits_that_leave_nothing(options):
     with pytest.raises(OptionError):
         search_masks(tiny_experiment(size=SIZE), options)
+
+
+@pytest.mark.parametrize(
+    ("ice", "told"),
+    [
+        (IceRingOptions(filter=True, space_group="foo"), "'foo' is not a space group"),
+        (IceRingOptions(filter=True, space_group="999"), "'999' is not a space group"),
+        (IceRingOptions(filter=True, unit_cell=(4.0, 4.0, 7.0, 90.0, 90.0, 0.0)), "4 4 7 90 90 0 is no unit cell"),
+    ],
+)
+def test_a_powder_that_there_is_not_is_told(ice, told):
+    with pytest.raises(OptionError, match=told) as caught:
+        search_masks(tiny_experiment(size=SIZE), SpotfinderOptions(filter=FilterOptions(ice_rings=ice)))
+    assert "ice_rings.unit_cell=" in caught.value.advice
 
 
 def test_masked_pixels_hold_no_spot():

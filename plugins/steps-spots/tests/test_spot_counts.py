@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from xtal.errors import OptionError
 from xtal.files import read_reflections
@@ -21,6 +22,8 @@ from xtal.physics.spots.statistics import (
     statistics_per_image,
     wilson_outliers,
 )
+from xtal.table import ReflectionTable
+from xtal_steps_spots import report, spot_counts
 
 ICE = 3.895
 """Angstrom, (1 0 0) of hexagonal ice."""
@@ -101,8 +104,22 @@ def test_json_and_plot_are_written(step: Callable[..., Any]) -> None:
     assert Path("p.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_the_plot_of_one_image_has_no_parts_of_images(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    drawn: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
+    ten = np.full(10, 5.0)
+    spot_counts.plot([7], [spot_statistics(ten, ten, ten)], tmp_path / "counts.png")
+    report.plot(ReflectionTable({"id": np.zeros(1, int), "xyzobs.px.value": np.full((1, 3), 6.5)}), {0: [6]}, tmp_path)
+    for figure in drawn:
+        axes = figure.axes[-1]
+        shown = [x for x in axes.get_xticks() if axes.get_xlim()[0] <= x <= axes.get_xlim()[1]]
+        assert shown == [7.0]
+        assert axes.get_ylim()[0] == 0.0
+    assert len(drawn) == 2
+
+
 def test_an_experiment_that_is_not_there(step: Callable[..., Any]) -> None:
-    with pytest.raises(OptionError, match="id=3: there are 1 experiments"):
+    with pytest.raises(OptionError, match="id=3: there is one experiment, counted from 0"):
         step("spot_counts_per_image", "imported.expt", "strong.refl", "id=3")
 
 

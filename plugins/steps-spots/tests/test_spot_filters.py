@@ -11,13 +11,19 @@ from xtal.physics.spots import StrongPixels, find_spots
 from xtal.testing import tiny_experiment
 from xtal_steps_spots import filters
 from xtal_steps_spots import find_spots as step
-from xtal_steps_spots.options import BackgroundGradientOptions, FilterOptions
+from xtal_steps_spots.options import BackgroundGradientOptions, FilterOptions, SpotDensityOptions
 
 
 def test_sizes_and_separation_filter():
     assert len(run(filter=FilterOptions(min_spot_size=12)).table) < len(run().table)
     with pytest.raises(AlgorithmFailed, match="No spot was found on 10 images"):
         run(filter=FilterOptions(max_spot_size=3))
+    sizes = run().table["n_signal"]
+    limits = (int(sizes.min()), int(sizes.max()) - 1)
+    assert limits[0] < limits[1]
+    kept = run(filter=FilterOptions(max_spot_size=limits[1])).table["n_signal"]
+    assert len(kept) == np.count_nonzero(sizes < sizes.max())
+    assert len(run(filter=FilterOptions(max_spot_size=limits[0])).table) == np.count_nonzero(sizes == sizes.min())
 
     def comet(z, panel, shape):
         image = np.full(shape, 10, np.int32)
@@ -147,3 +153,14 @@ def test_how_many_spots_of_one_pixel_are_no_chance(n, places, least):
     rng = np.random.default_rng(4)
     most = [np.bincount(rng.integers(0, places, n), minlength=places).max() for _ in range(5)]
     assert max(most) < least
+
+
+def test_crowded_places_are_left_out_on_request_only(monkeypatch):
+    """What is crowded is `density_filter`'s; here, that it is asked about the centroids and obeyed."""
+    every, asked = run().table, []
+    monkeypatch.setattr(step, "density_filter", lambda xy: asked.append(xy) or np.arange(len(xy)) % 2 == 0)
+    assert len(run().table) == len(every)
+    context = run(filter=FilterOptions(spot_density=SpotDensityOptions(filter=True)))
+    np.testing.assert_array_equal(asked, [every["xyzobs.px.value"][:, :2]])
+    np.testing.assert_array_equal(context.table["xyzobs.px.value"], every["xyzobs.px.value"][::2])
+    assert f"{len(every) // 2} in crowded places" in context.lines[1]

@@ -145,6 +145,16 @@ def test_batches_hold_no_more_than_asked(run_step, inputs):
     assert set(second["imageset_id"].tolist()) == {0}
 
 
+def test_files_go_to_the_folder_that_their_names_have(run_step, inputs):
+    Path("out").mkdir()
+    names = ("output.experiments=out/a.expt", f"output.reflections={Path('out').absolute()}/b.refl")
+    run_step("combine_experiments", *inputs, *names)
+    run_step("combine_experiments", *inputs, *names, "max_batch_size=2")
+    expected = ["a.expt", "a_000.expt", "a_001.expt", "b.refl", "b_000.refl", "b_001.refl"]
+    assert sorted(p.name for p in Path("out").glob("*.???[lt]")) == expected
+    assert not any(p.name in expected for p in Path.cwd().iterdir())
+
+
 def test_columns_that_some_lack_are_told(run_step, inputs, tmp_path):
     table = read_reflections(inputs[3])
     table["extra"] = np.ones(len(table))

@@ -142,6 +142,12 @@ def test_spots(imported, run):
     assert Path("spot_xds.refl").exists()
 
 
+def test_files_go_to_the_folder_that_their_names_have(imported, run):
+    Path("out").mkdir()
+    imported("output.reflections=out/a.refl", "output.experiments=out/a.expt", xparm=run.xparm(), spot=SPOTS)
+    assert {p.name for p in Path("out").iterdir()} >= {"a.expt", "a.refl"}
+
+
 def test_spots_without_an_index_can_go_and_columns_can_come(imported, run):
     _, table = imported("remove_invalid=True", "add_standard_columns=True", xparm=run.xparm(), spot=SPOTS)
     assert len(table) == 1

@@ -24,9 +24,17 @@ def score(key: str, path: str) -> int:
 
 
 def entry_score(key: str, entry: Entry) -> int:
-    """A choice of a plugin also goes by the name of its scope: ``threshold=dispersion``."""
-    plain = score(key, entry.path)
-    return max(plain, score(key, entry.path.removesuffix(".algorithm"))) if entry.is_choice else plain
+    """A choice of a plugin also goes by the name of its scope, the plugin's options by theirs without its name.
+
+    ``threshold=dispersion``, ``threshold.gain=2``.
+    """
+    names = [entry.path]
+    if entry.is_choice:
+        names.append(entry.path.removesuffix(".algorithm"))
+    if entry.plugin is not None:
+        scope, plugin = entry.plugin
+        names.append(entry.path.replace(f"{scope}.{plugin}.", f"{scope}.", 1))
+    return max(score(key, name) for name in names)
 
 
 def match(key: str, known: Sequence[Entry]) -> tuple[Entry, str]:

@@ -215,12 +215,19 @@ class Context:
         KeyError
             If the step's descriptor does not list the role (a defect of the step).
         """
-        return self.directory / Path(os.path.expanduser(self._output_name(role)))
+        return self.directory / self.output_name(role)
 
-    def _output_name(self, role: str) -> str:
+    def output_name(self, role: str) -> str:
+        """Name of the output of a role as the options give it: from the folder of the outputs on, or absolute.
+
+        Raises
+        ------
+        KeyError
+            If the step's descriptor does not list the role (a defect of the step).
+        """
         if not hasattr(self._output_options, role):
             raise KeyError(f"the step {self.step.name} lists no output {role!r}")
-        return str(getattr(self._output_options, role))
+        return os.path.expanduser(str(getattr(self._output_options, role)))
 
     @cached_property
     def _inputs_record(self) -> dict[str, Any]:
@@ -262,7 +269,8 @@ class Context:
     def writing(self, role: str, name: str | None = None) -> Iterator[Path]:
         """A temporary path for an output; it takes the output's place when the block ends without error.
 
-        ``name`` replaces the name of the file, where it follows from the data.
+        ``name`` (from the folder of the outputs on, or absolute) replaces that of the options, where it follows from
+        the data.
         """
         from xtal.files.atomic import writing
         from xtal.run.provenance import write_made

@@ -7,8 +7,10 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from attrs import define, field, frozen
@@ -16,6 +18,7 @@ from attrs import define, field, frozen
 import xtal
 from xtal.errors import DataError, OptionError, XtalError
 from xtal.hooks import Step
+from xtal.kernel_cache import announce_by
 from xtal.options import Assignment, differences, parse_all
 from xtal.options.parsing import Parsed
 from xtal.plugins import Plugins
@@ -164,21 +167,39 @@ def run_step(
         What the data or the options cannot do. Any other exception is a defect; its traceback
         stands in the log, whose path the exception carries as ``xtal_log``.
     """
-    files = import_images(plugins, name, assignments, files, verbosity)
-    return run_prepared(plugins, prepare(plugins, name, assignments, files), verbosity=verbosity)
+    with ExitStack() as stack:
+        try:
+            files = import_images(plugins, name, assignments, files, verbosity, stack)
+            prepared = prepare(plugins, name, assignments, files)
+        except OptionError as error:
+            advice = error.advice.replace("See --help", f"See xtal run {name} --help")
+            raise OptionError(error.message, advice=advice) from None
+        return run_prepared(plugins, prepared, verbosity=verbosity)
 
 
 def import_images(
-    plugins: Plugins, name: str, assignments: Sequence[Assignment], files: Sequence[str], verbosity: int
+    plugins: Plugins,
+    name: str,
+    assignments: Sequence[Assignment],
+    files: Sequence[str],
+    verbosity: int,
+    stack: ExitStack,
 ) -> list[str]:
-    """The files of a step; where it takes images for experiments, they are imported, and the list takes their place."""
+    """The files of a step; where it takes images for experiments, they are imported, and the list takes their place.
+
+    It stands beside the outputs. A step that makes no reflections to go with it takes no older list away: then it
+    stands in a temporary folder as long as the stack is open.
+    """
     step: Step = plugins.find("step", name)
     parsed, _ = step_options(plugins, step, assignments)
     images = images_to_import(step, files, _named(parsed))
     if not images:
         return list(files)
-    folder = Assignment("output.directory", parsed.objects[1].output.directory)
-    imported = run_step(plugins, "import", [folder], images, verbosity=verbosity)
+    folder = os.path.expanduser(parsed.objects[1].output.directory)
+    older = Path(folder, plugins.find("step", "import").outputs["experiments"])
+    if "reflections" not in step.outputs and older.exists():
+        folder, verbosity = stack.enter_context(TemporaryDirectory(prefix="xtal-")), min(verbosity, 1)
+    imported = run_step(plugins, "import", [Assignment("output.directory", folder)], images, verbosity=verbosity)
     return [str(imported.outputs["experiments"]), *(name for name in files if name not in images)]
 
 
@@ -254,14 +275,23 @@ def _start(context: Context, prepared: Prepared) -> None:
     if context.plugins.lock_differences and context.plugins.policy.lock is not None:
         told = "; ".join(context.plugins.lock_differences)
         context.warn(f"The plugins are not those that {context.plugins.policy.lock.path} locks: {told}.")
-    announce_compilation(context.reporter)
+    announce_by(partial(context.reporter.say, least=1))
     _check_inputs(context)
+    _check_outputs(context)
 
 
 def _check_inputs(context: Context) -> None:
     """Read the heads of the files and check that they belong together, before work begins."""
     if context.has("experiments") and context.has("reflections"):
         context.reflections  # noqa: B018 (reading is the check)
+
+
+def _check_outputs(context: Context) -> None:
+    """See that the folders of the outputs are there, before work begins."""
+    for role in context.step.outputs:
+        folder = context.path(role).parent
+        if not folder.is_dir():
+            raise DataError(f"The folder {folder} does not exist.", advice="Create it first.")
 
 
 def make_directory(path: Path) -> None:
@@ -284,14 +314,6 @@ def single_threaded_libraries() -> AbstractContextManager[Any]:
 
     limits: AbstractContextManager[Any] = threadpool_limits(1)
     return limits
-
-
-def announce_compilation(reporter: Reporter) -> None:
-    """Say once, before the kernels of this installation are compiled for the first time, that they are."""
-    from xtal.kernel_cache import prepare_cache
-
-    if prepare_cache():
-        reporter.say("First run of this version: kernels are compiled once, which takes some seconds.", least=1)
 
 
 def _told(error: OSError, reporter: Reporter) -> Exception:

@@ -35,12 +35,17 @@ class RunOptions:
 @cache
 def output_class(step: str, outputs: tuple[tuple[str, str], ...]) -> type:
     """A class of the scope ``output`` of a step: a name per role, the folder and the log."""
-    fields = {role: option(name, help=f"File of the {role.replace('_', ' ')}") for role, name in outputs}
+    fields = {role: option(name, help=_told(role)) for role, name in outputs}
     fields["directory"] = option(".", help="Folder of all outputs; made if absent", level=1)
     fields["log"] = option(f"xtal.{step}.log", help="Log file (None: no log)", level=1)
     kinds = dict.fromkeys(fields, str) | {"log": str | None}
     inner = attrs.make_class("OutputOptions", {n: _typed(f, kinds[n]) for n, f in fields.items()}, frozen=True)
     return attrs.make_class("StepOutputs", {"output": scope(inner)}, frozen=True)
+
+
+def _told(role: str) -> str:
+    """What the name of an output is."""
+    return "How names of files begin" if role.endswith("prefix") else f"File of the {role.replace('_', ' ')}"
 
 
 def _typed(field: Any, kind: object) -> Any:

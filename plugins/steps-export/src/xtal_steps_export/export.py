@@ -13,7 +13,7 @@ def run(context: Context) -> None:
     choice, table = context.options.format, context.reflections
     scaled = "intensity.scale.value" in table and "inverse_scale_factor" in table
     name = None
-    if context.path("exported").name == "auto":
+    if context.output_name("exported") == "auto":
         extension = getattr(context.plugins.find_installed("exporter", choice.name).descriptor, "extension", "")
         name = ("scaled" if scaled else "integrated") + (extension or f".{choice.name}")
     exporter = context.plugin(choice)

@@ -13,6 +13,7 @@ from attrs import frozen
 from numpy.typing import NDArray
 
 from xtal.errors import DataError
+from xtal.files.raw import read_whole
 
 MARK = b"\x0c\x1a\x04\xd5"
 """What stands between text and pixels."""
@@ -44,23 +45,20 @@ class Cbf:
 
 
 def read_cbf(path: Path) -> Cbf:
-    """A file of one image of byte offsets.
+    """A file of one image of byte offsets, which may be compressed by gzip or bzip2.
 
     Raises
     ------
     DataError
-        If it is no such file, or is damaged.
+        If it cannot be read, is no such file, or is damaged.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"The image {path} cannot be read: {error.strerror}.") from error
+    content = bytes(read_whole(path))
     start = content.find(MARK)
     text = content[: max(start, 0)].decode("latin-1")
     if start < 0 or "x-CBF_BYTE_OFFSET" not in text:
         raise DataError(
             f"{path} is no CBF file of byte offsets: only such images are added up.",
-            advice="Unpack compressed files first; import sums nothing up.",
+            advice="Other images are not: CBF files of packed pixels, SMV, TIFF, HDF5.",
         )
     size, fast, slow = (
         _number(text, key, path) for key in ("", "-Fastest-Dimension", "-Second-Dimension")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -35,14 +36,15 @@ def run(context: Context) -> None:
     if options.binning & (options.binning - 1):
         raise OptionError(f"binning={options.binning} is no power of 2.", advice="Take 1, 2, 4, 8 or 16.")
     written: list[Path] = []
-    prefix = context.path("prefix").name
+    head, prefix = os.path.split(context.output_name("prefix"))
+    whole = context.directory / head
     for number, experiment in enumerate(context.experiments):
         with context.frames(experiment) as reader:
             chosen = frames_of(reader, options)
             if options.output.file and (len(chosen) != 1 or len(context.experiments) > 1):
                 raise OptionError("file= names one picture, but there are several.", advice="Give imageset_index= too.")
             painter = Painter(experiment, reader, options)
-            folder = context.directory if len(context.experiments) == 1 else context.directory / f"experiment_{number}"
+            folder = whole if len(context.experiments) == 1 else whole / f"experiment_{number}"
             folder.mkdir(parents=True, exist_ok=True)
             with context.progress(len(chosen), "images") as progress, telling_what_is_written(written):
                 for z in chosen:

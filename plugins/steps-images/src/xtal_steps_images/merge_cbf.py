@@ -28,9 +28,10 @@ def run(context: Context) -> None:
         paths = [reader.path(z) for z in range(reader.z0, reader.z1)]
     count = len(paths) // n
     if count == 0:
-        raise DataError(f"There are {len(paths)} images, fewer than merge_n_images={n}.")
+        there = "is one image" if len(paths) == 1 else f"are {len(paths)} images"
+        raise DataError(f"There {there}, fewer than merge_n_images={n}.")
     context.directory.mkdir(parents=True, exist_ok=True)
-    prefix = context.path("image_prefix").name
+    prefix = context.output_name("image_prefix")
     names = [context.directory / f"{prefix}{k + 1:0{len(str(count))}d}.cbf" for k in range(count)]
     written: list[Path] = []
     with context.progress(count, "images") as progress, telling_what_is_written(written):

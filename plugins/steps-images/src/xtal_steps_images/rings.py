@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,6 +16,11 @@ from xtal_steps_images.mosaic import Mosaic
 from xtal_steps_images.options import BitmapOptions
 
 Array = NDArray[np.float64]
+Box = tuple[int, int, int, int]
+"""Left, upper, right, lower, the latter two outside."""
+
+TRIED = 200
+"""Places of a ring at which its label is tried."""
 
 
 class Rings:
@@ -37,17 +43,44 @@ class Rings:
             self.sets.append((places(inverse_squares, d), ice.fill, ice.fontsize))
 
     def draw(self, picture: Image.Image) -> None:
-        """Draw all rings and their labels."""
+        """Draw all rings, and their labels where these hide no other label."""
         pen = ImageDraw.Draw(picture)
+        taken: list[Box] = []
         for rings, fill, fontsize in self.sets:
             for d, xy in rings:
                 if len(xy) == 0:
                     continue
                 at = np.unique(xy // self.binning, axis=0)
                 pen.point(at.ravel().tolist(), fill=fill)
-                if fontsize:
-                    x, y = at[np.argmin(at[:, 1])].tolist()
-                    pen.text((x, y), f"{d:.2f}", fill=fill, font=ImageFont.load_default(fontsize))
+                if not fontsize:
+                    continue
+                font = ImageFont.load_default(fontsize)
+                _, _, width, height = pen.textbbox((0, 0), f"{d:.2f}", font=font)
+                box = free_place(at, (math.ceil(width), math.ceil(height)), picture.size, taken)
+                if box is not None:
+                    taken.append(box)
+                    pen.text(box[:2], f"{d:.2f}", fill=fill, font=font)
+
+
+def free_place(
+    ring: NDArray[np.intp], size: tuple[int, int], picture: tuple[int, int], taken: Sequence[Box]
+) -> Box | None:
+    """Where a label lies at its ring, whole on the picture and over no other: as high as may be.
+
+    Parameters
+    ----------
+    ring : (n, 2) pixels x, y
+    size, picture
+        Width and height of the label and of the picture, px.
+    taken
+        Labels that are there.
+    """
+    ring = ring[np.argsort(ring[:, 1], kind="stable")]
+    for x, y in ring[:: max(len(ring) // TRIED, 1)].tolist():
+        x, y = max(min(x, picture[0] - size[0]), 0), max(min(y, picture[1] - size[1]), 0)
+        if all(x + size[0] <= a or c <= x or y + size[1] <= b or e <= y for a, b, c, e in taken):
+            return x, y, x + size[0], y + size[1]
+    return None
 
 
 def places(inverse_squares: Array, spacings: Sequence[float]) -> list[tuple[float, NDArray[np.intp]]]:

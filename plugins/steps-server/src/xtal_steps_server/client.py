@@ -50,6 +50,10 @@ def run(context: Context) -> None:
     names = [str(path.absolute()) for path in context.images] + list(options.image)
     if not names:
         raise OptionError("No image was given.", advice="Give image files, or image=NAME for one of the server's.")
+    if options.grid and options.grid[0] * options.grid[1] != len(names):
+        nx, ny = options.grid
+        raise OptionError(f"grid={nx},{ny} has {nx * ny} places for {len(names)} images.")
+    get(options, "/")  # whether there is a server is told once, not for each image
     replies = list(ask(options, names, context.nproc))
     show(context, replies)
     failed = [r for r in replies if "error" in r]
@@ -59,11 +63,18 @@ def run(context: Context) -> None:
 
 
 def ask(options: ClientOptions, names: list[str], n_threads: int) -> Iterator[dict[str, Any]]:
-    """Answers in the order of the names."""
+    """Answers in the order of the names; what is asked when the server has gone is answered by an error."""
     settings = [f"{k}={v}" for k, v in differences(options).items() if k.partition(".")[0] not in OWN]
     tail = "".join(f";{quote(word, safe=',=')}" for word in [*settings, *options.more])
+
+    def answer(name: str) -> dict[str, Any]:
+        try:
+            return get(options, quote("/" + name.removeprefix("/"), safe="/") + tail)
+        except DataError as error:
+            return {"image": name, "error": str(error)}
+
     with ThreadPoolExecutor(n_threads) as threads:
-        yield from threads.map(lambda name: get(options, quote("/" + name.removeprefix("/"), safe="/") + tail), names)
+        yield from threads.map(answer, names)
 
 
 def get(options: ClientOptions, path: str) -> dict[str, Any]:
@@ -141,29 +152,23 @@ def cell(value: Any) -> str:
 def draw(replies: list[dict[str, Any]], path: Path) -> None:
     """Spots per image, as PNG."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.subplots()
     for key, label in (("n_spots_total", "all"), ("n_spots_no_ice", "off ice rings")):
-        axes.plot([r.get(key, np.nan) for r in replies], ".", label=label)
+        axes.plot(range(1, len(replies) + 1), [r.get(key, np.nan) for r in replies], ".", label=label)
     axes.set(xlabel="image, in the order asked", ylabel="spots")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.legend()
     figure.savefig(path, format="png", dpi=120)
 
 
 def draw_grid(replies: list[dict[str, Any]], shape: tuple[int, ...], path: Path) -> None:
-    """Spots off ice rings as a map, as PNG; the first row at the top.
-
-    Raises
-    ------
-    OptionError
-        If the grid has another number of places than there are images.
-    """
+    """Spots off ice rings as a map, as PNG; the first row at the top."""
     from matplotlib.figure import Figure
 
     nx, ny = shape
-    if nx * ny != len(replies):
-        raise OptionError(f"grid={nx},{ny} has {nx * ny} places for {len(replies)} images.")
     counts = np.array([r.get("n_spots_no_ice", np.nan) for r in replies], float).reshape(ny, nx)
     figure = Figure(layout="constrained")
     axes = figure.subplots()

@@ -96,6 +96,8 @@ class Service:
                 if theirs.get(step) and not wanted:
                     raise OptionError(f"{theirs[step][0].key} is an option of {step}.", advice=f"Ask for {step}=True.")
             form = options.format
+            if "\0" in name:
+                raise DataError("The name of the image holds a zero byte.")
             path = self.allowed(Path(name))
             if path is None:
                 return REFUSED, {"image": name, "error": f"{name} lies outside of the folders that are served."}, form
@@ -108,7 +110,8 @@ class Service:
                 reply |= lattices_of(self.plugins, found.experiment, found.table, theirs, integrate=options.integrate)
             return 200, {"image": name, **reply}, form
         except (XtalError, OSError) as error:
-            return FAILED, {"image": name, "error": str(error)}, form
+            told = str(error).replace("See --help", "See xtal run find_spots_client --help")
+            return FAILED, {"image": name, "error": told}, form
         except Exception as error:
             return FAILED, {"image": name, "error": f"A defect of the server: {type(error).__name__}: {error}"}, form
 

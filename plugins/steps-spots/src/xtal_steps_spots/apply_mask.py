@@ -5,6 +5,7 @@ from __future__ import annotations
 from xtal.errors import UsageError
 from xtal.run import Context
 from xtal_steps_spots.imagesets import imagesets
+from xtal_steps_spots.report import many
 
 
 def run(context: Context) -> None:
@@ -13,7 +14,7 @@ def run(context: Context) -> None:
     sets = imagesets(context.experiments)
     if len(names) != len(sets):
         raise UsageError(
-            f"{len(names)} masks were given for {len(sets)} sets of images.",
+            f"{many(len(names), 'mask')} for {many(len(sets), 'set')} of images.",
             advice="Give one for each, in their order: xtal run apply_mask imported.expt mask=pixels.mask",
         )
     for name, members in zip(names, sets, strict=True):

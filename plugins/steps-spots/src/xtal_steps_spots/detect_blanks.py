@@ -148,7 +148,7 @@ def draw(found: dict[str, Blanks | None], path: Path) -> None:
     for (what, blanks), style in zip(found.items(), ("-", "--", ":"), strict=True):
         if blanks is None:
             continue
-        x, y = (blanks.edges[1:] + blanks.edges[:-1]) / 2, blanks.values / max(blanks.values.max(), 1e-9)
+        x, y = (blanks.edges[1:] + blanks.edges[:-1] + 1) / 2, blanks.values / max(blanks.values.max(), 1e-9)
         axes.plot(x, y, style, color="tab:blue", label=f"{what} ({blanks.axis})")
         axes.plot(x[blanks.blank], y[blanks.blank], ".", color="tab:red")
     axes.set(xlabel="image", ylabel="part of the highest", ylim=(0, None))

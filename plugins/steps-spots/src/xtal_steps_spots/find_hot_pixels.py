@@ -30,7 +30,7 @@ def run(context: Context) -> None:
     if "shoebox" not in table:
         raise DataError("The spots carry no pixels.", advice="Find them again with shoeboxes=True.")
     sets = imagesets(context.experiments)
-    names = numbered(context.path("mask").name, len(sets))
+    names = numbered(context.output_name("mask"), len(sets))
     for members, name in zip(sets, names, strict=True):
         masks = hot_masks(context, members, table)
         with context.writing("mask", name) as path:
@@ -58,7 +58,12 @@ def hot_masks(context: Context, members: ExperimentList, table: ReflectionTable)
         mask.reshape(-1)[at] = False
         masks.append(mask)
         listed += [[str(number), str(k % shape[1]), str(k // shape[1]), str(counts[k])] for k in at]
-    if listed:
+    if not listed:
+        context.print(
+            "Spots that find_spots drops, on warm pixels or of too few, are not in the table: "
+            "its write_hot_mask=True counts all strong pixels."
+        )
+    else:
         more = f" (the first {LISTED} of {len(listed)})" if len(listed) > LISTED else ""
         context.table(f"Hot pixels{more}", ["panel", "fast", "slow", "images on which it is strong"], listed[:LISTED])
     return masks

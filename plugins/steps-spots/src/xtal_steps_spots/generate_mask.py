@@ -17,13 +17,15 @@ from xtal_steps_spots.masks import Mask, drawn_parts
 
 LARGEST_SIDE = 1000
 """Pixels of the side of a panel in the picture."""
+WIDTH, TITLE = 8.0, 0.4
+"""Inches: of the picture, and what title and numbers take above and below a panel."""
 
 
 def run(context: Context) -> None:
     """Write a mask for each set of images."""
     options: GenerateMaskOptions = context.options
     sets = imagesets(context.experiments)
-    names = numbered(context.path("mask").name, len(sets))
+    names = numbered(context.output_name("mask"), len(sets))
     plots = numbered(options.plot, len(sets)) if options.plot else []
     for number, (members, name) in enumerate(zip(sets, names, strict=True)):
         masks = mask_of(context, members[0])
@@ -47,7 +49,8 @@ def run(context: Context) -> None:
 def numbered(name: str, n: int) -> list[str]:
     """The name, or name_1 and so on where there are several, padded with zeros."""
     path = Path(name)
-    return [name] if n == 1 else [f"{path.stem}_{k:0{len(str(n))}}{path.suffix}" for k in range(1, n + 1)]
+    names = [path.with_name(f"{path.stem}_{k:0{len(str(n))}}{path.suffix}") for k in range(1, n + 1)]
+    return [name] if n == 1 else list(map(str, names))
 
 
 def attach(experiments: ExperimentList, path: Path) -> None:
@@ -94,9 +97,10 @@ def draw(masks: list[Mask], path: Path) -> None:
     """The panels side by side, masked pixels dark, as PNG; a coarse picture keeps every masked pixel visible."""
     from matplotlib.figure import Figure
 
-    columns = math.ceil(math.sqrt(len(masks)))
+    aspect = max(mask.shape[0] / mask.shape[1] for mask in masks)
+    columns = min(math.ceil(math.sqrt(len(masks) * aspect)), len(masks))
     rows = math.ceil(len(masks) / columns)
-    figure = Figure(figsize=(8, 8 * rows / columns), layout="constrained")
+    figure = Figure(figsize=(WIDTH, rows * (WIDTH / columns * aspect + TITLE)), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for ax in axes[len(masks) :]:
         ax.set_axis_off()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ from xtal.physics.spots.statistics import statistics_per_image
 from xtal.run import Context
 from xtal.table import ReflectionTable
 from xtal_steps_spots.histogram import histogram
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Searched = Mapping[int, Sequence[int]]
 """Experiment to the array indices of its images that were searched."""
@@ -79,13 +82,21 @@ def plot(table: ReflectionTable, searched: Searched, path: Path) -> None:
     axes = figure.subplots()
     axes.plot(*counted(table, searched), ".-", linewidth=0.5)
     axes.set(xlabel=image_of(searched), ylabel="spots", ylim=(0, None))
+    whole_numbers(axes)
     figure.savefig(path, format="png", dpi=120)
+
+
+def whole_numbers(axes: Axes) -> None:
+    """Let the axis of images tell no part of one, also where they are few."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def bad_images(context: Context, bad: dict[int, str]) -> None:
     """A warning that names images that were passed over."""
     if bad:
-        named = "; ".join(f"image {z + 1}: {bad[z]}" for z in sorted(bad)[:LISTED])
+        named = "; ".join(f"image {z + 1}: {bad[z].rstrip('.')}" for z in sorted(bad)[:LISTED])
         more = f"; and {len(bad) - LISTED} more" if len(bad) > LISTED else ""
         context.warn(f"{many(len(bad), 'image')} passed over: {named}{more}")
 

@@ -14,6 +14,7 @@ from xtal.physics.resolution import d_at
 from xtal.physics.spots.statistics import NONE, SpotStatistics, spot_statistics, statistics_per_image
 from xtal.run import Context
 from xtal.table import ReflectionTable
+from xtal_steps_spots.report import many, whole_numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,7 +58,8 @@ def run(context: Context) -> None:
         with context.writing("plot", options.plot) as path:
             plot(images, found, path)
     context.summary(
-        f"{overall.n_spots_total} spots on {len(found)} images, {overall.n_spots_no_ice} of them off ice rings"
+        f"{many(overall.n_spots_total, 'spot')} on {many(len(found), 'image')}, "
+        f"{overall.n_spots_no_ice} of them off ice rings"
     )
 
 
@@ -80,7 +82,8 @@ def spots_of(context: Context) -> ReflectionTable:
     if wanted is None:
         return context.reflections
     if wanted >= len(context.experiments):
-        raise OptionError(f"id={wanted}: there are {len(context.experiments)} experiments, counted from 0.")
+        there = "is one experiment" if len(context.experiments) == 1 else f"are {len(context.experiments)} experiments"
+        raise OptionError(f"id={wanted}: there {there}, counted from 0.")
     return context.reflections.select(context.reflections["id"] == wanted)
 
 
@@ -145,10 +148,11 @@ def plot(images: list[int], found: list[SpotStatistics], path: Path) -> None:
     series = (("n_spots_total", "all"), ("n_spots_no_ice", "off ice rings"), ("n_spots_4A", "d > 4 Å"))
     for key, label in series:
         counts.plot(n, [getattr(s, key) for s in found], ".", label=label)
-    counts.set(ylabel="spots")
+    counts.set(ylabel="spots", ylim=(0, None))
     draw_resolution(limit, n, found)
     intensity.plot(n, [s.total_intensity for s in found], ".", color="grey")
-    intensity.set(xlabel="image", ylabel="counts of the spots off ice rings")
+    intensity.set(xlabel="image", ylabel="counts of the spots off ice rings", ylim=(0, None))
+    whole_numbers(intensity)
     for axes in (counts, limit):
         axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0))
     figure.savefig(path, format="png", dpi=120)

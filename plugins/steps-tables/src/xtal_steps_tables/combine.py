@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import attrs
 import numpy as np
 
@@ -123,15 +125,14 @@ def _report(context: Context, experiments: ExperimentList, table: ReflectionTabl
 def _write(
     context: Context, experiments: ExperimentList, table: ReflectionTable | None, options: CombineOutput, ending: str
 ) -> None:
-    paths = context.path("experiments"), context.path("reflections")
-    names = tuple(f"{p.stem}{ending}" for p in paths) if ending else ("", "")
+    paths = tuple(Path(context.output_name(role)) for role in ("experiments", "reflections"))
     size = options.max_batch_size
     if size is None:
-        finals = tuple(f"{n}{p.suffix}" if n else "" for n, p in zip(names, paths, strict=True))
-        write_pair(context, experiments, table, (finals[0], finals[1]))
+        a, b = (str(p.with_name(f"{p.stem}{ending}{p.suffix}")) for p in paths)
+        write_pair(context, experiments, table, (a, b))
         return
     for k, numbers in enumerate(batches(len(experiments), size)):
         part, rows = choose(experiments, table, numbers)
         part = ExperimentList([attrs.evolve(e) for e in part], part.extra)
-        a, b = (f"{p.stem}{ending}_{k:03}{p.suffix}" for p in paths)
+        a, b = (str(p.with_name(f"{p.stem}{ending}_{k:03}{p.suffix}")) for p in paths)
         write_pair(context, part, rows, (a, b))

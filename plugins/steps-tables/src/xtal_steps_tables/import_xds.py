@@ -30,10 +30,10 @@ def run(context: Context) -> None:
         _vary(context, experiment, geometry, folder)
     file = file or next((folder / name for name in REFLECTIONS if (folder / name).is_file()), None)
     table = None if file is None else _table(file, experiment, geometry, options)
-    name = context.path("reflections").name
+    name = context.output_name("reflections")
     if file is not None and not file.name.startswith("INTEGRATE") and name == "integrate_hkl.refl":
         name = "spot_xds.refl"
-    write_pair(context, ExperimentList([experiment]), table, (context.path("experiments").name, name))
+    write_pair(context, ExperimentList([experiment]), table, (context.output_name("experiments"), name))
     n = "no reflections" if table is None else counted(len(table), "reflection")
     context.summary(
         f"images {experiment.scan.image_range[0]}-{experiment.scan.image_range[1]}, {n}" if experiment.scan else n

@@ -8,7 +8,10 @@ import gemmi
 import numpy as np
 from numpy.typing import NDArray
 
+from xtal.errors import OptionError
 from xtal.models import Beam, Panel
+from xtal.models.crystal import unit_cell_of
+from xtal.models.space_groups import space_group_of
 from xtal.physics.resolution import d_at
 
 ROWS = 128
@@ -36,10 +39,16 @@ def ice_rings(
     Returns
     -------
     (finest d, coarsest d) of each ring, angstrom, coarse rings first
+
+    Raises
+    ------
+    OptionError
+        If there is no such unit cell or space group.
     """
-    cell = gemmi.UnitCell(*unit_cell)
-    found = gemmi.find_spacegroup_by_name(space_group)
-    group = found if found is not None else gemmi.find_spacegroup_by_number(int(space_group))
+    try:
+        cell, group = unit_cell_of(unit_cell), space_group_of(space_group)
+    except ValueError as error:
+        raise OptionError(f"{error}.", advice="Give the powder's own ice_rings.unit_cell= and space_group=.") from None
     hkl = gemmi.make_miller_array(cell, group, d_min)
     inverse_squares = np.unique(np.round(cell.calculate_1_d2_array(hkl), 9))
     half = width / 2
