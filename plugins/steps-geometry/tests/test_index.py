@@ -25,10 +25,12 @@ from xtal.models import (
     rotation_matrix,
 )
 from xtal.models.crystal import b_matrix
-from xtal.physics.indexing import plane_shifts, shift_derivatives
+from xtal.physics.indexing import LatticeTrial, plane_shifts, same_lattice, score_lattice, shift_derivatives
 from xtal.physics.prediction import predict_all
 from xtal.physics.rays import map_to_reciprocal
 from xtal.table import Flag, ReflectionTable
+from xtal_steps_geometry.index_search import Sight
+from xtal_steps_geometry.index_sense import clearly_better, with_carried_over
 
 
 def experiment(
@@ -281,6 +283,63 @@ def test_columns_of_spots_without_index(tmp_path: Path, run_step: Callable[..., 
     used = table.has_flags(Flag.USED_IN_REFINEMENT)
     difference = (np.asarray(table["xyzcal.px"]) - np.asarray(table["xyzobs.px.value"]))[used]
     assert np.all(np.sqrt(np.mean(difference**2, axis=0)) < 0.15)
+
+
+def test_an_axis_that_turns_the_wrong_way_is_inverted_and_told(
+    tmp_path: Path, run_step: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    truth = experiment((60, 70, 80, 90, 90, 90), "P 1", n=60)
+    spots, hkl = spots_of(truth)
+    files = (tmp_path / "imported.expt", tmp_path / "strong.refl")
+    for axis, how in ((Goniometer((-1, 0, 0)), "with"), (truth.goniometer.inverted(), "without")):  # type: ignore[union-attr]
+        header = copy.copy(truth)
+        header.goniometer = axis
+        save(tmp_path, [header], spots)
+        run_step("index", *files)
+        told = " ".join(capsys.readouterr().err.split())
+        assert "The rotation axis turned the wrong way" in told and f"import {how} invert_rotation_axis=True" in told
+        assert check(tmp_path, truth, hkl) > 0.99
+        found = read_experiments(tmp_path / "indexed.expt")[0].goniometer
+        assert found is not None and found.is_inverted != axis.is_inverted
+        np.testing.assert_array_equal(found.axis, (1, 0, 0))
+    run_step("index", *files, "try_inverted_axis=False")
+    assert "wrong way" not in capsys.readouterr().err
+    assert check(tmp_path, truth, hkl) < 0.3
+
+
+@pytest.mark.parametrize(("n", "noise"), [(1, 0.1), (4, 0.1), (60, 1.5)])
+def test_an_axis_that_turns_the_right_way_stays(
+    tmp_path: Path, run_step: Callable[..., Any], n: int, noise: float
+) -> None:
+    """Also where the scan is narrow, or the spots fit the lattice badly."""
+    truth = experiment((60, 70, 80, 90, 90, 90), "P 1", n=n)
+    save(tmp_path, [truth], spots_of(truth, d_min=2.0, noise=noise)[0])
+    run_step("index", tmp_path / "imported.expt", tmp_path / "strong.refl")
+    found = read_experiments(tmp_path / "indexed.expt")[0].goniometer
+    assert found is not None and not found.is_inverted
+    assert "wrong way" not in (tmp_path / "xtal.index.log").read_text()
+
+
+def test_a_narrow_scan_indexed_in_one_sense_only_does_not_tell_the_sense() -> None:
+    """The lattice found with the axis inverted is carried over to the axis as given, where it does better still."""
+    truth = experiment((60, 70, 80, 90, 90, 90), "P 1", n=2)
+    spots, _ = spots_of(truth, d_min=2.0)
+    maps = []
+    for axis in ((1, 0, 0), (-1, 0, 0)):
+        header = copy.copy(truth)
+        header.goniometer = Goniometer(axis)
+        map_to_reciprocal(spots, ExperimentList([header]))
+        maps.append(np.array(spots["rlp"]))
+    rlp, turned = maps
+    junk = Crystal(rotation_matrix((0.1, 0.9, 0.2), 0.4) @ b_matrix((45, 52, 61, 80, 95, 100))).A
+    failed = Sight([LatticeTrial(junk, score_lattice(junk, rlp))], 100.0)
+    middle = np.radians(2 * 0.5 / 2)
+    wrong = rotation_matrix((1, 0, 0), 2 * middle) @ truth.crystal.A  # type: ignore[union-attr]
+    other = Sight([LatticeTrial(wrong, score_lattice(wrong, turned))], 100.0)
+    assert clearly_better(other, failed, turned)
+    mended = with_carried_over(failed, other, rlp, turned)
+    assert isinstance(mended, Sight) and not clearly_better(other, mended, turned)
+    assert same_lattice(mended.trials[0].A, truth.crystal.A)  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,20 @@ NEAR = 0.3
 
 
 @frozen(eq=False)
+class Sight:
+    """Lattices at first sight.
+
+    Attributes
+    ----------
+    trials : best first
+    max_cell : angstrom
+    """
+
+    trials: list[LatticeTrial]
+    max_cell: float
+
+
+@frozen(eq=False)
 class Found:
     """What a search came to.
 
@@ -78,13 +92,13 @@ class Search:
     def __init__(self, method: IndexingMethod, options: IndexingOptions, detector_free: bool) -> None:
         self.method, self.options, self.detector_free = method, options, detector_free
 
-    def find(self, table: ReflectionTable, experiments: ExperimentList, search_beam: bool) -> Found:
-        """The best lattice of the spots of a table with ``rlp`` and ``imageset_id``.
+    def sight(self, table: ReflectionTable, experiments: ExperimentList) -> Sight:
+        """Lattices of the spots of a table with ``rlp`` and ``imageset_id``.
 
         Raises
         ------
         AlgorithmFailed
-            If no lattice is found, or none with the known symmetry.
+            If no lattice is found.
         """
         rlp = np.asarray(table["rlp"])
         if len(rlp) < 10:
@@ -93,7 +107,17 @@ class Search:
                 advice="Find more spots: lower the threshold of find_spots.",
             )
         max_cell = self.max_cell(table, experiments)
-        trials = self.attempts(rlp, experiments, max_cell)
+        return Sight(self.attempts(rlp, experiments, max_cell), max_cell)
+
+    def find(self, sight: Sight, table: ReflectionTable, experiments: ExperimentList, search_beam: bool) -> Found:
+        """The best lattice of what was seen at first sight of the spots.
+
+        Raises
+        ------
+        AlgorithmFailed
+            If none has the known symmetry.
+        """
+        rlp, trials, max_cell = np.asarray(table["rlp"]), sight.trials, sight.max_cell
         shift = np.zeros(3)
         wanted = self.options.beam_search.enable
         poor = trials[0].score.log_likelihood < POOR or counts_from_elsewhere(trials[0].A, rlp)
