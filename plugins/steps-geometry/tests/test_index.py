@@ -159,6 +159,35 @@ def test_a_cell_that_explains_fewer_spots_or_is_larger_is_a_warning(
     assert ("unit_cell=" in said) == (words is not None) and (words or "") in said
 
 
+@pytest.mark.parametrize(("group", "n"), [("C2", 2), ("I 2 2 2", 4), ("F222", 2)])
+def test_a_centred_group_on_a_primitive_lattice_is_an_error(
+    tmp_path: Path, run_step: Callable[..., Any], group: str, n: int
+) -> None:
+    """A cell 2 or 4 times as large has that centring, but no spot lies on the points that are new in it."""
+    truth = experiment((45, 60, 90, 90, 90, 90), "P 21 21 21", n=60)
+    spots, _ = spots_of(truth)
+    save(tmp_path, [truth], spots)
+    files = (tmp_path / "imported.expt", tmp_path / "strong.refl")
+    with pytest.raises(AlgorithmFailed, match=f"{n} times as large has it, and then {n - 1} of {n}") as caught:
+        run_step("index", *files, f"space_group={group}")
+    named = caught.value.message.partition("primitive cell ")[2].partition(", does")[0].split()
+    np.testing.assert_allclose([float(v) for v in named], (45, 60, 90, 90, 90, 90), rtol=0.01)
+
+
+def test_a_centred_group_whose_cell_has_weak_spots_of_its_own_is_taken(
+    tmp_path: Path, run_step: Callable[..., Any]
+) -> None:
+    """One in 20 of the reflections that tell a C cell from the primitive one of half its volume was seen."""
+    truth = experiment((92, 47, 54, 90, 118, 90), "C 1 2 1")
+    spots, hkl = spots_of(truth)
+    rng = np.random.default_rng(3)
+    spots = spots.select(np.flatnonzero((hkl[:, 2] % 2 == 0) | (rng.uniform(size=len(hkl)) < 0.05)))
+    save(tmp_path, [truth], spots)
+    run_step("index", tmp_path / "imported.expt", tmp_path / "strong.refl", "space_group=C2")
+    found = read_experiments(tmp_path / "indexed.expt")[0].crystal
+    assert found is not None and found.cell.volume == pytest.approx(truth.crystal.cell.volume, rel=0.01)  # type: ignore[union-attr]
+
+
 def test_two_lattices_and_joint_scans(tmp_path: Path, run_step: Callable[..., Any]) -> None:
     first = experiment((60, 70, 80, 90, 90, 90), "P 21 21 21")
     second = experiment((60, 70, 80, 90, 90, 90), "P 21 21 21", turn=1.5)

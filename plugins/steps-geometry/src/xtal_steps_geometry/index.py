@@ -30,15 +30,15 @@ from xtal_steps_geometry.index_cycles import (
 )
 from xtal_steps_geometry.index_options import IndexOptions
 from xtal_steps_geometry.index_origin import correct_origin, settle_origin
-from xtal_steps_geometry.index_search import Found, Search, describe
+from xtal_steps_geometry.index_search import Found, Search, describe, times_too_large
 from xtal_steps_geometry.index_sense import first_sight
 from xtal_steps_geometry.rmsds import third_rmsd
 
 FEW_INDEXED = 0.75
 """Share of spots with index below which a further lattice is thought of."""
 
-CLEARLY_FEWER, CLEARLY_MORE = 0.2, 0.02
-"""Shares of the spots: what a cell that was given may cost, and what a larger one must bring, without a word."""
+CLEARLY_FEWER = 0.2
+"""Share of the spots that a cell that was given may cost without a word."""
 
 
 def run(context: Context) -> None:
@@ -360,9 +360,9 @@ def warn_of_known(context: Context, found: Found) -> None:
             f"With what was given for cell and space group {100 * here:.0f} % of the spots have an index, with {cell} "
             f"{100 * there:.0f} %: check unit_cell= and space_group=."
         )
-    elif chosen.volume > 1.5 * best.volume and here < there + CLEARLY_MORE:
+    elif (times := times_too_large(chosen, best)) > 1:
         context.warn(
-            f"The cell that was given is {chosen.volume / best.volume:.0f} times as large as the spots ask for: {cell} "
+            f"The cell that was given is {times} times as large as the spots ask for: {cell} "
             "explains as many. Check unit_cell= and space_group=."
         )
 

@@ -37,6 +37,9 @@ F = NDArray[np.float64]
 POOR = 2.0
 """A mean log likelihood below this says that the lattice explains the spots badly."""
 
+CLEARLY_MORE = 0.02
+"""Share of the spots that a larger cell must bring to be believed."""
+
 NEAR = 0.3
 """Distance of h, k, l from integers within which a spot counts as lying on a lattice point."""
 
@@ -213,7 +216,13 @@ class Search:
         return max(trials, key=lambda t: t.score.log_likelihood)
 
     def with_symmetry(self, trials: list[LatticeTrial], rlp: F) -> tuple[Crystal, int, list[LatticeTrial]] | None:
-        """The best lattice that has the known symmetry and cell, on the axes asked for; None if there is none."""
+        """The best lattice that has the known symmetry and cell, on the axes asked for; None if there is none.
+
+        Raises
+        ------
+        AlgorithmFailed
+            If only a cell that is larger than the spots ask for has the symmetry, and no cell was given.
+        """
         known = self.options.known_symmetry
         if known.space_group is None and known.unit_cell is None:
             return Crystal(trials[0].A), 0, trials
@@ -230,8 +239,28 @@ class Search:
                 continue
             crystal = fit_known(Crystal(trial.A), known)
             if crystal is not None:
+                if known.unit_cell is None:
+                    demand_spots_of_its_own(trial, trials[0], known)
                 return (crystal, k, trials) if k < len(trials) else (crystal, 0, [trial, *trials])
         return None
+
+
+def times_too_large(trial: LatticeTrial, best: LatticeTrial) -> int:
+    """How many times as large a cell is as that of the best lattice, where it brings no more spots; else 1."""
+    empty = trial.score.fraction < best.score.fraction + CLEARLY_MORE
+    return max(1, round(trial.volume / best.volume)) if empty else 1
+
+
+def demand_spots_of_its_own(trial: LatticeTrial, best: LatticeTrial, known: KnownSymmetryOptions) -> None:
+    """See to it that a lattice was not made sparse of spots only to have the symmetry asked for."""
+    n = times_too_large(trial, best)
+    if n > 1:
+        raise AlgorithmFailed(
+            f"The lattice of the spots, with the primitive cell {describe(best.A)}, does not have the symmetry of "
+            f"{known.space_group}: only a cell {n} times as large has it, and then {n - 1} of {n} reflections would "
+            "be absent.",
+            advice="Give another space group or none; if you know the larger cell from elsewhere, give unit_cell= too.",
+        )
 
 
 def longest_edge(rlp: F, table: ReflectionTable, experiments: ExperimentList) -> float:
