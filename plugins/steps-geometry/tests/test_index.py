@@ -26,10 +26,13 @@ from xtal.models import (
 )
 from xtal.models.crystal import b_matrix
 from xtal.physics.indexing import LatticeTrial, plane_shifts, same_lattice, score_lattice, shift_derivatives
+from xtal.physics.lattice import apply_known_symmetry, reduced
 from xtal.physics.prediction import predict_all
 from xtal.physics.rays import map_to_reciprocal
 from xtal.table import Flag, ReflectionTable
-from xtal_steps_geometry.index_search import Sight
+from xtal_steps_geometry import index_search
+from xtal_steps_geometry.index_options import KnownSymmetryOptions
+from xtal_steps_geometry.index_search import Sight, like_in_volume
 from xtal_steps_geometry.index_sense import clearly_better, with_carried_over
 
 
@@ -129,15 +132,49 @@ def test_unit_cell_and_its_setting(tmp_path: Path, run_step: Callable[..., Any])
             run_step("index", *files, f"unit_cell={cell}")
 
 
-def test_a_wrong_cell_is_told_with_the_crystals_own(tmp_path: Path, run_step: Callable[..., Any]) -> None:
+@pytest.mark.parametrize("given", ["10,12,14,90,90,90", "7,7,9,90,90,90", "100,120,140,90,90,90"])
+def test_a_wrong_cell_is_told_at_once_with_the_crystals_own(
+    tmp_path: Path, run_step: Callable[..., Any], given: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The cell that was given bounds the search: with a short one the best lattice was one of 600 Å and more."""
     truth = experiment((38.2, 79.1, 79.1, 90, 90, 90), "P 1", n=60)
     save(tmp_path, [truth], spots_of(truth)[0])
-    words = ["unit_cell=10,12,14,90,90,90", "space_group=P1", "beam_search.enable=False"]
+    compared: list[Any] = []
+    monkeypatch.setattr(index_search, "apply_known_symmetry", lambda *lattice, **limits: compared.append(lattice))
+    words = [f"unit_cell={given}", "beam_search.enable=False"]
     with pytest.raises(AlgorithmFailed, match="No lattice of the spots fits") as caught:
         run_step("index", tmp_path / "imported.expt", tmp_path / "strong.refl", *words)
     named = caught.value.message.rpartition("primitive cell ")[2].rstrip(".").split()
     np.testing.assert_allclose([float(v) for v in named], (38.2, 79.1, 79.1, 90, 90, 90), rtol=0.01)
+    assert len(compared) < 300  # of 124 lattices with 7 centrings each: comparing axes takes long
+
+
+@pytest.mark.parametrize(
+    ("group", "cell"),
+    [
+        ("P 1", (40, 52, 61, 83, 97, 106)),
+        ("P 1", (30, 31, 32, 62, 60, 58)),
+        ("P 1", (30, 80, 90, 130, 100, 100)),
+        ("C 1 2 1", (92, 47, 54, 90, 118, 90)),
+        ("F 2 2 2", (40, 60, 90, 90, 90, 90)),
+        ("R 3:H", (58, 58, 150, 90, 90, 120)),
+        ("I 2 3", (79, 79, 79, 90, 90, 90)),
+    ],
+)
+def test_no_lattice_of_a_known_cell_is_passed_over_for_its_volume(group: str, cell: Any) -> None:
+    rng, accepted = np.random.default_rng(4), 0
+    edges = slice(0, 3)
+    for _ in range(40):
+        near = np.array(cell, dtype=float)
+        near[edges] *= 1 + 0.1 * (rng.uniform(-1, 1, 3) if group == "P 1" else rng.uniform(-1, 1))
+        truth = Crystal(b_matrix(cell))
+        truth.space_group = group
+        bent = Crystal((np.eye(3) + 0.02 * rng.normal(size=(3, 3))) @ reduced(truth)[0].A)
+        known = KnownSymmetryOptions(space_group=group, unit_cell=tuple(near))
+        if apply_known_symmetry(bent, group, tuple(near)) is not None:
+            accepted += 1
+            assert like_in_volume(bent, known, group)
+    assert accepted > 5
 
 
 @pytest.mark.parametrize(

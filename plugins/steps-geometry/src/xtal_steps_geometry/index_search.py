@@ -110,7 +110,13 @@ class Search:
                 advice="Find more spots: lower the threshold of find_spots.",
             )
         max_cell = self.max_cell(table, experiments)
-        return Sight(self.attempts(rlp, experiments, max_cell), max_cell)
+        try:
+            return Sight(self.attempts(rlp, experiments, max_cell), max_cell)
+        except AlgorithmFailed:
+            if not self.bounded_by_cell:
+                raise
+            max_cell = longest_edge(rlp, table, experiments)
+            return Sight(self.attempts(rlp, experiments, max_cell), max_cell)
 
     def find(self, sight: Sight, table: ReflectionTable, experiments: ExperimentList, search_beam: bool) -> Found:
         """The best lattice of what was seen at first sight of the spots.
@@ -137,6 +143,11 @@ class Search:
             )
         crystal, chosen, trials = fitting
         return Found(crystal, trials, chosen, max_cell, shift)
+
+    @property
+    def bounded_by_cell(self) -> bool:
+        """Whether the search goes as far as the cell that was given, which may not be the crystal's."""
+        return self.options.known_symmetry.unit_cell is not None and isinstance(self.options.max_cell, str)
 
     def max_cell(self, table: ReflectionTable, experiments: ExperimentList) -> float:
         """Longest cell edge: given, from the known cell, or from the distances of spots."""
@@ -210,7 +221,7 @@ class Search:
         self, trials: list[LatticeTrial], rlp: F, table: ReflectionTable, experiments: ExperimentList
     ) -> LatticeTrial:
         """The best lattice also where the cell that was given, which bounds the search, is not the crystal's."""
-        if self.options.known_symmetry.unit_cell is not None and isinstance(self.options.max_cell, str):
+        if self.bounded_by_cell:
             with contextlib.suppress(AlgorithmFailed):
                 trials = trials + self.attempts(rlp, experiments, longest_edge(rlp, table, experiments))
         return max(trials, key=lambda t: t.score.log_likelihood)
@@ -307,14 +318,32 @@ def fit_known(crystal: Crystal, known: KnownSymmetryOptions) -> Crystal | None:
         "angle_tolerance_deg": known.absolute_angle_tolerance,
     }
     if known.space_group is not None:
+        if known.unit_cell is not None and not like_in_volume(crystal, known, known.space_group):
+            return None
         found = apply_known_symmetry(crystal, known.space_group, known.unit_cell, **limits)
         return None if found is None else found[0]
-    found = apply_known_symmetry(crystal, "P 1", known.unit_cell, **limits)
-    if found is not None:
-        return found[0]
-    for group in ("I 1", "C 1", "A 1", "B 1", "F 1", "R 3:H"):
-        centred = evolve(known, space_group=group)
-        found = apply_known_symmetry(crystal, "P 1", primitive_cell(centred).parameters, **limits)
-        if found is not None:
-            return found[0]
+    for group in ("P 1", "I 1", "C 1", "A 1", "B 1", "F 1", "R 3:H"):
+        if like_in_volume(crystal, known, group):
+            cell = known.unit_cell if group == "P 1" else primitive_cell(evolve(known, space_group=group)).parameters
+            found = apply_known_symmetry(crystal, "P 1", cell, **limits)
+            if found is not None:
+                return found[0]
     return None
+
+
+def like_in_volume(crystal: Crystal, known: KnownSymmetryOptions, group: str) -> bool:
+    """Whether a lattice may be that of the known cell with a group's centring: told at once, unlike by its axes."""
+    assert known.unit_cell is not None
+    low, high = volume_range(known.unit_cell, known.relative_length_tolerance, known.absolute_angle_tolerance)
+    times = float(1.0 / np.linalg.det(primitive_basis(space_group_of(group))))
+    return low <= times * crystal.cell.volume <= high
+
+
+def volume_range(cell: tuple[float, ...], length_tolerance: float, angle_tolerance_deg: float) -> tuple[float, float]:
+    """Volumes of cells that are near one, widened: axes of the same lattice may be compared that are more oblique."""
+    off = 2.0 * angle_tolerance_deg * np.linspace(-1.0, 1.0, 5)
+    cosines = [np.cos(np.radians(angle + off)) for angle in cell[3:]]
+    a, b, c = np.meshgrid(*cosines)
+    shape = np.sqrt(np.clip(1.0 - a * a - b * b - c * c + 2.0 * a * b * c, 0.0, 1.0))
+    box, more = float(np.prod(cell[:3])), 1.0 + length_tolerance
+    return box * float(shape.min()) / more**4, box * float(shape.max()) * more**4
