@@ -25,10 +25,15 @@ from xtal.models import (
     rotation_matrix,
 )
 from xtal.models.crystal import b_matrix
-from xtal.physics.indexing import plane_shifts, shift_derivatives
+from xtal.physics.indexing import LatticeTrial, plane_shifts, same_lattice, score_lattice, shift_derivatives
+from xtal.physics.lattice import apply_known_symmetry, reduced
 from xtal.physics.prediction import predict_all
 from xtal.physics.rays import map_to_reciprocal
 from xtal.table import Flag, ReflectionTable
+from xtal_steps_geometry import index_search
+from xtal_steps_geometry.index_options import KnownSymmetryOptions
+from xtal_steps_geometry.index_search import Sight, like_in_volume
+from xtal_steps_geometry.index_sense import clearly_better, with_carried_over
 
 
 def experiment(
@@ -127,15 +132,49 @@ def test_unit_cell_and_its_setting(tmp_path: Path, run_step: Callable[..., Any])
             run_step("index", *files, f"unit_cell={cell}")
 
 
-def test_a_wrong_cell_is_told_with_the_crystals_own(tmp_path: Path, run_step: Callable[..., Any]) -> None:
+@pytest.mark.parametrize("given", ["10,12,14,90,90,90", "7,7,9,90,90,90", "100,120,140,90,90,90"])
+def test_a_wrong_cell_is_told_at_once_with_the_crystals_own(
+    tmp_path: Path, run_step: Callable[..., Any], given: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The cell that was given bounds the search: with a short one the best lattice was one of 600 Å and more."""
     truth = experiment((38.2, 79.1, 79.1, 90, 90, 90), "P 1", n=60)
     save(tmp_path, [truth], spots_of(truth)[0])
-    words = ["unit_cell=10,12,14,90,90,90", "space_group=P1", "beam_search.enable=False"]
+    compared: list[Any] = []
+    monkeypatch.setattr(index_search, "apply_known_symmetry", lambda *lattice, **limits: compared.append(lattice))
+    words = [f"unit_cell={given}", "beam_search.enable=False"]
     with pytest.raises(AlgorithmFailed, match="No lattice of the spots fits") as caught:
         run_step("index", tmp_path / "imported.expt", tmp_path / "strong.refl", *words)
     named = caught.value.message.rpartition("primitive cell ")[2].rstrip(".").split()
     np.testing.assert_allclose([float(v) for v in named], (38.2, 79.1, 79.1, 90, 90, 90), rtol=0.01)
+    assert len(compared) < 300  # of 124 lattices with 7 centrings each: comparing axes takes long
+
+
+@pytest.mark.parametrize(
+    ("group", "cell"),
+    [
+        ("P 1", (40, 52, 61, 83, 97, 106)),
+        ("P 1", (30, 31, 32, 62, 60, 58)),
+        ("P 1", (30, 80, 90, 130, 100, 100)),
+        ("C 1 2 1", (92, 47, 54, 90, 118, 90)),
+        ("F 2 2 2", (40, 60, 90, 90, 90, 90)),
+        ("R 3:H", (58, 58, 150, 90, 90, 120)),
+        ("I 2 3", (79, 79, 79, 90, 90, 90)),
+    ],
+)
+def test_no_lattice_of_a_known_cell_is_passed_over_for_its_volume(group: str, cell: Any) -> None:
+    rng, accepted = np.random.default_rng(4), 0
+    edges = slice(0, 3)
+    for _ in range(40):
+        near = np.array(cell, dtype=float)
+        near[edges] *= 1 + 0.1 * (rng.uniform(-1, 1, 3) if group == "P 1" else rng.uniform(-1, 1))
+        truth = Crystal(b_matrix(cell))
+        truth.space_group = group
+        bent = Crystal((np.eye(3) + 0.02 * rng.normal(size=(3, 3))) @ reduced(truth)[0].A)
+        known = KnownSymmetryOptions(space_group=group, unit_cell=tuple(near))
+        if apply_known_symmetry(bent, group, tuple(near)) is not None:
+            accepted += 1
+            assert like_in_volume(bent, known, group)
+    assert accepted > 5
 
 
 @pytest.mark.parametrize(
@@ -155,6 +194,35 @@ def test_a_cell_that_explains_fewer_spots_or_is_larger_is_a_warning(
     run_step("index", tmp_path / "imported.expt", tmp_path / "strong.refl", *known)
     said = capsys.readouterr().err
     assert ("unit_cell=" in said) == (words is not None) and (words or "") in said
+
+
+@pytest.mark.parametrize(("group", "n"), [("C2", 2), ("I 2 2 2", 4), ("F222", 2)])
+def test_a_centred_group_on_a_primitive_lattice_is_an_error(
+    tmp_path: Path, run_step: Callable[..., Any], group: str, n: int
+) -> None:
+    """A cell 2 or 4 times as large has that centring, but no spot lies on the points that are new in it."""
+    truth = experiment((45, 60, 90, 90, 90, 90), "P 21 21 21", n=60)
+    spots, _ = spots_of(truth)
+    save(tmp_path, [truth], spots)
+    files = (tmp_path / "imported.expt", tmp_path / "strong.refl")
+    with pytest.raises(AlgorithmFailed, match=f"{n} times as large has it, and then {n - 1} of {n}") as caught:
+        run_step("index", *files, f"space_group={group}")
+    named = caught.value.message.partition("primitive cell ")[2].partition(", does")[0].split()
+    np.testing.assert_allclose([float(v) for v in named], (45, 60, 90, 90, 90, 90), rtol=0.01)
+
+
+def test_a_centred_group_whose_cell_has_weak_spots_of_its_own_is_taken(
+    tmp_path: Path, run_step: Callable[..., Any]
+) -> None:
+    """One in 20 of the reflections that tell a C cell from the primitive one of half its volume was seen."""
+    truth = experiment((92, 47, 54, 90, 118, 90), "C 1 2 1")
+    spots, hkl = spots_of(truth)
+    rng = np.random.default_rng(3)
+    spots = spots.select(np.flatnonzero((hkl[:, 2] % 2 == 0) | (rng.uniform(size=len(hkl)) < 0.05)))
+    save(tmp_path, [truth], spots)
+    run_step("index", tmp_path / "imported.expt", tmp_path / "strong.refl", "space_group=C2")
+    found = read_experiments(tmp_path / "indexed.expt")[0].crystal
+    assert found is not None and found.cell.volume == pytest.approx(truth.crystal.cell.volume, rel=0.01)  # type: ignore[union-attr]
 
 
 def test_two_lattices_and_joint_scans(tmp_path: Path, run_step: Callable[..., Any]) -> None:
@@ -281,6 +349,63 @@ def test_columns_of_spots_without_index(tmp_path: Path, run_step: Callable[..., 
     used = table.has_flags(Flag.USED_IN_REFINEMENT)
     difference = (np.asarray(table["xyzcal.px"]) - np.asarray(table["xyzobs.px.value"]))[used]
     assert np.all(np.sqrt(np.mean(difference**2, axis=0)) < 0.15)
+
+
+def test_an_axis_that_turns_the_wrong_way_is_inverted_and_told(
+    tmp_path: Path, run_step: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    truth = experiment((60, 70, 80, 90, 90, 90), "P 1", n=60)
+    spots, hkl = spots_of(truth)
+    files = (tmp_path / "imported.expt", tmp_path / "strong.refl")
+    for axis, how in ((Goniometer((-1, 0, 0)), "with"), (truth.goniometer.inverted(), "without")):  # type: ignore[union-attr]
+        header = copy.copy(truth)
+        header.goniometer = axis
+        save(tmp_path, [header], spots)
+        run_step("index", *files)
+        told = " ".join(capsys.readouterr().err.split())
+        assert "The rotation axis turned the wrong way" in told and f"import {how} invert_rotation_axis=True" in told
+        assert check(tmp_path, truth, hkl) > 0.99
+        found = read_experiments(tmp_path / "indexed.expt")[0].goniometer
+        assert found is not None and found.is_inverted != axis.is_inverted
+        np.testing.assert_array_equal(found.axis, (1, 0, 0))
+    run_step("index", *files, "try_inverted_axis=False")
+    assert "wrong way" not in capsys.readouterr().err
+    assert check(tmp_path, truth, hkl) < 0.3
+
+
+@pytest.mark.parametrize(("n", "noise"), [(1, 0.1), (4, 0.1), (60, 1.5)])
+def test_an_axis_that_turns_the_right_way_stays(
+    tmp_path: Path, run_step: Callable[..., Any], n: int, noise: float
+) -> None:
+    """Also where the scan is narrow, or the spots fit the lattice badly."""
+    truth = experiment((60, 70, 80, 90, 90, 90), "P 1", n=n)
+    save(tmp_path, [truth], spots_of(truth, d_min=2.0, noise=noise)[0])
+    run_step("index", tmp_path / "imported.expt", tmp_path / "strong.refl")
+    found = read_experiments(tmp_path / "indexed.expt")[0].goniometer
+    assert found is not None and not found.is_inverted
+    assert "wrong way" not in (tmp_path / "xtal.index.log").read_text()
+
+
+def test_a_narrow_scan_indexed_in_one_sense_only_does_not_tell_the_sense() -> None:
+    """The lattice found with the axis inverted is carried over to the axis as given, where it does better still."""
+    truth = experiment((60, 70, 80, 90, 90, 90), "P 1", n=2)
+    spots, _ = spots_of(truth, d_min=2.0)
+    maps = []
+    for axis in ((1, 0, 0), (-1, 0, 0)):
+        header = copy.copy(truth)
+        header.goniometer = Goniometer(axis)
+        map_to_reciprocal(spots, ExperimentList([header]))
+        maps.append(np.array(spots["rlp"]))
+    rlp, turned = maps
+    junk = Crystal(rotation_matrix((0.1, 0.9, 0.2), 0.4) @ b_matrix((45, 52, 61, 80, 95, 100))).A
+    failed = Sight([LatticeTrial(junk, score_lattice(junk, rlp))], 100.0)
+    middle = np.radians(2 * 0.5 / 2)
+    wrong = rotation_matrix((1, 0, 0), 2 * middle) @ truth.crystal.A  # type: ignore[union-attr]
+    other = Sight([LatticeTrial(wrong, score_lattice(wrong, turned))], 100.0)
+    assert clearly_better(other, failed, turned)
+    mended = with_carried_over(failed, other, rlp, turned)
+    assert isinstance(mended, Sight) and not clearly_better(other, mended, turned)
+    assert same_lattice(mended.trials[0].A, truth.crystal.A)  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(

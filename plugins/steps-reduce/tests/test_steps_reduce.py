@@ -17,8 +17,9 @@ from xtal.models import Crystal, ExperimentList, Scan, rotation_matrix
 from xtal.models.crystal import b_matrix
 from xtal.physics.symmetry import centric, epsilon, pack, representatives
 from xtal.table import Flag, ReflectionTable
-from xtal.testing import tiny_experiment
+from xtal.testing import shared_dir, tiny_experiment
 
+TURNED = np.array([[0, 1.0, 0], [0, 0, 1], [1, 0, 0]])
 GROUP, CELL = gemmi.SpaceGroup("P 43 21 2"), gemmi.UnitCell(40, 40, 33, 90, 90, 90)
 
 
@@ -64,7 +65,7 @@ def sweep(k: int, turned: np.ndarray, n_images: int = 120) -> tuple[Any, Reflect
 def integrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two sweeps on permuted axes, in P1."""
     folder = tmp_path_factory.mktemp("integrated")
-    parts = [sweep(k, np.array([[0, 1.0, 0], [0, 0, 1], [1, 0, 0]])) for k in range(2)]
+    parts = [sweep(k, TURNED) for k in range(2)]
     write_experiments(ExperimentList([e for e, _ in parts]), folder / "integrated.expt")
     write_reflections(ReflectionTable.concatenate([t for _, t in parts]), folder / "integrated.refl")
     return folder
@@ -155,9 +156,35 @@ def test_ambiguities_are_said(integrated: Path, run_step: Any, tmp_path: Path) -
     given = run_step("symmetry", *files(integrated, "integrated"), "space_group=P41").summary
     assert len(given) == 3
     assert given[1] == "Laue group 4/m by the option space_group, but the intensities are of 4/mmm"
-    assert given[2].endswith("; other crystals of this kind can be indexed in 2 ways")
+    assert "ways" not in given[2]
     log = (tmp_path / "xtal.symmetry.log").read_text()
-    assert "not 4/m as given" in log and "can be indexed in 2 ways" in log
+    assert "not 4/m as given" in log and "2 ways" in log and "do not differ in these intensities" in log
+    assert "ways that differ in their intensities" not in log
+
+
+def test_ambiguities_of_what_has_no_more_symmetry_are_said(integrated: Path, run_step: Any, tmp_path: Path) -> None:
+    """The lattice is tetragonal, the intensities are of 4/m alone."""
+    table = read_reflections(integrated / "integrated.refl")
+    h, k, _ = np.rint(table["miller_index"] @ np.linalg.inv(TURNED)).T
+    other = h * k * (h * h - k * k) < 0
+    for name in ("intensity.prf.value", "intensity.sum.value"):
+        table[name] = np.where(other, 0.2, 1.0) * table[name]
+    write_reflections(table, tmp_path / "lower.refl")
+    given = run_step("symmetry", integrated / "integrated.expt", tmp_path / "lower.refl", "space_group=P4").summary
+    assert given[2].endswith("; other crystals of this kind can be indexed in 2 ways")
+    assert "ways that differ in their intensities" in (tmp_path / "xtal.symmetry.log").read_text()
+
+
+def test_axial_reflections_that_were_seen_are_not_said_to_be_missing(run_step: Any, tmp_path: Path) -> None:
+    """Six on the screw axis of real quartz, too strong to be absent and too weak to be there."""
+    folder = shared_dir() / "data" / "processed_dials" / "quartz_processed"
+    for name, told in (
+        ("integrated", "kept from the input: the axial reflections seen (6) do not decide against P 3 2 1"),
+        ("scaled", "P 3 2 1, not decided (axial reflections seen: 6): P 31 2 1 fits as well"),
+    ):
+        assert told in run_step("symmetry", *files(folder, name)).summary[0]
+    log = (tmp_path / "xtal.symmetry.log").read_text()
+    assert "are missing" not in log and "taken to be there" not in log
 
 
 def test_screw_axes_that_were_not_observed_are_said(integrated: Path, run_step: Any, tmp_path: Path) -> None:
@@ -166,7 +193,7 @@ def test_screw_axes_that_were_not_observed_are_said(integrated: Path, run_step: 
     axial = (np.asarray(table["miller_index"]) == 0).sum(axis=1) >= 2
     write_reflections(table.select(np.flatnonzero(~axial)), tmp_path / "no_axes.refl")
     found = run_step("symmetry", integrated / "integrated.expt", tmp_path / "no_axes.refl").summary[0]
-    assert "not decided (too few axial reflections): " in found and "P 4 2 2" in found and found.endswith("as well")
+    assert "not decided (axial reflections seen: 0): " in found and "P 4 2 2" in found and found.endswith("as well")
     few = np.sort(np.random.default_rng(3).choice(len(table), 150, replace=False))
     write_reflections(table.select(few), tmp_path / "few.refl")
     found = run_step("symmetry", integrated / "integrated.expt", tmp_path / "few.refl").summary[1]

@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from attrs import define, field
+from attrs import define, evolve, field
 from numpy.typing import NDArray
 
 from xtal.models.beam import unit, vector
 from xtal.units import DEG
+
+INVERTED = "xtal_inverted"
+"""Key in ``extra`` (and so in files) of a goniometer that turns against what its images say."""
 
 
 def rotation_matrix(axis: Any, angle: float) -> NDArray[np.float64]:
@@ -70,3 +73,18 @@ class Goniometer:
     def axis(self) -> NDArray[np.float64]:
         """(3,) the scan axis in the laboratory, S axis_datum."""
         return self.setting_rotation @ self.axis_datum
+
+    @property
+    def is_inverted(self) -> bool:
+        """Whether the scan axis was inverted against what the images say."""
+        return bool(self.extra.get(INVERTED))
+
+    def inverted(self) -> Goniometer:
+        """The goniometer turning the other way round; axes that stand still stay as they are."""
+        axes = None if self.axes is None else self.axes.copy()
+        if axes is not None:
+            axes[self.scan_axis] *= -1.0
+        extra = {key: value for key, value in self.extra.items() if key != INVERTED}
+        if not self.is_inverted:
+            extra[INVERTED] = True
+        return evolve(self, axis_datum=-self.axis_datum + 0.0, axes=axes, extra=extra)

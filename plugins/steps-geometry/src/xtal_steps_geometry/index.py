@@ -30,14 +30,15 @@ from xtal_steps_geometry.index_cycles import (
 )
 from xtal_steps_geometry.index_options import IndexOptions
 from xtal_steps_geometry.index_origin import correct_origin, settle_origin
-from xtal_steps_geometry.index_search import Found, Search, describe
+from xtal_steps_geometry.index_search import Found, Search, describe, times_too_large
+from xtal_steps_geometry.index_sense import first_sight
 from xtal_steps_geometry.rmsds import third_rmsd
 
 FEW_INDEXED = 0.75
 """Share of spots with index below which a further lattice is thought of."""
 
-CLEARLY_FEWER, CLEARLY_MORE = 0.2, 0.02
-"""Shares of the spots: what a cell that was given may cost, and what a larger one must bring, without a word."""
+CLEARLY_FEWER = 0.2
+"""Share of the spots that a cell that was given may cost without a word."""
 
 
 def run(context: Context) -> None:
@@ -194,14 +195,15 @@ def index_group(context: Context, experiments: ExperimentList, spots: Reflection
     if len(experiments) == 1:
         spots = with_single_id(spots)
     state = start(share_models(experiments), spots)
-    given = state.images
     settings = refinement_settings(context, experiments)
     free = not set(settings.detector_fix) & {"all", "position", "distance"}
     search = Search(context.plugin(options.method), options, free)
     tolerance = options.index_assignment.simple.hkl_tolerance
     cycles = options.refinement_protocol.n_macro_cycles
     movable = not set(settings.detector_fix) & {"all", "position"}
-    found = search.find(state.table, state.images, search_beam=movable)
+    sight = first_sight(context, state, search)
+    given = state.images
+    found = search.find(sight, state.table, state.images, search_beam=movable)
     report_search(context, found, len(state.table))
     take(state, found)
     macrocycles(state, settings, cycles, tolerance)
@@ -267,7 +269,7 @@ def more_lattices(context: Context, state: State, search: Search, settings: Refi
             break
         rest = state.table.select(left)
         try:
-            found = search.find(rest, state.images, search_beam=False)
+            found = search.find(search.sight(rest, state.images), rest, state.images, search_beam=False)
         except AlgorithmFailed as error:
             context.print(f"No further lattice: {error.message}")
             break
@@ -358,9 +360,9 @@ def warn_of_known(context: Context, found: Found) -> None:
             f"With what was given for cell and space group {100 * here:.0f} % of the spots have an index, with {cell} "
             f"{100 * there:.0f} %: check unit_cell= and space_group=."
         )
-    elif chosen.volume > 1.5 * best.volume and here < there + CLEARLY_MORE:
+    elif (times := times_too_large(chosen, best)) > 1:
         context.warn(
-            f"The cell that was given is {chosen.volume / best.volume:.0f} times as large as the spots ask for: {cell} "
+            f"The cell that was given is {times} times as large as the spots ask for: {cell} "
             "explains as many. Check unit_cell= and space_group=."
         )
 
@@ -415,7 +417,7 @@ def write(
     if share < FEW_INDEXED and len(crystals) == most * len(states):
         context.warn(
             f"{len(table) - indexed} spots have no index: if the crystal is not single, look for a further lattice "
-            f"with max_lattices={most + 1}; else check the rotation axis and its sense, and seek the beam centre with "
+            f"with max_lattices={most + 1}; else check the rotation axis, and seek the beam centre with "
             "beam_search.enable=True."
         )
     context.summary(

@@ -84,6 +84,9 @@ class IndexingOptions:
     index_assignment: AssignmentOptions = scope(AssignmentOptions)
     refinement_protocol: ProtocolOptions = scope(ProtocolOptions)
     beam_search: BeamSearchOptions = scope(BeamSearchOptions)
+    try_inverted_axis: bool = option(
+        True, help="Invert the rotation axis where only then the spots lie on a lattice", level=1
+    )
 
 
 @frozen

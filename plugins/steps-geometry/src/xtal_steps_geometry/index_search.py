@@ -37,8 +37,25 @@ F = NDArray[np.float64]
 POOR = 2.0
 """A mean log likelihood below this says that the lattice explains the spots badly."""
 
+CLEARLY_MORE = 0.02
+"""Share of the spots that a larger cell must bring to be believed."""
+
 NEAR = 0.3
 """Distance of h, k, l from integers within which a spot counts as lying on a lattice point."""
+
+
+@frozen(eq=False)
+class Sight:
+    """Lattices at first sight.
+
+    Attributes
+    ----------
+    trials : best first
+    max_cell : angstrom
+    """
+
+    trials: list[LatticeTrial]
+    max_cell: float
 
 
 @frozen(eq=False)
@@ -78,13 +95,13 @@ class Search:
     def __init__(self, method: IndexingMethod, options: IndexingOptions, detector_free: bool) -> None:
         self.method, self.options, self.detector_free = method, options, detector_free
 
-    def find(self, table: ReflectionTable, experiments: ExperimentList, search_beam: bool) -> Found:
-        """The best lattice of the spots of a table with ``rlp`` and ``imageset_id``.
+    def sight(self, table: ReflectionTable, experiments: ExperimentList) -> Sight:
+        """Lattices of the spots of a table with ``rlp`` and ``imageset_id``.
 
         Raises
         ------
         AlgorithmFailed
-            If no lattice is found, or none with the known symmetry.
+            If no lattice is found.
         """
         rlp = np.asarray(table["rlp"])
         if len(rlp) < 10:
@@ -93,7 +110,23 @@ class Search:
                 advice="Find more spots: lower the threshold of find_spots.",
             )
         max_cell = self.max_cell(table, experiments)
-        trials = self.attempts(rlp, experiments, max_cell)
+        try:
+            return Sight(self.attempts(rlp, experiments, max_cell), max_cell)
+        except AlgorithmFailed:
+            if not self.bounded_by_cell:
+                raise
+            max_cell = longest_edge(rlp, table, experiments)
+            return Sight(self.attempts(rlp, experiments, max_cell), max_cell)
+
+    def find(self, sight: Sight, table: ReflectionTable, experiments: ExperimentList, search_beam: bool) -> Found:
+        """The best lattice of what was seen at first sight of the spots.
+
+        Raises
+        ------
+        AlgorithmFailed
+            If none has the known symmetry.
+        """
+        rlp, trials, max_cell = np.asarray(table["rlp"]), sight.trials, sight.max_cell
         shift = np.zeros(3)
         wanted = self.options.beam_search.enable
         poor = trials[0].score.log_likelihood < POOR or counts_from_elsewhere(trials[0].A, rlp)
@@ -110,6 +143,11 @@ class Search:
             )
         crystal, chosen, trials = fitting
         return Found(crystal, trials, chosen, max_cell, shift)
+
+    @property
+    def bounded_by_cell(self) -> bool:
+        """Whether the search goes as far as the cell that was given, which may not be the crystal's."""
+        return self.options.known_symmetry.unit_cell is not None and isinstance(self.options.max_cell, str)
 
     def max_cell(self, table: ReflectionTable, experiments: ExperimentList) -> float:
         """Longest cell edge: given, from the known cell, or from the distances of spots."""
@@ -183,13 +221,19 @@ class Search:
         self, trials: list[LatticeTrial], rlp: F, table: ReflectionTable, experiments: ExperimentList
     ) -> LatticeTrial:
         """The best lattice also where the cell that was given, which bounds the search, is not the crystal's."""
-        if self.options.known_symmetry.unit_cell is not None and isinstance(self.options.max_cell, str):
+        if self.bounded_by_cell:
             with contextlib.suppress(AlgorithmFailed):
                 trials = trials + self.attempts(rlp, experiments, longest_edge(rlp, table, experiments))
         return max(trials, key=lambda t: t.score.log_likelihood)
 
     def with_symmetry(self, trials: list[LatticeTrial], rlp: F) -> tuple[Crystal, int, list[LatticeTrial]] | None:
-        """The best lattice that has the known symmetry and cell, on the axes asked for; None if there is none."""
+        """The best lattice that has the known symmetry and cell, on the axes asked for; None if there is none.
+
+        Raises
+        ------
+        AlgorithmFailed
+            If only a cell that is larger than the spots ask for has the symmetry, and no cell was given.
+        """
         known = self.options.known_symmetry
         if known.space_group is None and known.unit_cell is None:
             return Crystal(trials[0].A), 0, trials
@@ -206,8 +250,28 @@ class Search:
                 continue
             crystal = fit_known(Crystal(trial.A), known)
             if crystal is not None:
+                if known.unit_cell is None:
+                    demand_spots_of_its_own(trial, trials[0], known)
                 return (crystal, k, trials) if k < len(trials) else (crystal, 0, [trial, *trials])
         return None
+
+
+def times_too_large(trial: LatticeTrial, best: LatticeTrial) -> int:
+    """How many times as large a cell is as that of the best lattice, where it brings no more spots; else 1."""
+    empty = trial.score.fraction < best.score.fraction + CLEARLY_MORE
+    return max(1, round(trial.volume / best.volume)) if empty else 1
+
+
+def demand_spots_of_its_own(trial: LatticeTrial, best: LatticeTrial, known: KnownSymmetryOptions) -> None:
+    """See to it that a lattice was not made sparse of spots only to have the symmetry asked for."""
+    n = times_too_large(trial, best)
+    if n > 1:
+        raise AlgorithmFailed(
+            f"The lattice of the spots, with the primitive cell {describe(best.A)}, does not have the symmetry of "
+            f"{known.space_group}: only a cell {n} times as large has it, and then {n - 1} of {n} reflections would "
+            "be absent.",
+            advice="Give another space group or none; if you know the larger cell from elsewhere, give unit_cell= too.",
+        )
 
 
 def longest_edge(rlp: F, table: ReflectionTable, experiments: ExperimentList) -> float:
@@ -254,14 +318,32 @@ def fit_known(crystal: Crystal, known: KnownSymmetryOptions) -> Crystal | None:
         "angle_tolerance_deg": known.absolute_angle_tolerance,
     }
     if known.space_group is not None:
+        if known.unit_cell is not None and not like_in_volume(crystal, known, known.space_group):
+            return None
         found = apply_known_symmetry(crystal, known.space_group, known.unit_cell, **limits)
         return None if found is None else found[0]
-    found = apply_known_symmetry(crystal, "P 1", known.unit_cell, **limits)
-    if found is not None:
-        return found[0]
-    for group in ("I 1", "C 1", "A 1", "B 1", "F 1", "R 3:H"):
-        centred = evolve(known, space_group=group)
-        found = apply_known_symmetry(crystal, "P 1", primitive_cell(centred).parameters, **limits)
-        if found is not None:
-            return found[0]
+    for group in ("P 1", "I 1", "C 1", "A 1", "B 1", "F 1", "R 3:H"):
+        if like_in_volume(crystal, known, group):
+            cell = known.unit_cell if group == "P 1" else primitive_cell(evolve(known, space_group=group)).parameters
+            found = apply_known_symmetry(crystal, "P 1", cell, **limits)
+            if found is not None:
+                return found[0]
     return None
+
+
+def like_in_volume(crystal: Crystal, known: KnownSymmetryOptions, group: str) -> bool:
+    """Whether a lattice may be that of the known cell with a group's centring: told at once, unlike by its axes."""
+    assert known.unit_cell is not None
+    low, high = volume_range(known.unit_cell, known.relative_length_tolerance, known.absolute_angle_tolerance)
+    times = float(1.0 / np.linalg.det(primitive_basis(space_group_of(group))))
+    return low <= times * crystal.cell.volume <= high
+
+
+def volume_range(cell: tuple[float, ...], length_tolerance: float, angle_tolerance_deg: float) -> tuple[float, float]:
+    """Volumes of cells that are near one, widened: axes of the same lattice may be compared that are more oblique."""
+    off = 2.0 * angle_tolerance_deg * np.linspace(-1.0, 1.0, 5)
+    cosines = [np.cos(np.radians(angle + off)) for angle in cell[3:]]
+    a, b, c = np.meshgrid(*cosines)
+    shape = np.sqrt(np.clip(1.0 - a * a - b * b - c * c + 2.0 * a * b * c, 0.0, 1.0))
+    box, more = float(np.prod(cell[:3])), 1.0 + length_tolerance
+    return box * float(shape.min()) / more**4, box * float(shape.max()) * more**4

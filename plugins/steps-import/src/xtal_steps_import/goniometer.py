@@ -5,14 +5,10 @@ from __future__ import annotations
 from copy import deepcopy
 
 import numpy as np
-from attrs import evolve
 
 from xtal.errors import OptionError
 from xtal.models import Detector, Goniometer
 from xtal_steps_import.options import GoniometerGeometry
-
-INVERTED = "xtal_inverted"
-"""Key of a goniometer (in files too) whose axis was inverted on the user's wish."""
 
 
 def change_goniometer(goniometer: Goniometer, options: GoniometerGeometry) -> tuple[Goniometer, list[str]]:
@@ -46,14 +42,9 @@ def change_goniometer(goniometer: Goniometer, options: GoniometerGeometry) -> tu
 
 def invert(goniometer: Goniometer) -> tuple[Goniometer, str]:
     """The goniometer turning the other way round; one that was inverted before stays as it is."""
-    if goniometer.extra.get(INVERTED):
+    if goniometer.is_inverted:
         return goniometer, "rotation axis, inverted before and left as it is"
-    axes = None if goniometer.axes is None else goniometer.axes.copy()
-    if axes is not None:
-        axes[goniometer.scan_axis] *= -1.0
-    extra = {**goniometer.extra, INVERTED: True}
-    inverted = evolve(goniometer, axis_datum=-goniometer.axis_datum + 0.0, axes=axes, extra=extra)
-    return inverted, "rotation axis inverted"
+    return goniometer.inverted(), "rotation axis inverted"
 
 
 def _vectors(values: tuple[float, ...], name: str) -> np.ndarray:

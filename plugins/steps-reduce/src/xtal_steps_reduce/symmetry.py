@@ -24,6 +24,7 @@ from xtal.physics.symmetry import (
     on_axes,
     reduced_basis,
     score_space_groups,
+    systematically_absent,
     to_reference,
 )
 from xtal.table import ReflectionTable
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from xtal.run import Context
 
 F = NDArray[np.float64]
+I = NDArray[np.int32]
 
 FEWEST = 20
 """Intensities below which nothing is said about symmetry."""
@@ -70,7 +72,7 @@ def run(context: Context) -> None:
         basis, group, headline = _find_space_group(context, data, laue, basis, cell, crystals[0].space_group)
     _apply(context, table, basis, group)
     new = median_cell(crystals_of(context.experiments))
-    ways = _say_ambiguity(context, new, group)
+    ways = _say_ambiguity(context, new, group, laue.best.setting.symmorphic if doubt else group)
     context.print(f"Cell {cell_text(new)}; reindexed by {_basis_text(basis)}.")
     context.summary(
         f"Space group {headline}",
@@ -184,21 +186,39 @@ def _find_space_group(
     text = " or ".join([final.xhm(), *(g.xhm() for g in _groups(best) if g != group)])
     if len(_groups(best)) > 1:
         text += " (the intensities cannot tell them apart)"
-    rivals = [
-        on_axes(s.group, order).xhm() for s in scores if s is not best and s.probability > RIVAL * best.probability
-    ]
-    if rivals and best.probability < DECIDED:
-        if group == before:
-            text += f", kept from the input: axial reflections that could tell it from {', '.join(rivals)} are missing"
-        else:
-            fit = "fits" if len(rivals) == 1 else "fit"
-            text += f", not decided (too few axial reflections): {', '.join(rivals)} {fit} as well"
-            context.warn(
-                "Too few axial reflections to decide on the screw axes, so they were taken to be there; try also "
-                f"{', '.join(rivals)}."
-            )
+    others = [s.group for s in scores if s is not best and s.probability > RIVAL * best.probability]
+    if others and best.probability < DECIDED:
+        text += _undecided(context, merged.hkl, best.group, others, order, group == before)
     context.print(f"Space group {text}.")
     return basis @ order, final, text
+
+
+def _undecided(
+    context: Context, hkl: I, best: gemmi.SpaceGroup, others: list[gemmi.SpaceGroup], order: F, kept: bool
+) -> str:
+    """Say which groups fit as well and what was seen of the reflections that could decide; what the headline is to say.
+
+    Parameters
+    ----------
+    order : (3, 3) change of basis to the axes on which groups are named
+    kept : whether the group stands as the input had it
+    """
+    rivals = ", ".join(on_axes(group, order).xhm() for group in others)
+    absent = np.array([systematically_absent(hkl, group) for group in (best, *others)])
+    seen = int(np.any(absent != absent[0], axis=0).sum())
+    if kept and seen:
+        return f", kept from the input: the axial reflections seen ({seen}) do not decide against {rivals}"
+    if kept:
+        return f", kept from the input: axial reflections that could tell it from {rivals} are missing"
+    if seen:
+        context.warn(f"The axial reflections seen ({seen}) do not decide on the screw axes; try also {rivals}.")
+    else:
+        context.warn(
+            "No axial reflection was seen that could decide on the screw axes, so they were taken to be there; try "
+            f"also {rivals}."
+        )
+    fit = "fits" if len(others) == 1 else "fit"
+    return f", not decided (axial reflections seen: {seen}): {rivals} {fit} as well"
 
 
 def _groups(score: SpaceGroupScore) -> list[gemmi.SpaceGroup]:
@@ -265,10 +285,19 @@ def _report_absences(context: Context, scores: list[SpaceGroupScore]) -> None:
     context.table("Systematic absences", columns, rows)
 
 
-def _say_ambiguity(context: Context, cell: gemmi.UnitCell, group: gemmi.SpaceGroup) -> str:
-    """Say where the lattice allows more than one indexing; what the summary is to say of it."""
+def _say_ambiguity(context: Context, cell: gemmi.UnitCell, group: gemmi.SpaceGroup, measured: gemmi.SpaceGroup) -> str:
+    """Say where the lattice allows more than one indexing; what the summary is to say of it.
+
+    Where the intensities have more symmetry than the group that was given, the ways may be all the same to them.
+    """
     ways = indexing_ways(cell, group, context.options.lattice_symmetry_max_delta)
     if ways == 1:
+        return ""
+    if len(measured.operations().sym_ops) >= ways * len(group.operations().sym_ops):
+        context.print(
+            f"The {ways} ways in which a crystal of Laue group {_laue_name(group)} can be indexed on this lattice do "
+            "not differ in these intensities: the crystal has the higher symmetry, or is twinned."
+        )
         return ""
     context.print(
         f"The lattice has more symmetry than the Laue group: other crystals of this kind can be indexed in {ways} "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import gemmi
 import numpy as np
 from attrs import frozen
@@ -15,6 +17,9 @@ from xtal.physics.lattice.reduction import reduced
 from xtal.physics.lattice.settings import SPACE_GROUPS, conventional
 
 F = NDArray[np.float64]
+
+ORDERS = {"a": 1, "m": 2, "o": 4, "hR": 6, "t": 8, "hP": 12, "c": 24}
+"""Proper rotations of a lattice, by its Bravais symbol or crystal family."""
 
 
 @frozen(eq=False)
@@ -43,7 +48,9 @@ class LatticeCandidate:
         return self.crystal.cell
 
 
-def lattice_candidates(crystal: Crystal, max_delta_deg: float = 5.0) -> list[LatticeCandidate]:
+def lattice_candidates(
+    crystal: Crystal, max_delta_deg: float = 5.0, bravais: Collection[str] = tuple(SPACE_GROUPS)
+) -> list[LatticeCandidate]:
     """Bravais lattices whose metric a crystal's lattice has, within a tolerance.
 
     Parameters
@@ -52,11 +59,13 @@ def lattice_candidates(crystal: Crystal, max_delta_deg: float = 5.0) -> list[Lat
         In any setting; a centred one is taken to its primitive lattice first.
     max_delta_deg
         Largest obliquity of the two-folds of a lattice, degrees.
+    bravais
+        Symbols of the lattices that are of interest.
 
     Returns
     -------
     list of LatticeCandidate
-        Highest symmetry first, then smallest ``delta_deg``; the last is always triclinic.
+        Highest symmetry first, then smallest ``delta_deg``; the last of all is always triclinic.
 
     References
     ----------
@@ -64,23 +73,25 @@ def lattice_candidates(crystal: Crystal, max_delta_deg: float = 5.0) -> list[Lat
     """
     start, to_reduced = reduced(crystal)
     metric = metric_of(start.A)
+    orders = {ORDERS.get(symbol) or ORDERS[symbol[0]] for symbol in bravais}
     out = []
     for group, delta in metric_groups(metric, np.radians(max_delta_deg)):
-        found = conventional(group, constrained_metric(metric, group.astype(float)))
-        if found is None:
+        if len(group) not in orders:
             continue
-        bravais, basis = found
+        found = conventional(group, constrained_metric(metric, group.astype(float)))
+        if found is None or found[0] not in bravais:
+            continue
+        symbol, basis = found
         changed = start.change_basis(basis.astype(float))
-        space_group = space_group_of(SPACE_GROUPS[bravais])
+        space_group = space_group_of(SPACE_GROUPS[symbol])
         changed.space_group = space_group
         total = to_reduced @ basis
         fitted = constrain(changed)
-        out.append(LatticeCandidate(bravais, total, float(np.degrees(delta)), len(group), space_group, fitted))
+        out.append(LatticeCandidate(symbol, total, float(np.degrees(delta)), len(group), space_group, fitted))
     return sorted(out, key=lambda c: (-c.order, round(c.delta_deg, 2), -c.space_group.number, c.basis.tobytes()))
 
 
 def best_lattice(crystal: Crystal, bravais: str, max_delta_deg: float = 5.0) -> LatticeCandidate | None:
     """The candidate of one Bravais type with the smallest obliquity, or None ("mI" counts as "mC")."""
     wanted = {"mC", "mI"} if bravais in ("mC", "mI") else {bravais}
-    fitting = [c for c in lattice_candidates(crystal, max_delta_deg) if c.bravais in wanted]
-    return min(fitting, key=lambda c: c.delta_deg, default=None)
+    return min(lattice_candidates(crystal, max_delta_deg, wanted), key=lambda c: c.delta_deg, default=None)

@@ -24,6 +24,20 @@ def two_folds() -> I:
     return w[np.linalg.det(w) > 0.5]
 
 
+@cache
+def two_fold_axes() -> tuple[I, I]:
+    """(81, 3) direct and (81, 3) reciprocal axes of `two_folds`."""
+    return np.array([axis_of(w) for w in two_folds()]), np.array([axis_of(w.T) for w in two_folds()])
+
+
+def obliquities(metric: F) -> F:
+    """(81,) Le Page's delta (radian) of `two_folds`: the angle between the direct and the reciprocal axis."""
+    u, h = two_fold_axes()
+    direct, reciprocal = (np.einsum("ni,ij,nj->n", v, g, v) for v, g in ((u, metric), (h, np.linalg.inv(metric))))
+    cosine = np.abs(np.einsum("ni,ni->n", u, h)) / np.sqrt(direct * reciprocal)
+    return np.asarray(np.arccos(np.clip(cosine, -1.0, 1.0)), dtype=np.float64)
+
+
 def axis_of(w: I) -> I:
     """(3,) shortest integer vector along the axis of a proper rotation of any order."""
     power, total = np.eye(3, dtype=np.int64), np.zeros((3, 3), dtype=np.int64)
@@ -38,13 +52,6 @@ def axis_of(w: I) -> I:
 def order_of(w: I) -> int:
     """Order of a crystallographic proper rotation, from its trace."""
     return {3: 1, -1: 2, 0: 3, 1: 4, 2: 6}[int(np.trace(w))]
-
-
-def obliquity(w: I, metric: F) -> float:
-    """Le Page's delta (radian) of a two-fold: angle between its direct and its reciprocal axis."""
-    u, h = axis_of(w), axis_of(w.T)
-    direct, reciprocal = float(u @ metric @ u), float(h @ np.linalg.inv(metric) @ h)
-    return float(np.arccos(np.clip(abs(u @ h) / np.sqrt(direct * reciprocal), -1.0, 1.0)))
 
 
 def closure(generators: list[I], limit: int = 24) -> I | None:
@@ -78,7 +85,7 @@ def metric_groups(metric: F, max_delta: float) -> list[tuple[I, float]]:
     -------
     list of (operations (n, 3, 3), largest obliquity); the trivial group first
     """
-    deltas = {w.tobytes(): obliquity(w, metric) for w in two_folds()}
+    deltas = {w.tobytes(): float(d) for w, d in zip(two_folds(), obliquities(metric), strict=True)}
     allowed = sorted((w for w in two_folds() if deltas[w.tobytes()] <= max_delta), key=lambda w: deltas[w.tobytes()])
     groups: dict[bytes, tuple[I, float]] = {}
 

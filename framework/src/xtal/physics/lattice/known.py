@@ -60,7 +60,7 @@ def apply_known_symmetry(
     group = space_group_of(space_group)
     wanted = bravais_of(group)
     wanted_types = {"mC", "mI"} if wanted == "mC" else {wanted}
-    fitting = [c for c in lattice_candidates(crystal, max_delta_deg) if c.bravais in wanted_types]
+    fitting = lattice_candidates(crystal, max_delta_deg, wanted_types)
     for candidate in sorted(fitting, key=lambda c: c.delta_deg):
         placed = _placed(candidate, group, cell, length_tolerance, angle_tolerance_deg)
         if placed is None:
