@@ -55,6 +55,8 @@ def run(context: Context) -> None:
     if len(spots) and "shoebox" not in spots and learns:
         spots, ahead = add_pixels(context, groups, spots)
     predicted = _predictions(context, groups, spots, profile)
+    if "shoebox" in spots:
+        del spots["shoebox"]  # as large as all that is held of the frames, and of no more use
     tables = []
     for imageset, group in enumerate(groups):
         own = [predicted.pop(k) for k in group]

@@ -1,6 +1,6 @@
 """Boxes of voxels round predicted reflections: cutting them from frames, summation, fits."""
 
-from xtal.physics.integration.boxes import Gatherer, OpenBoxes, chunks_of_frames, footprint_boxes
+from xtal.physics.integration.boxes import Gatherer, Layers, OpenBoxes, chunks_of_frames, footprint_boxes
 from xtal.physics.integration.rings import expect_levels, expected_levels
 from xtal.physics.integration.summation import (
     Sums,
@@ -13,6 +13,7 @@ from xtal.physics.integration.summation import (
 
 __all__ = [
     "Gatherer",
+    "Layers",
     "OpenBoxes",
     "Sums",
     "chunks_of_frames",

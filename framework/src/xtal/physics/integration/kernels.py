@@ -113,6 +113,19 @@ def copy_boxes(rows, bbox, offsets, data, mask, background, to, starts, data_to,
 
 
 @jit
+def put_layers(rows, part, data, mask, bbox, offsets, data_to, mask_to):
+    """Copy boxes that are cut in z to ``part`` into the whole ones ``rows``."""
+    start = 0
+    for k in range(len(rows)):
+        r = rows[k]
+        area = (bbox[r, 1] - bbox[r, 0]) * (bbox[r, 3] - bbox[r, 2])
+        to, size = offsets[r] + (part[k, 4] - bbox[r, 4]) * area, (part[k, 5] - part[k, 4]) * area
+        for i in range(size):
+            data_to[to + i], mask_to[to + i] = data[start + i], mask[start + i]
+        start += size
+
+
+@jit
 def sum_boxes(bbox, offsets, data, mask, background, counts, sums):
     """Counts of voxels and sums over the foreground of each box.
 
