@@ -91,11 +91,12 @@ def test_boxes_over_the_end_of_a_run_are_completed(world: dict[str, np.ndarray])
         for k in np.unique(last):
             start, stop = np.searchsorted(last, [k, k + 1])
             held.add({int(k): Layers.copied(rows, part, over, start, stop)})
-        done, boxes, overloaded = held.completed(end, np.zeros(40, np.int64), bbox)
-        np.testing.assert_array_equal(overloaded, done % 3 == 0)
-        for i, row in enumerate(done):
-            seen[int(row)] = [a.copy() for a in boxes.box(i)[:2]]
-    assert len(seen) == 40 and len(held.completed(end, np.zeros(40, np.int64), bbox)[0]) == 0
+        for done, boxes, overloaded in held.completed(end, np.zeros(40, np.int64), bbox, 200):
+            assert boxes.offsets[-1] - boxes.offsets[1] <= 200
+            np.testing.assert_array_equal(overloaded, done % 3 == 0)
+            for i, row in enumerate(done):
+                seen[int(row)] = [a.copy() for a in boxes.box(i)[:2]]
+    assert len(seen) == 40 and not list(held.completed(end, np.zeros(40, np.int64), bbox, 200))
     for row, (data, mask) in seen.items():
         np.testing.assert_array_equal(data, whole.box(row)[0])
         np.testing.assert_array_equal(mask, whole.box(row)[1])

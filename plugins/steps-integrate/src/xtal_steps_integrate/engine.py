@@ -25,6 +25,7 @@ from xtal.physics.integration import (
     crop_to_foreground,
     drop_hot_pixels,
     expect_levels,
+    join_boxes,
     summation,
     take_boxes,
 )
@@ -138,9 +139,8 @@ class Engine:
         for run in executor.map(self._read, chunks):
             held.add(run.layers)
             self._take(run.finished)
-            rows, boxes, overloaded = held.completed(run.frames[1], self._panel, self._bbox)
-            if len(rows):
-                self._take(self._finish(rows, boxes, overloaded))
+            for done in held.completed(run.frames[1], self._panel, self._bbox, self.settings.max_voxels):
+                self._take(self._finish(*done))
             if self.settings.fitting:
                 self._fit_until(run.frames[1], run.frames[1] == scan.array_range[1])
             advance(run.frames[1] - run.frames[0])
@@ -324,7 +324,7 @@ def _join(parts: list[tuple[Ints, Shoeboxes]]) -> tuple[Ints, Shoeboxes]:
         return np.empty(0, np.int64), Shoeboxes.allocate(np.empty(0, np.uint32), np.empty((0, 6), np.int32))
     rows = np.concatenate([p[0] for p in parts])
     order = np.argsort(rows, kind="stable")
-    return rows[order], take_boxes(Shoeboxes.concatenate([p[1] for p in parts]), order)
+    return rows[order], join_boxes([p[1] for p in parts], order)
 
 
 def _first(boxes: Shoeboxes, n: int) -> Shoeboxes:

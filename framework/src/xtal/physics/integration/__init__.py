@@ -7,6 +7,7 @@ from xtal.physics.integration.summation import (
     count_noise,
     crop_to_foreground,
     drop_hot_pixels,
+    join_boxes,
     summation,
     take_boxes,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "expect_levels",
     "expected_levels",
     "footprint_boxes",
+    "join_boxes",
     "summation",
     "take_boxes",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from attrs import define, field
@@ -107,14 +107,16 @@ class Layers:
 
     Attributes
     ----------
-    rows : (k,) numbers of the boxes
+    rows : (k,) numbers of the boxes, sorted
     bbox : (k, 6) cut to the run in z
+    offsets : (k,) first voxels
     data, mask : as in `Shoeboxes`, but a mask takes a quarter of the room
     overloaded : (k,) uint8
     """
 
     rows: Ints
     bbox: NDArray[np.int32]
+    offsets: Ints
     data: NDArray[np.float32]
     mask: NDArray[np.uint8]
     overloaded: NDArray[np.uint8]
@@ -124,8 +126,8 @@ class Layers:
         """Boxes start to stop of a `Gatherer`, in arrays of their own, that do not keep the others alive."""
         part = slice(int(boxes.offsets[start]), int(boxes.offsets[stop]))
         return cls(
-            rows[start:stop], boxes.bbox[start:stop], boxes.data[part].copy(), boxes.mask[part].astype(np.uint8),
-            overloaded[start:stop],
+            rows[start:stop], boxes.bbox[start:stop], boxes.offsets[start:stop] - part.start, boxes.data[part].copy(),
+            boxes.mask[part].astype(np.uint8), overloaded[start:stop],
         )  # fmt: skip
 
 
@@ -143,25 +145,34 @@ class OpenBoxes:
         for end, layers in parts.items():
             self._kept.setdefault(end, []).append(layers)
 
-    def completed(self, end: int, panel: Ints, bbox: NDArray[np.int32]) -> tuple[Ints, Shoeboxes, NDArray[np.uint8]]:
+    def completed(
+        self, end: int, panel: Ints, bbox: NDArray[np.int32], max_voxels: int
+    ) -> Iterator[tuple[Ints, Shoeboxes, NDArray[np.uint8]]]:
         """Let go the boxes that are complete with the run of frames that ends here.
 
         Parameters
         ----------
         panel, bbox : of all whole boxes, by their numbers
+        max_voxels : of a batch without its first box; with the last run all boxes are complete that are still open
 
-        Returns
-        -------
+        Yields
+        ------
         rows : (k,) sorted
         boxes : without background
         overloaded : (k,) uint8
         """
         parts = self._kept.pop(end, [])
-        rows = np.unique(np.concatenate([np.empty(0, np.int64), *(p.rows for p in parts)]))
-        boxes = Shoeboxes.allocate(panel[rows].astype(np.uint32), bbox[rows])
-        overloaded = np.zeros(len(rows), np.uint8)
-        for part in parts:
-            at = np.searchsorted(rows, part.rows)
-            overloaded[at] |= part.overloaded
-            put_layers(at, part.bbox, part.data, part.mask, boxes.bbox, boxes.offsets, boxes.data, boxes.mask)
-        return rows, boxes, overloaded
+        every = np.unique(np.concatenate([np.empty(0, np.int64), *(p.rows for p in parts)]))
+        batch = np.cumsum(box_sizes(bbox[every])) // max_voxels
+        for rows in np.split(every, np.flatnonzero(np.diff(batch)) + 1) if len(every) else []:
+            boxes = Shoeboxes.allocate(panel[rows].astype(np.uint32), bbox[rows])
+            overloaded = np.zeros(len(rows), np.uint8)
+            for part in parts:
+                mine = slice(*np.searchsorted(part.rows, [rows[0], rows[-1] + 1]))
+                at = np.searchsorted(rows, part.rows[mine])
+                overloaded[at] |= part.overloaded[mine]
+                put_layers(
+                    at, part.bbox[mine], part.offsets[mine], part.data, part.mask, boxes.bbox, boxes.offsets,
+                    boxes.data, boxes.mask,
+                )  # fmt: skip
+            yield rows, boxes, overloaded

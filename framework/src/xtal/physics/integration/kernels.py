@@ -113,16 +113,14 @@ def copy_boxes(rows, bbox, offsets, data, mask, background, to, starts, data_to,
 
 
 @jit
-def put_layers(rows, part, data, mask, bbox, offsets, data_to, mask_to):
+def put_layers(rows, part, starts, data, mask, bbox, offsets, data_to, mask_to):
     """Copy boxes that are cut in z to ``part`` into the whole ones ``rows``."""
-    start = 0
     for k in range(len(rows)):
-        r = rows[k]
+        r, start = rows[k], starts[k]
         area = (bbox[r, 1] - bbox[r, 0]) * (bbox[r, 3] - bbox[r, 2])
-        to, size = offsets[r] + (part[k, 4] - bbox[r, 4]) * area, (part[k, 5] - part[k, 4]) * area
-        for i in range(size):
+        to = offsets[r] + (part[k, 4] - bbox[r, 4]) * area
+        for i in range((part[k, 5] - part[k, 4]) * area):
             data_to[to + i], mask_to[to + i] = data[start + i], mask[start + i]
-        start += size
 
 
 @jit
