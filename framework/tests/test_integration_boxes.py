@@ -7,6 +7,7 @@ import pytest
 
 from xtal.physics.integration import (
     Gatherer,
+    Layers,
     OpenBoxes,
     chunks_of_frames,
     count_noise,
@@ -80,17 +81,22 @@ def test_gather_agrees_with_slow_twin(world: dict[str, np.ndarray], cored: bool)
 
 def test_boxes_over_the_end_of_a_run_are_completed(world: dict[str, np.ndarray]) -> None:
     whole = fill(world, np.arange(40), 0, 6).boxes
-    held, seen = OpenBoxes.empty(), {}
-    bbox = world["bbox"]
+    held, seen, bbox = OpenBoxes(), {}, world["bbox"]
+    ends = np.array([1, 3, 4, 6])
     for first, end in ((0, 1), (1, 3), (3, 4), (4, 6)):
         rows = np.flatnonzero((bbox[:, 4] < end) & (bbox[:, 5] > first))
-        part = fill(world, rows, first, end)
-        done, held = held.update(
-            rows, np.zeros(len(rows), np.int64), bbox[rows], part.boxes, np.zeros(len(rows), np.uint8), end
-        )
-        for i, row in enumerate(done.rows):
-            seen[int(row)] = [a.copy() for a in done.boxes.box(i)[:2]]
-    assert len(seen) == 40 and len(held.rows) == 0
+        last = ends[np.searchsorted(ends, bbox[rows, 5])]
+        rows, last = rows[np.argsort(last, kind="stable")], np.sort(last)
+        part, over = fill(world, rows, first, end).boxes, (rows % 3 == 0).astype(np.uint8)
+        for k in np.unique(last):
+            start, stop = np.searchsorted(last, [k, k + 1])
+            held.add({int(k): Layers.copied(rows, part, over, start, stop)})
+        for done, boxes, overloaded in held.completed(end, np.zeros(40, np.int64), bbox, 200):
+            assert boxes.offsets[-1] - boxes.offsets[1] <= 200
+            np.testing.assert_array_equal(overloaded, done % 3 == 0)
+            for i, row in enumerate(done):
+                seen[int(row)] = [a.copy() for a in boxes.box(i)[:2]]
+    assert len(seen) == 40 and not list(held.completed(end, np.zeros(40, np.int64), bbox, 200))
     for row, (data, mask) in seen.items():
         np.testing.assert_array_equal(data, whole.box(row)[0])
         np.testing.assert_array_equal(mask, whole.box(row)[1])

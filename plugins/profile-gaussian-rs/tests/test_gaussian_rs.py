@@ -136,34 +136,45 @@ def test_rocking_width_is_found() -> None:
     assert rocking_width(spot[some], counts[some], low[some], (low + width)[some]) == pytest.approx(sigma, rel=0.02)
 
 
-def photons_of(e: Experiment, s1: np.ndarray, z: float, mosaic: float, size: float, n: int) -> np.ndarray:
+def photons_of(
+    e: Experiment, s1: np.ndarray, z: float, mosaic: float, size: float, n: int,
+    divergence: tuple[float, float] = (0.0, 0.0),
+) -> np.ndarray:  # fmt: skip
     """(n, 3) x, y, z of photons of one reflection: each from a block of the crystal that is turned at random.
 
-    The turn of the scan that brings each block to diffract is found by Newton's method.
+    The beam of each comes from a direction of its own (``divergence`` in x and y). The turn of the scan that brings the
+    block to diffract is found by Newton's method.
     """
     rng = np.random.default_rng(int(1e6 * z))
-    s0, axis, turn = e.beam.s0, np.array([1.0, 0, 0]), np.zeros(n)
-    r = Rotation.from_rotvec(rng.normal(0, mosaic, (n, 3))).apply(s1 - s0)
+    axis, turn = np.array([1.0, 0, 0]), np.zeros(n)
+    r = Rotation.from_rotvec(rng.normal(0, mosaic, (n, 3))).apply(s1 - e.beam.s0)
+    blur = rng.normal(0, size, (n, 3))
+    s0 = e.beam.s0 + np.linalg.norm(e.beam.s0) * np.column_stack([rng.normal(size=(n, 2)) * divergence, np.zeros(n)])
     for _ in range(8):
         now = Rotation.from_rotvec(turn[:, None] * axis).apply(r)
-        turn -= ((now**2).sum(axis=1) / 2 + now @ s0) / (np.cross(axis, now) @ s0)
-    ray = now + s0 + rng.normal(0, size, (n, 3)) * np.linalg.norm(s0)
+        turn -= ((now**2).sum(axis=1) / 2 + np.sum(now * s0, axis=1)) / np.sum(np.cross(axis, now) * s0, axis=1)
+    ray = now + s0 + blur * np.linalg.norm(e.beam.s0)
     xy = e.detector[0].mm_to_px(e.detector[0].intersect(ray)[0])
     return np.column_stack([xy, z + turn / e.scan.width])  # type: ignore[union-attr]  # a scan, not a still
+
+
+def boxes_of(photons: list[np.ndarray]) -> Shoeboxes:
+    """Boxes that hold all photons of each reflection, all of them foreground."""
+    bbox = np.array([[f(p[:, k]) for k in range(3) for f in (np.min, np.max)] for p in photons])
+    bbox = (np.floor(bbox) + [0, 1] * 3).astype(np.int32)
+    boxes = Shoeboxes.allocate(np.zeros(len(photons), np.uint32), bbox)
+    for k, b in enumerate(bbox):
+        edges = [np.arange(b[i], b[i + 1] + 1) for i in (4, 2, 0)]
+        boxes.box(k)[0][:] = np.histogramdd(photons[k][:, ::-1], edges)[0]
+        boxes.box(k)[1][:] = V | F
+    return boxes
 
 
 def test_foreground_holds_what_mosaicity_draws_out_along_the_rings() -> None:
     e, model, mosaic, size = experiment(), GaussianRs(), np.radians(0.4), np.radians(0.04)
     table = reflections(e, 150)
     photons = [photons_of(e, s, p[2], mosaic, size, 1000) for s, p in zip(table["s1"], table["xyzcal.px"], strict=True)]
-    bbox = np.array([[f(p[:, k]) for k in range(3) for f in (np.min, np.max)] for p in photons])
-    bbox = (np.floor(bbox) + [0, 1] * 3).astype(np.int32)
-    boxes = Shoeboxes.allocate(np.zeros(len(table), np.uint32), bbox)
-    for k, b in enumerate(bbox):
-        edges = [np.arange(b[i], b[i + 1] + 1) for i in (4, 2, 0)]
-        boxes.box(k)[0][:] = np.histogramdd(photons[k][:, ::-1], edges)[0]
-        boxes.box(k)[1][:] = V | F
-    table["shoebox"] = boxes
+    table["shoebox"] = boxes_of(photons)
     # Strong spots are those at low angles.
     near = np.flatnonzero(np.hypot(*(np.asarray(table["xyzcal.px"])[:, :2] - 300).T) < 150)
     profile = model.estimate(e, table.select(near)).profile
@@ -185,6 +196,47 @@ def test_foreground_holds_what_mosaicity_draws_out_along_the_rings() -> None:
 
     assert least_inside(profile) > 0.99
     assert least_inside({name: v for name, v in profile.items() if name != "sigma_mosaic"}) < 0.9
+
+
+@pytest.mark.parametrize(("mosaic", "divergence"), [(0.4, (0.0, 0.0)), (0.08, (0.04, 0.02))])
+def test_shapes_learned_at_low_angles_hold_at_high_ones(mosaic: float, divergence: tuple[float, float]) -> None:
+    e, model, size, pixel = experiment(), GaussianRs(), 0.05, np.degrees(0.172 / 120) / np.sqrt(12)
+    table = reflections(e, 400)
+    table = table.select(np.abs(table["zeta"]) > 0.3)
+    photons = [
+        photons_of(e, s, p[2], np.radians(mosaic), np.radians(size), 2000, tuple(np.radians(divergence)))
+        for s, p in zip(table["s1"], table["xyzcal.px"], strict=True)
+    ]
+    turned = np.sqrt(np.mean([np.var(p[:, 2]) * z**2 for p, z in zip(photons, table["zeta"], strict=True)]))
+    e.profile = {
+        "__id__": "gaussian_rs", "n_sigma": 3.0, "sigma_b": 0.12, "sigma_m": 0.5 * turned, "sigma_mosaic": 0.9 * mosaic,
+        "sigma_across": np.sqrt(2) * np.hypot(size, pixel),
+    }  # fmt: skip
+    boxes = boxes_of(photons)
+    table["bbox"], table["partiality"], table["flags"] = boxes.bbox, np.ones(len(table)), np.zeros(len(table), np.int64)
+    table["intensity.sum.value"], table["intensity.sum.variance"] = np.full(len(table), 2e3), np.full(len(table), 2e3)
+    near = np.hypot(*(np.asarray(table["xyzcal.px"])[:, :2] - 300).T) < 170
+    references = model.references(e)
+    rows = np.flatnonzero(near)
+    assert references.learn(0, table.select(rows), boxes.select(rows)).all()
+    far = table.select(np.flatnonzero(~near))
+    geo = geometry(e, far, references._axes[0])
+    shape, ratios, drifts = references._shapes(0, far, geo, references._rocking(far)), [], []
+    for k, p in enumerate(photons[i] for i in np.flatnonzero(~near)):
+        x, y = (p[:, :2] - far["bbox"][k, [0, 2]]).T
+        c = np.stack([geo[k, 0] + geo[k, 1] * x + geo[k, 2] * y, geo[k, 3] + geo[k, 4] * x + geo[k, 5] * y]).T
+        c = c / np.linalg.norm(e.detector[0].lab(e.detector[0].px_to_mm(p[:, :2])), axis=1)[:, None]
+        z = p[:, 2] - far["xyzcal.px"][k, 2]
+        drifts.append(z @ c / (z @ z))
+        c -= shape[k, 3:5] + z[:, None] * shape[k, 5:7]
+        lengths = geo[k, [1, 2, 4, 5]].reshape(2, 2) / np.sqrt(geo[k, 6])
+        seen = c.T @ c / len(c) + lengths @ lengths.T / 12  # counts lie at the centres of pixels
+        along = np.array(references._ring(far)).T[k]
+        learned = np.array([[shape[k, 0], shape[k, 1]], [shape[k, 1], shape[k, 2]]])
+        ratios.append([u @ learned @ u / (u @ seen @ u) for u in (along, along[::-1] * [-1, 1])])
+    assert len(ratios) > 50
+    assert np.mean(ratios, axis=0) == pytest.approx([1, 1], abs=0.06)
+    assert np.linalg.norm(shape[:, 5:7] - drifts) < 0.2 * np.linalg.norm(drifts)
 
 
 def test_given_sizes_skip_the_estimation() -> None:

@@ -14,6 +14,7 @@ import pytest
 from attrs import evolve
 from scipy.special import erf
 
+import xtal_steps_integrate.integrate as integrate_step
 from xtal.errors import AlgorithmFailed
 from xtal.hooks.protocols import ProfileEstimate
 from xtal.models import Beam, Crystal, Detector, Experiment, Goniometer, Panel, Scan
@@ -288,7 +289,7 @@ def test_core_holds_all_but_the_faint_ends(drawn: tuple[Experiment, ReflectionTa
 
 
 def test_boxes_are_larger_only_where_reflections_lie_close(
-    drawn: tuple[Experiment, ReflectionTable, np.ndarray, Drawn],
+    drawn: tuple[Experiment, ReflectionTable, np.ndarray, Drawn], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     experiment, table, _, _ = drawn
     profile, said = GaussianRs(), []
@@ -299,6 +300,11 @@ def test_boxes_are_larger_only_where_reflections_lie_close(
         found = _boxes(context, 0, table, profile)  # type: ignore[arg-type]  # a stand-in
         np.testing.assert_array_equal(found, profile.bbox(experiment, table, expected))
     assert len(said) == 1
+    margin.integration.profile.sigma_b_multiplier = None
+    experiment.profile = profile._json(0.6, np.degrees(SIGMA_M))
+    monkeypatch.setattr(integrate_step, "MOST_HELD", 1000)  # nor where they would take too much memory
+    found = _boxes(context, 0, table, profile)  # type: ignore[arg-type]  # a stand-in
+    np.testing.assert_array_equal(found, profile.bbox(experiment, table, 2.0))
     experiment.profile = profile._json(4.0, np.degrees(SIGMA_M))
     with pytest.raises(AlgorithmFailed, match=r"would cover the pixels \d+ times over"):
         _boxes(context, 0, table, profile)  # type: ignore[arg-type]  # a stand-in

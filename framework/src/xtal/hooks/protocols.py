@@ -249,8 +249,8 @@ class ProfileReferences(Protocol):
     n_blocks: int
 
     def block_of(self, z: F) -> NDArray[np.int64]:
-        """(n,) block of reflections predicted at array index z, which may lie beyond the scan's ends; does not
-        decrease with z."""
+        """(n,) block at array index z, where the box of a reflection ends (it may lie beyond the scan's ends); does
+        not decrease with z."""
 
     def learn(self, block: int, table: ReflectionTable, boxes: Shoeboxes) -> NDArray[np.bool_]:
         """Learn from the reflections of a block; returns which of them were used."""

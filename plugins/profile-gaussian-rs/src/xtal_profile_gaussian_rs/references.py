@@ -29,8 +29,8 @@ CELLS = 21
 REACH = 5.0
 CAP = 300.0
 """Counts beyond which a spot weighs no more."""
-PAIRS = np.array([1.0, 2.0, 1.0])
-"""How often the elements 11, 12, 22 stand in a symmetric tensor."""
+PLACES = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+"""Where the elements 11, 12, 22 stand in a symmetric tensor."""
 N_CAUSES = 6
 PRIOR_COUNTS = 1500.0
 """Weight of the size estimated beforehand against counts of learned spots: five strong ones."""
@@ -47,8 +47,8 @@ class _Block:
     ----------
     matrix, right : normal equations of the coefficients of the causes, (6, 6) and (6,)
     places, centres : normal equations of the centres, (3, 3) and (3, 2)
-    drift : (6,) what the drift across the rocking curve adds to ``right``
-    cross, square : numerator and denominator of the scale of the drift
+    cross, square : normal equations of the causes of the drift across the rocking curve, (3,) and (3, 3)
+    drift : (6, 3, 3) what products of these causes add to ``right``
     strong : reflections that are learned from
     """
 
@@ -56,9 +56,9 @@ class _Block:
     right: Array
     places: Array
     centres: Array
+    cross: Array
+    square: Array
     drift: Array
-    cross: float
-    square: float
     strong: NDArray[np.bool_]
 
 
@@ -72,6 +72,7 @@ class GaussianReferences:
     _axes: Array = field(init=False)
     _range: Array = field(init=False)
     _unit: float = field(init=False)
+    _expected: Array = field(init=False)
     _pixel_angle2: float = field(init=False)
     _blocks: dict[int, _Block] = field(init=False, factory=dict)
 
@@ -83,6 +84,9 @@ class GaussianReferences:
         self._axes, self._range = _detector_frame(self.experiment)
         sigma_b = np.radians(np.mean((self.experiment.profile or {})["sigma_b"]))
         self._unit = 0.5 * float(sigma_b) ** 2
+        profile = self.experiment.profile or {}
+        across, mosaic = profile.get("sigma_across", np.degrees(sigma_b)), profile.get("sigma_mosaic", 0.0)
+        self._expected = np.array([0.5 * np.radians(across) ** 2, np.radians(mosaic) ** 2]) / self._unit
         panel = self.experiment.detector[0]
         self._pixel_angle2 = (panel.pixel_size[0] / max(panel.distance, 1e-9)) ** 2
 
@@ -107,25 +111,27 @@ class GaussianReferences:
         rocking, out = self._rocking(chosen), np.zeros((len(rows), 10))
         moments(geo, part.bbox, part.offsets, part.data, part.mask, part.background, rocking, out)
         good = np.flatnonzero(out[:, 0] > 0)
-        out, drift = out[good], self._drift(chosen)[good]
+        out, drifts, metric = out[good], self._drifts(chosen, rocking)[good], self._metric(chosen)[good]
         # Beyond `CAP` counts not counting rules but position errors; and strong spots, which are at low angles, must
         # not outvote the others.
         weight = 1.0 / (1.0 + out[:, 0] / CAP)
         causes = self._causes(chosen, geo)[good]
-        weighted = np.einsum("n,nij,i->nij", weight, causes, PAIRS)
+        product = PLACES.T @ np.einsum("nik,njl->nijkl", metric, metric).reshape(-1, 4, 4) @ PLACES  # tr(M A M B)
+        weighted = weight[:, None, None] * (product @ causes)
         matrix = np.einsum("n,nij,nik->jk", out[:, 0], weighted, causes)
         terms = self._terms(np.asarray(chosen["s1"])[good])
         shares = terms * weight[:, None]
         # The spread in z is that of the rocking curve; its share in the moments is drift^2 times it.
         spread = out[:, 0] * 0.5 / rocking[good, 1] ** 2
-        added = spread[:, None] * np.column_stack([drift[:, 0] ** 2, drift[:, 0] * drift[:, 1], drift[:, 1] ** 2])
-        total = out[:, :1]
-        cross = out[:, 8:10] - out[:, 6:7] * out[:, 1:3] / total
-        square = out[:, 7] - out[:, 6] ** 2 / total[:, 0]
+        added = np.stack([drifts[:, i, :, None] * drifts[:, j, None] for i, j in ((0, 0), (0, 1), (1, 1))], axis=1)
+        cross = out[:, 8:10] - out[:, 6:7] * out[:, 1:3] / out[:, :1]
+        square = out[:, 7] - out[:, 6] ** 2 / out[:, 0]
+        towards = weight[:, None, None] * (metric @ drifts)
         self._blocks[block] = _Block(
             matrix, np.einsum("nij,ni->j", weighted, out[:, 3:6]), (shares * out[:, :1]).T @ terms,
-            shares.T @ out[:, 1:3], np.einsum("nij,ni->j", weighted, added),
-            float(weight @ np.sum(cross * drift, axis=1)), float((weight * square) @ np.sum(drift**2, axis=1)), strong,
+            shares.T @ out[:, 1:3], np.einsum("nik,ni->k", towards, cross),
+            np.einsum("n,nik,nil->kl", square, towards, drifts),
+            np.einsum("nij,nikl->jkl", spread[:, None, None] * weighted, added), strong,
         )  # fmt: skip
         return strong
 
@@ -136,8 +142,8 @@ class GaussianReferences:
         cropped = table.select(np.arange(len(table)))
         cropped["bbox"] = boxes.bbox
         geo = geometry(self.experiment, cropped, self._axes[0])
-        shape = self._shapes(block, cropped, geo)
         rocking = self._rocking(table)
+        shape = self._shapes(block, cropped, geo, rocking)
         level = np.asarray(table["background.mean.variance"], dtype=float)
         correction = self._correction(block, geo, boxes, shape, rocking, level)
         out = np.zeros((len(table), 6))
@@ -153,23 +159,31 @@ class GaussianReferences:
         k = np.abs(table["zeta"]) * abs(scan.width) / (np.sqrt(2.0) * sigma_m)
         return np.column_stack([np.asarray(table["xyzcal.px"])[:, 2], k])
 
-    def _drift(self, table: ReflectionTable) -> Array:
-        """(n, 2) drift of the centre per frame if all of the rocking curve is mosaicity.
+    def _drifts(self, table: ReflectionTable, rocking: Array) -> Array:
+        """(n, 2, 3) drift of the centre per frame that a cause of the rocking curve makes.
 
-        At an angle phi' those blocks reflect that are turned back by zeta (phi' - phi) about e1, the shortest way;
-        so s1 moves by (phi' - phi) (m - zeta e1) x (s1 - s0).
+        Of mosaicity, if it makes all of the curve: at an angle phi' those blocks reflect that are turned back by
+        zeta (phi' - phi) about e1, the shortest way; so s1 moves by (phi' - phi) (m - zeta e1) x (s1 - s0). Of the
+        beam's divergence in two directions, in units of sigma_b^2 / 2: a change of s0 by d reflects at another angle
+        and moves s1 by d and by that turn; the drift is the mean of the product of turn and motion over the mean
+        square of all turns. (That of a spread of wavelengths is too small to be told from the rest.)
         """
         scan, goniometer = self.experiment.scan, self.experiment.goniometer
         assert scan is not None and goniometer is not None
-        s1 = np.asarray(table["s1"])
+        s1, zeta = np.asarray(table["s1"]), np.asarray(table["zeta"])[:, None]
         s0 = sources(self.experiment, np.asarray(table["xyzcal.px"])[:, 2])
-        e1 = kabsch_axes(s1, s0)[0]
-        motion = np.cross(goniometer.axis - np.asarray(table["zeta"])[:, None] * e1, s1 - s0)
+        r, length = s1 - s0, np.linalg.norm(s1, axis=1)
+        velocity = np.cross(goniometer.axis, r)
+        motions = [velocity - zeta * np.cross(kabsch_axes(s1, s0)[0], r)]
+        squared = 0.5 * (scan.width / rocking[:, 1]) ** 2
+        for axis in self._axes:
+            change = length[:, None] * axis
+            turn = -np.sum(r * change, axis=1) / np.sum(velocity * s0, axis=1)
+            motions.append((change + velocity * turn[:, None]) * (self._unit * turn / squared)[:, None])
         unit = unit_rows(s1)
         along = unit_rows(self._axes[0] - (unit @ self._axes[0])[:, None] * unit)
-        length = np.linalg.norm(s1, axis=1)
-        both = np.column_stack([np.sum(motion * a, axis=1) for a in (along, np.cross(unit, along))])
-        return np.asarray(both * (scan.width / length)[:, None])
+        motion = np.stack(motions, axis=2) * (scan.width / length)[:, None, None]
+        return np.stack([np.einsum("nik,ni->nk", motion, a) for a in (along, np.cross(unit, along))], axis=1)
 
     def _terms(self, s1: Array) -> Array:
         """(n, 3) 1, u, v with (u, v) the place on the detector, which spans -1 to 1."""
@@ -185,10 +199,7 @@ class GaussianReferences:
         spread of wavelength (along the radius, grows with tan theta).
         """
         unit, u0 = unit_rows(np.asarray(table["s1"])), unit_rows(self.experiment.beam.s0)
-        along = unit_rows(self._axes[0] - (unit @ self._axes[0])[:, None] * unit)
-        across = np.cross(unit, along)
-        e1 = kabsch_axes(unit, u0)[0]
-        cosine, sine = np.sum(e1 * along, axis=1), np.sum(e1 * across, axis=1)
+        cosine, sine = self._ring(table)
         half = np.arccos(np.clip(unit @ u0, -1.0, 1.0)) / 2
         mosaic, spread = 4 * np.sin(half) ** 2, np.tan(half) ** 2
         one, none = np.ones(len(unit)), np.zeros(len(unit))
@@ -205,30 +216,61 @@ class GaussianReferences:
         ]  # fmt: skip
         return self._unit * np.stack([np.stack(t, axis=1) for t in tensors], axis=2)
 
-    def _shapes(self, block: int, table: ReflectionTable, geo: Array) -> Array:
+    def _metric(self, table: ReflectionTable) -> Array:
+        """(n, 2, 2) inverse of the covariance expected beforehand, in units of sigma_b^2 / 2.
+
+        It is the inner product of displacements in which they are equally certain, and with it tr(M A M B) that of
+        tensors (by which the likelihood of a covariance matrix changes). Moments err in proportion to themselves:
+        where mosaicity draws spots out to three times their width, what the causes fail to explain along the ring
+        would else be made up for across it, where it is nine times as much.
+        """
+        from xtal_profile_gaussian_rs.model import radii, sizes
+
+        n_sigma, sigma_b, _ = sizes(self.experiment, table)
+        along, across = (radii(self.experiment, table) / (n_sigma * sigma_b[:, None])).T ** 2
+        along, across = 1 / (2 * along - across), 1 / across  # radii count mosaicity half
+        cosine, sine = self._ring(table)
+        off = (along - across) * cosine * sine
+        m = np.stack([along * cosine**2 + across * sine**2, off, off, along * sine**2 + across * cosine**2], axis=1)
+        return np.asarray(m.reshape(-1, 2, 2))
+
+    def _ring(self, table: ReflectionTable) -> tuple[Array, Array]:
+        """(n,) components of e1, which lies along the ring, on the axes of the shapes."""
+        unit = unit_rows(np.asarray(table["s1"]))
+        along = unit_rows(self._axes[0] - (unit @ self._axes[0])[:, None] * unit)
+        e1 = kabsch_axes(unit, unit_rows(self.experiment.beam.s0))[0]
+        return np.sum(e1 * along, axis=1), np.sum(e1 * np.cross(unit, along), axis=1)
+
+    def _shapes(self, block: int, table: ReflectionTable, geo: Array, rocking: Array) -> Array:
         """(n, 8) shape of each reflection; see `kernels`."""
         matrix, right = np.zeros((N_CAUSES, N_CAUSES)), np.zeros(N_CAUSES)
         places, centres = PRIOR_COUNTS * np.eye(3), np.zeros((3, 2))
         near = self._near(block)
-        # The drift counts as mosaicity makes it unless the data say otherwise.
-        doubt = PRIOR_COUNTS * 1e-3 * self._unit
-        square = sum(share * b.square for b, share in near)
-        scale = (sum(share * b.cross for b, share in near) + doubt) / (square + doubt)
-        scale = min(max(scale, 0.0), 1.5)
+        turns = self._turns(near)
         for b, share in near:
             matrix = matrix + share * b.matrix
-            right = right + share * (b.right - scale**2 * b.drift)
+            right = right + share * (b.right - turns @ b.drift @ turns)
             places, centres = places + share * b.places, centres + share * b.centres
-        # Drawn to a round spot of sigma_b, each cause in proportion to what is known of it.
+        # Drawn to the sizes estimated beforehand, each cause in proportion to what is known of it.
         counts = places[0, 0] - PRIOR_COUNTS
         prior = PRIOR_COUNTS * (np.diag(matrix) + self._unit**2) / (counts + 1.0)
-        right[0] += prior[0]
+        right[[0, 4]] += prior[[0, 4]] * self._expected
         v = self._causes(table, geo) @ np.linalg.solve(matrix + np.diag(prior), right)
         centre = self._terms(np.asarray(table["s1"])) @ np.linalg.solve(places, centres)
         v11, v22 = np.maximum(v[:, 0], 0.05 * self._unit), np.maximum(v[:, 2], 0.05 * self._unit)
         v12 = np.clip(v[:, 1], -0.9 * np.sqrt(v11 * v22), 0.9 * np.sqrt(v11 * v22))
         cell = np.full(len(table), REACH / (0.5 * (CELLS - 1)))
-        return np.column_stack([v11, v12, v22, centre, scale * self._drift(table), cell])
+        return np.column_stack([v11, v12, v22, centre, self._drifts(table, rocking) @ turns, cell])
+
+    def _turns(self, near: list[tuple[_Block, float]]) -> Array:
+        """(3,) strengths of the causes of `_drifts`: all mosaicity, unless the data say otherwise."""
+        cross, square = np.zeros(3), np.zeros((3, 3))
+        counts = sum(share * b.places[0, 0] for b, share in near)
+        for b, share in near:
+            cross, square = cross + share * b.cross, square + share * b.square
+        prior = PRIOR_COUNTS * (np.diag(square) + 1e-3 * self._unit) / (counts + 1.0)
+        found = np.linalg.solve(square + np.diag(prior), cross + prior * [1.0, 0.0, 0.0])
+        return np.clip(found, 0.0, [1.5, np.inf, np.inf])
 
     def _near(self, block: int) -> list[tuple[_Block, float]]:
         """Blocks that share in the shape of one: its neighbours a little, or all where spots are few."""

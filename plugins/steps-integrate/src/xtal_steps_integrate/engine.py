@@ -18,12 +18,14 @@ from xtal.hooks.protocols import BackgroundModel, BlockExecutor, ProfileModel, P
 from xtal.models import Experiment
 from xtal.physics.integration import (
     Gatherer,
+    Layers,
     OpenBoxes,
     chunks_of_frames,
     count_noise,
     crop_to_foreground,
     drop_hot_pixels,
     expect_levels,
+    join_boxes,
     summation,
     take_boxes,
 )
@@ -64,9 +66,7 @@ class Run:
 
     frames: tuple[int, int]
     finished: Finished
-    open_rows: Ints
-    open_boxes: Shoeboxes
-    open_overloaded: NDArray[np.uint8]
+    layers: dict[int, Layers]
 
 
 @define
@@ -105,6 +105,7 @@ class Engine:
     _bbox: NDArray[np.int32] = field(init=False)
     _panel: Ints = field(init=False)
     _core: NDArray[np.int32] = field(init=False)
+    _ends: Ints = field(init=False)
     _static: list[NDArray[np.bool_]] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -112,14 +113,14 @@ class Engine:
         self._panel = np.asarray(self.table["panel"]).astype(np.int64)
         self._core = self._bbox[:, 4:].copy()
         self._static = list(self.reader.static_mask())
-        z = np.asarray(self.table["xyzcal.px"])[:, 2]
         ids = np.asarray(self.table["id"])
         _add_columns(self.table)
         for k, experiment in self.experiments.items():
             references = self.profile.references(experiment)
             mine = np.flatnonzero(ids == k)
             self._core[mine] = core_frames(self.profile, experiment, _slim(self.table, mine))
-            block = np.where(ids == k, references.block_of(z), -1)
+            # By where boxes end: some near the rotation axis are so long that blocks would wait for them.
+            block = np.where(ids == k, references.block_of(self._bbox[:, 5].astype(float) - 0.5), -1)
             ends = np.full(references.n_blocks, np.iinfo(np.int32).min, np.int32)
             np.maximum.at(ends, block[ids == k], self._bbox[ids == k, 5])
             self._pending[k] = _Pending(experiment, references, block, np.maximum.accumulate(ends))
@@ -133,16 +134,13 @@ class Engine:
         scan = self._any.scan
         assert scan is not None
         chunks = chunks_of_frames(self._bbox, scan.array_range, self.settings.max_voxels)
-        held = OpenBoxes.empty()
+        self._ends = np.array([end for _, end in chunks])
+        held = OpenBoxes()
         for run in executor.map(self._read, chunks):
-            rows = run.open_rows
-            done, held = held.update(
-                rows, self._panel[rows].astype(np.uint32), self._bbox[rows], run.open_boxes, run.open_overloaded,
-                run.frames[1],
-            )  # fmt: skip
+            held.add(run.layers)
             self._take(run.finished)
-            if len(done.rows):
-                self._take(self._finish(done.rows, done.boxes, done.overloaded))
+            for done in held.completed(run.frames[1], self._panel, self._bbox, self.settings.max_voxels):
+                self._take(self._finish(*done))
             if self.settings.fitting:
                 self._fit_until(run.frames[1], run.frames[1] == scan.array_range[1])
             advance(run.frames[1] - run.frames[0])
@@ -153,9 +151,11 @@ class Engine:
         """Fill the boxes that touch a run of frames and finish those inside."""
         first, end = frames
         rows = np.flatnonzero((self._bbox[:, 4] < end) & (self._bbox[:, 5] > first))
-        # Those that lie inside come first, so that they are one slice.
-        whole = (self._bbox[rows, 4] >= first) & (self._bbox[rows, 5] <= end)
-        n, rows = int(whole.sum()), np.concatenate([rows[whole], rows[~whole]])
+        # Those that lie inside come first, the others by the run that completes them, so that each kind is one slice.
+        last = self._ends[np.searchsorted(self._ends, self._bbox[rows, 5])]
+        whole = (self._bbox[rows, 4] >= first) & (last == end)
+        order = np.lexsort((last, ~whole))
+        n, rows, last = int(whole.sum()), rows[order], last[order]
         part = self._bbox[rows]
         part[:, 4:] = np.clip(part[:, 4:], first, end)
         top = [p.trusted_range[1] for p in self._any.detector]
@@ -165,8 +165,15 @@ class Engine:
             images = self.reader.read(z, out=images)
             gatherer.add(z, images, self.reader.mask(z, images), self._static)
         self._to_photons(gatherer.boxes)
-        finished = self._finish(rows[:n], _slice(gatherer.boxes, 0, n), gatherer.overloaded[:n])
-        return Run(frames, finished, rows[n:], _slice(gatherer.boxes, n, len(rows), copy=True), gatherer.overloaded[n:])
+        boxes, overloaded = gatherer.boxes, gatherer.overloaded
+        finished = self._finish(rows[:n], _first(boxes, n), overloaded[:n])
+        kinds, starts = np.unique(last[n:], return_index=True)
+        edges = [*(n + starts), len(rows)]
+        layers = {
+            int(kind): Layers.copied(rows, boxes, overloaded, start, stop)
+            for kind, start, stop in zip(kinds, edges[:-1], edges[1:], strict=True)
+        }
+        return Run(frames, finished, layers)
 
     def _footprints(self, rows: Ints) -> NDArray[np.uint8]:
         """Packed foregrounds of the boxes of these rows, in their order."""
@@ -317,18 +324,16 @@ def _join(parts: list[tuple[Ints, Shoeboxes]]) -> tuple[Ints, Shoeboxes]:
         return np.empty(0, np.int64), Shoeboxes.allocate(np.empty(0, np.uint32), np.empty((0, 6), np.int32))
     rows = np.concatenate([p[0] for p in parts])
     order = np.argsort(rows, kind="stable")
-    return rows[order], take_boxes(Shoeboxes.concatenate([p[1] for p in parts]), order)
+    return rows[order], join_boxes([p[1] for p in parts], order)
 
 
-def _slice(boxes: Shoeboxes, start: int, stop: int, copy: bool = False) -> Shoeboxes:
-    """Boxes start to stop: views, or copies that do not keep the others alive."""
-    a, b = int(boxes.offsets[start]), int(boxes.offsets[stop])
-    data, mask, background = boxes.data[a:b], boxes.mask[a:b], boxes.background[a:b]
-    if copy:
-        data, mask, background = data.copy(), mask.copy(), background.copy()
+def _first(boxes: Shoeboxes, n: int) -> Shoeboxes:
+    """The first n boxes: views."""
+    end = int(boxes.offsets[n])
     return Shoeboxes(
-        boxes.panel[start:stop], boxes.bbox[start:stop], boxes.offsets[start : stop + 1] - a, data, mask, background
-    )
+        boxes.panel[:n], boxes.bbox[:n], boxes.offsets[: n + 1], boxes.data[:end], boxes.mask[:end],
+        boxes.background[:end],
+    )  # fmt: skip
 
 
 def _slim(table: ReflectionTable, rows: Ints) -> ReflectionTable:

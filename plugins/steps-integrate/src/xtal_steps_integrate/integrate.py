@@ -20,6 +20,7 @@ from xtal.physics.resolution import d_of_hkl
 from xtal.run.context import Context
 from xtal.run.images import Arrays, FrameReader, Masks
 from xtal.table import Flag, ReflectionTable, Shoeboxes
+from xtal.table.shoebox import box_sizes
 from xtal_steps_integrate.engine import BYTES_PER_VOXEL, Engine, Settings, groups_of_images
 from xtal_steps_integrate.options import IntegrateOptions
 from xtal_steps_integrate.report import report
@@ -29,6 +30,8 @@ MARGIN, WIDE_MARGIN = 2.0, 3.0
 """How far boxes reach, in radii of the foreground; the second in crowded patterns."""
 CROWDED = 0.15
 """Part of all pixels in the foreground of some reflection beyond which background is scarce."""
+MOST_HELD = 50_000_000
+"""Voxels of all boxes that a frame is part of, up to which they are made larger."""
 HOPELESS = 2.0
 """Part of all pixels beyond which no reflection could be told from its neighbours."""
 
@@ -55,6 +58,8 @@ def run(context: Context) -> None:
     if len(spots) and "shoebox" not in spots and learns:
         spots, ahead = add_pixels(context, groups, spots)
     predicted = _predictions(context, groups, spots, profile)
+    if "shoebox" in spots:
+        del spots["shoebox"]  # as large as all that is held of the frames, and of no more use
     tables = []
     for imageset, group in enumerate(groups):
         own = [predicted.pop(k) for k in group]
@@ -303,10 +308,14 @@ def _boxes(context: Context, k: int, predicted: ReflectionTable, profile: Profil
             advice="See what index and refine found (cell, rmsd): is the rotation axis right? Give them space_group=, "
             "unit_cell=, or give d_min=.",
         )
-    if given is None and covered > CROWDED:
-        context.print(f"Experiment {k}: reflections cover {covered:.0%} of the pixels: boxes are made larger.")
-        bbox = profile.bbox(experiment, predicted, WIDE_MARGIN)
-    return bbox
+    if given is not None or covered <= CROWDED:
+        return bbox
+    wide = profile.bbox(experiment, predicted, WIDE_MARGIN)
+    held = box_sizes(wide) @ (wide[:, 5] - wide[:, 4]) / experiment.scan.n_images  # type: ignore[union-attr]
+    if held > MOST_HELD:
+        return bbox
+    context.print(f"Experiment {k}: reflections cover {covered:.0%} of the pixels: boxes are made larger.")
+    return wide
 
 
 def _background(context: Context, experiment: Experiment) -> BackgroundModel:

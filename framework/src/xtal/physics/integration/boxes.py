@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from attrs import define, field
 from numpy.typing import NDArray
 
-from xtal.physics.integration.kernels import gather
-from xtal.physics.integration.summation import take_boxes
+from xtal.physics.integration.kernels import gather, put_layers
 from xtal.table import Shoeboxes
 from xtal.table.shoebox import box_sizes
 
@@ -103,52 +102,77 @@ class Gatherer:
 
 
 @define
-class OpenBoxes:
-    """Boxes that reach over the end of a run of frames, completed by the next ones."""
+class Layers:
+    """Layers of boxes from one run of frames, of boxes that the same later run completes (or this one).
+
+    Attributes
+    ----------
+    rows : (k,) numbers of the boxes, sorted
+    bbox : (k, 6) cut to the run in z
+    offsets : (k,) first voxels
+    data, mask : as in `Shoeboxes`, but a mask takes a quarter of the room
+    overloaded : (k,) uint8
+    """
 
     rows: Ints
-    boxes: Shoeboxes
+    bbox: NDArray[np.int32]
+    offsets: Ints
+    data: NDArray[np.float32]
+    mask: NDArray[np.uint8]
     overloaded: NDArray[np.uint8]
-    filled: int
 
     @classmethod
-    def empty(cls) -> OpenBoxes:
-        """No boxes."""
-        none = Shoeboxes.allocate(np.empty(0, np.uint32), np.empty((0, 6), np.int32))
-        return cls(np.empty(0, np.int64), none, np.empty(0, np.uint8), 0)
+    def copied(cls, rows: Ints, boxes: Shoeboxes, overloaded: NDArray[np.uint8], start: int, stop: int) -> Layers:
+        """Boxes start to stop of a `Gatherer`, in arrays of their own, that do not keep the others alive."""
+        part = slice(int(boxes.offsets[start]), int(boxes.offsets[stop]))
+        return cls(
+            rows[start:stop], boxes.bbox[start:stop], boxes.offsets[start:stop] - part.start, boxes.data[part].copy(),
+            boxes.mask[part].astype(np.uint8), overloaded[start:stop],
+        )  # fmt: skip
 
-    def update(
-        self, rows: Ints, panel: Ints, bbox: NDArray[np.int32], part: Shoeboxes, overloaded: NDArray[np.uint8], end: int
-    ) -> tuple[OpenBoxes, OpenBoxes]:
-        """Add parts of boxes from the next run of frames.
+
+@define
+class OpenBoxes:
+    """Boxes that reach over the end of a run of frames: their layers, kept by the end of the run that completes them.
+
+    So each layer is copied once more, into the whole box, and is let go with the last frame of its box.
+    """
+
+    _kept: dict[int, list[Layers]] = field(init=False, factory=dict)
+
+    def add(self, parts: dict[int, Layers]) -> None:
+        """Keep what one run of frames holds of boxes, by the end of the run that completes them."""
+        for end, layers in parts.items():
+            self._kept.setdefault(end, []).append(layers)
+
+    def completed(
+        self, end: int, panel: Ints, bbox: NDArray[np.int32], max_voxels: int
+    ) -> Iterator[tuple[Ints, Shoeboxes, NDArray[np.uint8]]]:
+        """Let go the boxes that are complete with the run of frames that ends here.
 
         Parameters
         ----------
-        rows : (k,) sorted; panel, bbox : of the whole boxes of these rows
-        part : the parts; overloaded : (k,)
-        end : array index after the run
+        panel, bbox : of all whole boxes, by their numbers
+        max_voxels : of a batch without its first box; with the last run all boxes are complete that are still open
 
-        Returns
-        -------
-        done, still_open : `OpenBoxes`; those that end by ``end`` and the others
+        Yields
+        ------
+        rows : (k,) sorted
+        boxes : without background
+        overloaded : (k,) uint8
         """
-        new = ~np.isin(rows, self.rows)
-        fresh = Shoeboxes.allocate(panel[new].astype(np.uint32), bbox[new])
-        everything = Shoeboxes.concatenate([self.boxes, fresh])
-        all_rows = np.concatenate([self.rows, rows[new]])
-        order = np.argsort(all_rows, kind="stable")
-        boxes, all_rows = take_boxes(everything, order), all_rows[order]
-        over = np.concatenate([self.overloaded, np.zeros(int(new.sum()), np.uint8)])[order]
-        at = np.searchsorted(all_rows, rows)
-        over[at] |= overloaded
-        b = bbox.astype(np.int64)
-        layer = (b[:, 1] - b[:, 0]) * (b[:, 3] - b[:, 2])
-        start = boxes.offsets[at] + layer * (part.bbox[:, 4] - b[:, 4])
-        sizes = np.diff(part.offsets)
-        target = np.repeat(start - part.offsets[:-1], sizes) + np.arange(part.offsets[-1])
-        boxes.data[target], boxes.mask[target] = part.data, part.mask
-        done = boxes.bbox[:, 5] <= end
-        return tuple(  # type: ignore[return-value]  # as many as were given
-            OpenBoxes(all_rows[k], take_boxes(boxes, k), over[k], end)
-            for k in (np.flatnonzero(done), np.flatnonzero(~done))
-        )
+        parts = self._kept.pop(end, [])
+        every = np.unique(np.concatenate([np.empty(0, np.int64), *(p.rows for p in parts)]))
+        batch = np.cumsum(box_sizes(bbox[every])) // max_voxels
+        for rows in np.split(every, np.flatnonzero(np.diff(batch)) + 1) if len(every) else []:
+            boxes = Shoeboxes.allocate(panel[rows].astype(np.uint32), bbox[rows])
+            overloaded = np.zeros(len(rows), np.uint8)
+            for part in parts:
+                mine = slice(*np.searchsorted(part.rows, [rows[0], rows[-1] + 1]))
+                at = np.searchsorted(rows, part.rows[mine])
+                overloaded[at] |= part.overloaded[mine]
+                put_layers(
+                    at, part.bbox[mine], part.offsets[mine], part.data, part.mask, boxes.bbox, boxes.offsets,
+                    boxes.data, boxes.mask,
+                )  # fmt: skip
+            yield rows, boxes, overloaded

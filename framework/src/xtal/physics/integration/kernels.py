@@ -113,6 +113,17 @@ def copy_boxes(rows, bbox, offsets, data, mask, background, to, starts, data_to,
 
 
 @jit
+def put_layers(rows, part, starts, data, mask, bbox, offsets, data_to, mask_to):
+    """Copy boxes that are cut in z to ``part`` into the whole ones ``rows``."""
+    for k in range(len(rows)):
+        r, start = rows[k], starts[k]
+        area = (bbox[r, 1] - bbox[r, 0]) * (bbox[r, 3] - bbox[r, 2])
+        to = offsets[r] + (part[k, 4] - bbox[r, 4]) * area
+        for i in range((part[k, 5] - part[k, 4]) * area):
+            data_to[to + i], mask_to[to + i] = data[start + i], mask[start + i]
+
+
+@jit
 def sum_boxes(bbox, offsets, data, mask, background, counts, sums):
     """Counts of voxels and sums over the foreground of each box.
 

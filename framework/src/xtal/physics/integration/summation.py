@@ -136,6 +136,23 @@ def crop_to_foreground(boxes: Shoeboxes) -> Shoeboxes:
     return take_boxes(boxes, np.arange(len(boxes)), bbox)
 
 
+def join_boxes(parts: list[Shoeboxes], order: NDArray[np.int64]) -> Shoeboxes:
+    """The boxes of all parts, one part after another, brought into an order; each voxel is copied once."""
+    out = Shoeboxes.allocate(
+        np.concatenate([p.panel for p in parts])[order], np.concatenate([p.bbox for p in parts])[order]
+    )
+    place = np.argsort(order)
+    first = 0
+    for part in parts:
+        mine = place[first : first + len(part)]
+        copy_boxes(
+            np.arange(len(part)), part.bbox, part.offsets, part.data, part.mask, part.background,
+            part.bbox, out.offsets[mine], out.data, out.mask, out.background,
+        )  # fmt: skip
+        first += len(part)
+    return out
+
+
 def take_boxes(boxes: Shoeboxes, rows: NDArray[np.int64], bbox: NDArray[np.int32] | None = None) -> Shoeboxes:
     """Copies of some boxes, cut to smaller ones (of the same z) where ``bbox`` is given."""
     bbox = boxes.bbox[rows] if bbox is None else bbox
