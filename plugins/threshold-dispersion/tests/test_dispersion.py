@@ -78,6 +78,7 @@ def test_passing_over_empty_tiles_changes_nothing(case, level):
     image[5, 200:210] = -2
     mask = np.ones(image.shape, bool)
     mask[:, 150:154], mask[17:19] = False, False
+    mask[rng.integers(0, 40, 30), rng.integers(0, 300, 30)] = False
     options = attrs.evolve(DispersionOptions(**CASES[case]), global_threshold=1.0)
     strong = np.empty(image.shape, bool)
     kernel = Dispersion(options).prepare(None, 0, mask)
