@@ -15,7 +15,7 @@ from xtal.errors import DataError
 from xtal.files.raw import read_head
 from xtal.testing import load_module
 from xtal_format_cbf_mini.header import Header
-from xtal_format_cbf_mini.kernels import decode_byte_offset
+from xtal_format_cbf_mini.kernels import BLOCK, decode_byte_offset
 from xtal_format_cbf_mini.source import CbfMini
 
 made = load_module(Path(__file__).with_name("cbf_files.py"))
@@ -48,8 +48,16 @@ def image() -> np.ndarray:
 
 
 @settings(deadline=None)
-@given(st.lists(st.integers(-(2**30), 2**30) | st.integers(-300, 300), max_size=60), st.integers(0, 12))
-def test_decoder_equals_its_slow_twin_also_on_cut_data(values: list[int], cut: int) -> None:
+@given(
+    st.lists(
+        st.lists(st.integers(-(2**30), 2**30) | st.integers(-300, 300), max_size=20)
+        | st.lists(st.integers(-63, 63), min_size=BLOCK - 2, max_size=3 * BLOCK),  # steps of one byte throughout
+        max_size=4,
+    ),
+    st.integers(0, 12),
+)
+def test_decoder_equals_its_slow_twin_also_on_cut_data(parts: list[list[int]], cut: int) -> None:
+    values = [value for part in parts for value in part]
     data = encode(np.array(values, dtype=np.int64))
     data = data[: max(len(data) - cut, 0)]
     out = np.zeros(len(values), np.int32)

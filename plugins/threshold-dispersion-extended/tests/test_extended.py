@@ -83,6 +83,25 @@ def test_the_rows_looked_at_together_do_not_matter(height, kernel_size):
     assert not kernel.signal.any()
 
 
+def test_spots_across_tiles():
+    """Wide images: runs of signal pixels from one tile into the next, over a whole one, and to the last column."""
+    rng = np.random.default_rng(5)
+    image, mask = frame(rng, (41, 3 * TILE + 9))
+    for rows, columns in [
+        ((9, 16), (TILE - 9, TILE + 5)),
+        ((18, 27), (TILE - 9, 2 * TILE + 9)),
+        ((30, 38), (-8, None)),
+    ]:
+        part = image[slice(*rows), slice(*columns)]
+        part[...] = rng.choice([50, 150], part.shape)
+    mask[rng.integers(0, 18, 15), rng.integers(0, image.shape[1], 15)] = False
+    strong = np.empty(image.shape, bool)
+    DispersionExtended().prepare(None, 0, mask)(image, mask, strong, 0)
+    assert strong[22, TILE - 1 : 2 * TILE + 1].all()
+    assert strong[33, -2:].all()
+    np.testing.assert_array_equal(strong, twin(image, mask, DispersionExtendedOptions()))
+
+
 def test_spots_at_a_gap_are_kept_on_request():
     image, mask = frame(np.random.default_rng(8))
     found = []

@@ -9,6 +9,7 @@ import pytest
 from xtal.errors import OptionError
 from xtal.testing import check_threshold
 from xtal_threshold_dispersion.dispersion import Dispersion, elbow_threshold
+from xtal_threshold_dispersion.kernels import TILE
 from xtal_threshold_dispersion.options import DispersionOptions
 
 
@@ -78,11 +79,23 @@ def test_passing_over_empty_tiles_changes_nothing(case, level):
     image[5, 200:210] = -2
     mask = np.ones(image.shape, bool)
     mask[:, 150:154], mask[17:19] = False, False
+    mask[rng.integers(0, 40, 30), rng.integers(0, 300, 30)] = False
     options = attrs.evolve(DispersionOptions(**CASES[case]), global_threshold=1.0)
     strong = np.empty(image.shape, bool)
     kernel = Dispersion(options).prepare(None, 0, mask)
     for turn in (image, image[::-1].copy(), image):
         kernel(turn, mask, strong, 0)
+    np.testing.assert_array_equal(strong, twin(image, mask, options))
+
+
+@pytest.mark.parametrize("column", [TILE - 1, TILE])
+def test_a_bad_pixel_counts_in_the_windows_of_the_next_tile(column):
+    options = DispersionOptions(min_local=0, sigma_background=0.0, sigma_strong=0.1)
+    image = np.random.default_rng(2).poisson(4.0, (30, 2 * TILE)).astype(np.int32)
+    mask = np.ones(image.shape, bool)
+    mask[15, column] = False
+    strong = np.empty(image.shape, bool)
+    Dispersion(options).prepare(None, 0, mask)(image, mask, strong, 0)
     np.testing.assert_array_equal(strong, twin(image, mask, options))
 
 

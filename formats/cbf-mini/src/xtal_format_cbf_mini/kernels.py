@@ -6,6 +6,9 @@ import numpy as np
 
 from xtal.jit import jit
 
+BLOCK = 16
+"""Pixels that are decoded together where none of them takes more than a byte."""
+
 
 @jit
 def decode_byte_offset(data, out):
@@ -34,19 +37,24 @@ def decode_byte_offset(data, out):
         span = min(total - done, size - at)
         if span <= 0:
             return done
-        base = at - done
-        k = done
-        end = done + span
-        while k < end:
-            byte = np.int64(data[base + k])
-            if byte == 128:
+        base, k, end = np.uint64(at - done), np.uint64(done), np.uint64(done + span)
+        while k + np.uint64(BLOCK) <= end:
+            escapes = False
+            for i in range(np.uint64(BLOCK)):
+                escapes |= data[base + k + i] == 128
+            if escapes:
                 break
-            value += byte - ((byte & 128) << 1)
+            for i in range(np.uint64(BLOCK)):
+                value += np.int64(np.int8(data[base + k + i]))
+                out[k + i] = value
+            k += np.uint64(BLOCK)
+        while k < end and data[base + k] != 128:
+            value += np.int64(np.int8(data[base + k]))
             out[k] = value
-            k += 1
-        at += k - done
-        done = k
-        if done == end:
+            k += np.uint64(1)
+        at += np.int64(k) - done
+        done = np.int64(k)
+        if k == end:
             continue
         if at + 3 > size:
             return done

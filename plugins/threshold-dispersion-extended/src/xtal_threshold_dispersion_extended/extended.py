@@ -45,6 +45,7 @@ class DispersionExtendedKernel:
         self.masked_counts = not masked_is_background
         self.reach = min(window.half_slow, window.half_fast) - 1
         self.column = np.empty(TILE + 2 * self.reach, np.uint8)
+        self.sums = np.empty((2, shape[1]))
         self.signal = np.zeros(shape, np.uint8)
 
     def __call__(self, image: NDArray[Any], mask: NDArray[np.bool_], strong: NDArray[np.bool_], frame: int) -> None:
@@ -52,4 +53,5 @@ class DispersionExtendedKernel:
         w, m = self.window, self.marker
         above = w.half_slow + EXTRA, w.half_fast + EXTRA, w.sigma_strong, w.gain, w.global_threshold
         test = m.test(image.dtype, peaks=False)
-        mark_strong(image, mask, test, self.masked_counts, self.reach, self.column, above, m.tiles, self.signal, strong)
+        shrink = self.masked_counts, self.reach, self.column
+        mark_strong(image, mask, test, *shrink, above, self.sums, m.tiles, self.signal, strong)

@@ -19,6 +19,30 @@ ROWS = 32
 """Rows that are looked at together."""
 
 
+@jit
+def shrink_tile(dispersed, mask, j, start, stop, masked_counts, reach, column, signal):
+    """Fill ``signal`` for the pixels start to stop of row j (`shrink_rows`); whether there are any."""
+    ny, nx = mask.shape
+    first, last = max(0, start - reach), min(nx, stop + reach)
+    offset, n = np.uint64(first + reach - start), np.uint64(last - first)
+    for i in range(np.uint64(len(column))):
+        column[i] = 1
+    for k in range(max(0, j - reach), min(ny, j + reach + 1)):
+        for i in range(n):
+            at = i + np.uint64(first)
+            column[i + offset] &= np.uint8(dispersed[k, at] | (masked_counts & (not mask[k, at])))
+    found, n = np.uint8(0), np.uint64(stop - start)
+    for i in range(n):
+        at = i + np.uint64(start)
+        signal[j, at] = dispersed[j, at]
+    for k in range(np.uint64(2 * reach + 1)):
+        for i in range(n):
+            signal[j, i + np.uint64(start)] &= column[i + k]
+    for i in range(n):
+        found |= signal[j, i + np.uint64(start)]
+    return found > 0
+
+
 @inlined
 def shrink_rows(begin, end, dispersed, mask, masked_counts, reach, column, tiles, signal):
     """Pixels of rows begin to end whose square of half width ``reach`` is dispersed throughout.
@@ -35,46 +59,46 @@ def shrink_rows(begin, end, dispersed, mask, masked_counts, reach, column, tiles
     tiles : (ny, n_tiles) uint8, DISPERSED where a tile holds a dispersed pixel; SIGNAL added where one is left
     signal : (ny, nx) uint8, zeros; 1 where a pixel is left (of masked pixels nothing is said)
     """
-    ny, nx = dispersed.shape
+    nx = dispersed.shape[1]
     for j in range(begin, end):
-        low, high = max(0, j - reach), min(ny, j + reach + 1)
         for tile in range(tiles.shape[1]):
-            if not tiles[j, tile]:
-                continue
-            start, stop = tile * TILE, min((tile + 1) * TILE, nx)
-            first, last = max(0, start - reach), min(nx, stop + reach)
-            for i in range(len(column)):
-                column[i] = 1
-            whole = column[first - start + reach :]
-            for k in range(low, high):
-                marked, good = dispersed[k][first:last], mask[k][first:last]
-                for i in range(last - first):
-                    whole[i] &= np.uint8(marked[i] | (masked_counts & (not good[i])))
-            out, marked, found = signal[j][start:stop], dispersed[j][start:stop], np.uint8(0)
-            for i in range(len(out)):
-                out[i] = marked[i]
-            for k in range(2 * reach + 1):
-                shifted = column[k:]
-                for i in range(len(out)):
-                    out[i] &= shifted[i]
-            for i in range(len(out)):
-                found |= out[i]
-            tiles[j, tile] |= SIGNAL * found
+            if tiles[j, tile]:
+                start, stop = tile * TILE, min((tile + 1) * TILE, nx)
+                if shrink_tile(dispersed, mask, j, start, stop, masked_counts, reach, column, signal):
+                    tiles[j, tile] |= SIGNAL
 
 
 @jit
-def column_sums(image, mask, signal, low, high, i):
-    """Background pixels of rows low to high of column i: their number and the sum of their values."""
-    n, total = 0.0, 0.0
-    for j in range(low, high):
-        used = mask[j, i] & (signal[j, i] == 0) & (image[j, i] < VALUE_LIMIT)
-        n += 1.0 if used else 0.0
-        total += np.float64(image[j, i]) if used else 0.0
-    return n, total
+def compare_run(image, mask, signal, j, start, stop, above, sums, strong):
+    """Signal pixels start to stop of row j, which hang together, against the background in their windows.
+
+    Parameters are those of `compare_rows`.
+    """
+    half_slow, half_fast, n_sigma, gain, threshold = above
+    ny, nx = image.shape
+    first, last = max(0, start - half_fast), min(nx, stop + half_fast)
+    for i in range(np.uint64(first), np.uint64(last)):
+        sums[0, i], sums[1, i] = 0.0, 0.0
+    for k in range(max(0, j - half_slow), min(ny, j + half_slow + 1)):
+        for i in range(np.uint64(first), np.uint64(last)):
+            used = mask[k, i] & (signal[k, i] == 0) & (image[k, i] < VALUE_LIMIT)
+            sums[0, i] += 1.0 if used else 0.0
+            sums[1, i] += np.float64(image[k, i]) if used else 0.0
+    n, total, entering = 0.0, 0.0, first
+    for i in range(start, stop):
+        if i > start and i > half_fast:
+            n, total = n - sums[0, i - half_fast - 1], total - sums[1, i - half_fast - 1]
+        while entering < min(nx, i + half_fast + 1):
+            n, total = n + sums[0, entering], total + sums[1, entering]
+            entering += 1
+        v = np.float64(image[j, i])
+        mean = total / n if n >= 2.0 else 0.0
+        reached = v >= mean + n_sigma * np.sqrt(gain * mean)
+        strong[j, i] = reached and v > threshold and mask[j, i] and total >= 0.0
 
 
 @inlined
-def compare_rows(begin, end, image, mask, tiles, half_slow, half_fast, n_sigma, gain, threshold, signal, strong):
+def compare_rows(begin, end, image, mask, tiles, above, sums, signal, strong):
     """Signal pixels of rows begin to end that exceed the mean of the background in their window.
 
     Windows slide along runs of signal pixels, which are few.
@@ -83,44 +107,30 @@ def compare_rows(begin, end, image, mask, tiles, half_slow, half_fast, n_sigma, 
     ----------
     image : (ny, nx) any real dtype
     mask : (ny, nx) bool
-    tiles : what each tile holds (`shrink`)
-    half_slow, half_fast : half widths of the window
-    n_sigma, gain : a pixel must reach mean + n_sigma sqrt(gain mean)
-    threshold : and exceed this
+    tiles : what each tile holds (`shrink_rows`)
+    above : half_slow, half_fast : half widths of the window
+        n_sigma, gain : a pixel must reach mean + n_sigma sqrt(gain mean)
+        threshold : and exceed this
+    sums : (2, nx) float64, work space
     signal : (ny, nx) uint8; background is what is good and no signal
     strong : (ny, nx) bool, dispersed pixels; filled with those that are strong
     """
-    ny, nx = image.shape
-    n, total = 0.0, 0.0
+    nx = image.shape[1]
     for j in range(begin, end):
-        low, high = max(0, j - half_slow), min(ny, j + half_slow + 1)
-        previous = -2  # the last signal pixel of this row
         for tile in range(tiles.shape[1]):
-            if not tiles[j, tile]:
-                continue
-            start, stop = tile * TILE, min((tile + 1) * TILE, nx)
-            strong[j, start:stop] = False
+            if tiles[j, tile]:
+                for i in range(np.uint64(tile * TILE), np.uint64(min((tile + 1) * TILE, nx))):
+                    strong[j, i] = False
+        done = 0  # signal pixels before this one are compared
+        for tile in range(tiles.shape[1]):
             if not tiles[j, tile] & SIGNAL:
                 continue
-            for i in range(start, stop):
-                if not signal[j, i]:
-                    continue
-                first = max(0, i - half_fast)
-                if i == previous + 1:
-                    if i > half_fast:
-                        a, b = column_sums(image, mask, signal, low, high, first - 1)
-                        n, total = n - a, total - b
-                    first = i + half_fast
-                else:
-                    n, total = 0.0, 0.0
-                for k in range(first, min(nx, i + half_fast + 1)):
-                    a, b = column_sums(image, mask, signal, low, high, k)
-                    n, total = n + a, total + b
-                previous = i
-                v = np.float64(image[j, i])
-                mean = total / n if n >= 2.0 else 0.0
-                reached = v >= mean + n_sigma * np.sqrt(gain * mean)
-                strong[j, i] = reached and v > threshold and mask[j, i] and total >= 0.0
+            for i in range(max(tile * TILE, done), min((tile + 1) * TILE, nx)):
+                if i >= done and signal[j, i]:
+                    done = i + 1
+                    while done < nx and signal[j, done]:
+                        done += 1
+                    compare_run(image, mask, signal, j, i, done, above, sums, strong)
 
 
 @inlined
@@ -129,11 +139,12 @@ def clear_rows(begin, end, tiles, signal):
     for j in range(begin, end):
         for tile in range(tiles.shape[1]):
             if tiles[j, tile] & SIGNAL:
-                signal[j, tile * TILE : min((tile + 1) * TILE, signal.shape[1])] = 0
+                for i in range(np.uint64(tile * TILE), np.uint64(min((tile + 1) * TILE, signal.shape[1]))):
+                    signal[j, i] = 0
 
 
 @jit
-def mark_strong(image, mask, test, masked_counts, reach, column, above, tiles, signal, strong):
+def mark_strong(image, mask, test, masked_counts, reach, column, above, sums, tiles, signal, strong):
     """Strong pixels of an image.
 
     Each step stays behind the one before by the rows that it looks ahead.
@@ -142,11 +153,10 @@ def mark_strong(image, mask, test, masked_counts, reach, column, above, tiles, s
     ----------
     image, mask, tiles, strong, test : as for `mark_rows`
     masked_counts, reach, column : as for `shrink_rows`
-    above : half_slow, half_fast, n_sigma, gain, threshold as for `compare_rows`; half_slow is more than ``reach``
+    above, sums : as for `compare_rows`; its half_slow is more than ``reach``
     signal : (ny, nx) uint8, zeros, and zeros again at the end
     """
-    half_slow, half_fast, n_sigma, gain, threshold = above
-    ny = len(image)
+    ny, half_slow = len(image), above[0]
     marked, shrunk, compared, cleared = -test[0], 0, 0, 0
     while cleared < ny:
         end = min(max(marked, 0) + ROWS, ny)
@@ -154,7 +164,7 @@ def mark_strong(image, mask, test, masked_counts, reach, column, above, tiles, s
         marked, end = end, end if end == ny else end - reach
         shrink_rows(shrunk, end, strong, mask, masked_counts, reach, column, tiles, signal)
         shrunk, end = max(shrunk, end), end if end == ny else end - half_slow
-        compare_rows(compared, end, image, mask, tiles, half_slow, half_fast, n_sigma, gain, threshold, signal, strong)
+        compare_rows(compared, end, image, mask, tiles, above, sums, signal, strong)
         compared, end = max(compared, end), end if end == ny else end - half_slow
         clear_rows(cleared, end, tiles, signal)
         cleared = max(cleared, end)

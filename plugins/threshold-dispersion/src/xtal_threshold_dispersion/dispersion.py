@@ -65,7 +65,7 @@ class Marker:
         self.tiles = np.zeros((shape[0], n), np.uint8)
         self._work = np.zeros((7, n * TILE + 2 * window.half_fast))
         self._hot = np.zeros(n * TILE, bool)
-        self._seen = np.zeros((3, n), np.int64)
+        self._seen = np.zeros((4, n), np.int64)
 
     def test(self, dtype: np.dtype[Any], *, peaks: bool) -> tuple[Any, ...]:
         """What the kernels need to mark dispersed pixels (`mark_rows`); with ``peaks`` only those above the mean."""

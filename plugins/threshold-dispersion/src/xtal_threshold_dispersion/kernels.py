@@ -7,14 +7,16 @@ of the last rows are carried from row to row (vectorised by the compiler). Sums 
 integer pixels, since only values below 2**24 enter; images of floats are summed anew for each window,
 so that no rounding error of a bright pixel is dragged along.
 
-Slices in place of computed indices keep the inner loops free of wraparound tests.
+Arrays count their users by locked instructions, which would cost more than the sums of a tile: so rows are indexed, not
+sliced, and what is called for each tile calls nothing itself. Indices are unsigned: free of tests for wraparound, by
+which loops would not be vectorised.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from xtal.jit import inlined, jit
+from xtal.jit import jit
 
 VALUE_LIMIT = 1 << 24
 """Pixels from this value on count as masked in all sums, as in DIALS."""
@@ -24,10 +26,10 @@ TILE = 64
 
 
 @jit
-def flag_row(values, good, zero, harmless, row, reach, hot, words, last):
+def flag_row(image, mask, row, zero, harmless, reach, hot, words, last):
     """Set ``last`` of the tiles in reach of a pixel that can make a window dispersed to this row."""
-    for i in range(len(values)):
-        hot[i] = good[i] & ((values[i] > harmless) | (values[i] < zero))
+    for i in range(np.uint64(image.shape[1])):
+        hot[i] = mask[row, i] & ((image[row, i] > harmless) | (image[row, i] < zero))
     end = len(last) - 1
     for w in range(len(words)):
         if words[w]:
@@ -36,14 +38,14 @@ def flag_row(values, good, zero, harmless, row, reach, hot, words, last):
 
 
 @jit
-def slide_row(entering, good_entering, leaving, good_leaving, counts, sums, squares):
-    """Move column sums by one row; whether the number of good pixels changed anywhere."""
+def slide_columns(image, mask, entering, leaving, a, b, counts, sums, squares):
+    """Move column sums a to b by one row; whether the number of good pixels changed anywhere."""
     changed = False
-    for i in range(len(entering)):
-        new = good_entering[i] & (entering[i] < VALUE_LIMIT)
-        old = good_leaving[i] & (leaving[i] < VALUE_LIMIT)
-        v = np.float64(entering[i]) if new else 0.0
-        w = np.float64(leaving[i]) if old else 0.0
+    for i in range(np.uint64(a), np.uint64(b)):
+        new = mask[entering, i] & (image[entering, i] < VALUE_LIMIT)
+        old = mask[leaving, i] & (image[leaving, i] < VALUE_LIMIT)
+        v = np.float64(image[entering, i]) if new else 0.0
+        w = np.float64(image[leaving, i]) if old else 0.0
         counts[i] += np.float64(new) - np.float64(old)
         changed |= new != old
         sums[i] += v - w
@@ -52,98 +54,88 @@ def slide_row(entering, good_entering, leaving, good_leaving, counts, sums, squa
 
 
 @jit
-def update_columns(image, mask, j, half, a, b, follow, counts, sums, squares):
-    """Column sums a to b for the windows of row j, from those of the row before if ``follow``, else anew."""
-    ny, low, high = image.shape[0], j - half, j + half
-    if follow and low > 0 and high < ny:
-        before = low - 1
-        return slide_row(
-            image[high][a:b], mask[high][a:b], image[before][a:b], mask[before][a:b], counts, sums, squares
-        )
-    for i in range(len(counts)):
+def sum_columns(image, mask, low, high, a, b, counts, sums, squares):
+    """Sum columns a to b over the rows low to high."""
+    for i in range(np.uint64(a), np.uint64(b)):
         counts[i], sums[i], squares[i] = 0.0, 0.0, 0.0
-    for k in range(max(0, low), min(ny, high + 1)):
-        values, good = image[k][a:b], mask[k][a:b]
-        for i in range(len(counts)):
-            used = good[i] & (values[i] < VALUE_LIMIT)
-            v = np.float64(values[i]) if used else 0.0
+    for k in range(low, high):
+        for i in range(np.uint64(a), np.uint64(b)):
+            used = mask[k, i] & (image[k, i] < VALUE_LIMIT)
+            v = np.float64(image[k, i]) if used else 0.0
             counts[i] += 1.0 if used else 0.0
             sums[i] += v
             squares[i] += v * v
-    return True
 
 
 @jit
-def window_limits(counts, width, least, limits, m, allowed):
-    """Good pixels of each window of a row, and its limit."""
-    total = 0.0
-    for i in range(width - 1):
-        total += counts[i]
-    entering = counts[width - 1 :]
-    for i in range(len(m)):
-        total += entering[i]
-        m[i] = total
-        total -= counts[i]
-        allowed[i] = limits[int(m[i])] if m[i] >= least else np.inf
+def counts_differ(image, mask, entering, leaving, a, b):
+    """Whether good pixels enter or leave the columns a to b."""
+    changed = False
+    for i in range(np.uint64(a), np.uint64(b)):
+        new = mask[entering, i] & (image[entering, i] < VALUE_LIMIT)
+        changed |= new != (mask[leaving, i] & (image[leaving, i] < VALUE_LIMIT))
+    return changed
 
 
 @jit
-def window_sums(columns, width, out):
+def is_near(last, tile, low):
+    """Whether a tile or a neighbour of it is flagged."""
+    return max(last[max(tile - 1, 0)], last[tile], last[min(tile + 1, len(last) - 1)]) >= low
+
+
+@jit
+def window_sums(columns, width, a, b, out):
     """Sum ``width`` neighbours of column sums; the usual width is spelled out, which the compiler vectorises best."""
-    n = len(out)
+    start, end = np.uint64(a), np.uint64(b)
     if width == 7:
-        for i in range(n):
-            four = columns[i] + columns[i + 1] + columns[i + 2] + columns[i + 3]
-            out[i] = four + columns[i + 4] + columns[i + 5] + columns[i + 6]
+        for i in range(start, end):
+            four = columns[i] + columns[i + np.uint64(1)] + columns[i + np.uint64(2)] + columns[i + np.uint64(3)]
+            out[i] = four + columns[i + np.uint64(4)] + columns[i + np.uint64(5)] + columns[i + np.uint64(6)]
         return
-    for i in range(n):
+    for i in range(start, end):
         out[i] = columns[i]
-    for k in range(1, width):
-        shifted = columns[k:]
-        for i in range(n):
-            out[i] += shifted[i]
+    for k in range(np.uint64(1), np.uint64(width)):
+        for i in range(start, end):
+            out[i] += columns[i + k]
 
 
 @jit
-def test_row(values, good, m, x, y, allowed, peak, marked):
-    """Mark dispersed pixels of a stretch of a row; whether there are any."""
+def window_limits(least, limits, a, b, m, allowed):
+    """Limits of windows a to b, which hold m good pixels."""
+    for i in range(np.uint64(a), np.uint64(b)):
+        allowed[i] = limits[np.uint64(m[i])] if m[i] >= least else np.inf
+
+
+@jit
+def test_windows(mask, j, a, b, m, x, y, allowed, marked):
+    """Mark pixels a to b of row j whose windows are dispersed; whether there are any."""
     found = np.uint8(0)
-    for i in range(len(m)):
-        over = (m[i] * y[i] - x[i] * x[i] > x[i] * allowed[i]) & good[i] & (x[i] >= 0.0)
-        marked[i] = over
+    for i in range(np.uint64(a), np.uint64(b)):
+        over = (m[i] * y[i] - x[i] * x[i] > x[i] * allowed[i]) & mask[j, i] & (x[i] >= 0.0)
+        marked[j, i] = over
         found |= np.uint8(over)
-    if found and peak[0] > 0.0:
-        for i in range(len(m)):
-            v = np.float64(values[i])
-            above = m[i] * v - x[i] > peak[0] * np.sqrt(np.abs(peak[1] * x[i] * m[i]))
-            marked[i] = marked[i] & above & (v > peak[2])
     return found > 0
 
 
 @jit
-def update_run(image, mask, j, half_slow, half_fast, first, end, resum, summed, counted, work):
-    """Column sums of tiles first to end and their neighbours for the windows of row j.
-
-    Returns whether the numbers of good pixels differ from those of the row before.
-    """
-    changed = False
-    tile, stop = max(first - 1, 0), min(end + 1, len(summed))
-    while tile < stop:
-        begin, follow = tile, summed[tile] == j - 1
-        while tile < stop and (summed[tile] == j - 1) == follow:
-            summed[tile] = j
-            tile += 1
-        a, b = begin * TILE, min(tile * TILE, image.shape[1])
-        c, d = half_fast + a, half_fast + b
-        counts, sums, squares = work[0][c:d], work[1][c:d], work[2][c:d]
-        changed |= update_columns(image, mask, j, half_slow, a, b, follow and not resum, counts, sums, squares)
-    for tile in range(first, end):
-        changed |= counted[tile] != j - 1
-        counted[tile] = j
-    return changed
+def test_peaks(image, j, a, b, m, x, peak, marked):
+    """Of marked pixels leave those that exceed the mean of their window."""
+    for i in range(np.uint64(a), np.uint64(b)):
+        v = np.float64(image[j, i])
+        above = m[i] * v - x[i] > peak[0] * np.sqrt(np.abs(peak[1] * x[i] * m[i]))
+        marked[j, i] = marked[j, i] & above & (v > peak[2])
 
 
-@inlined
+@jit
+def any_marked(marked, j, a, b):
+    """Whether one of the pixels a to b of row j is marked."""
+    found = np.uint8(0)
+    for i in range(np.uint64(a), np.uint64(b)):
+        found |= np.uint8(marked[j, i])
+    return found > 0
+
+
+@jit
 def mark_rows(begin, end, image, mask, test, tiles, strong):
     """Pixels of rows begin to end in whose window the index of dispersion is too large for a flat background.
 
@@ -164,44 +156,68 @@ def mark_rows(begin, end, image, mask, test, tiles, strong):
             sigma, with the gain peak[1], and the threshold peak[2]
         work : (7, n_tiles TILE + 2 half_fast) float64, zeros
         hot, words : (8 k,) bool, zeros, at least nx of them, and the same memory as (k,) uint64
-        seen : (3, n_tiles) int64, work space: the last row that a tile was flagged, summed and counted for
-    tiles : (ny, n_tiles) uint8, filled: 1 where a tile is in a run that holds a marked pixel, else 0
+        seen : (4, n_tiles) int64, work space: the last row that a tile was flagged and summed for, that its numbers of
+            good pixels changed for, and that those of its windows were counted for
+    tiles : (ny, n_tiles) uint8, filled: 1 where a tile holds a dispersed pixel, else 0
     strong : (ny, nx) bool, filled: whether a pixel is marked
     """
     half_slow, half_fast, resum, least, limits, zero, harmless, peak, work, hot, words, seen = test
     ny, nx = image.shape
     width, n_tiles = 2 * half_fast + 1, seen.shape[1]
-    last = seen[0]
+    last, summed, altered, counted = seen[0], seen[1], seen[2], seen[3]
+    counts, sums, squares = work[0], work[1], work[2]
+    own_counts, own_sums, own_squares = counts[half_fast:], sums[half_fast:], squares[half_fast:]
+    m, allowed, x, y = work[3], work[4], work[5], work[6]
     if begin < 0:
         seen[:] = -half_slow - 2
     for j in range(begin, end):
-        if j >= 0:
-            tiles[j] = 0
-            strong[j] = False
-        ahead = j + half_slow
-        if ahead < ny:
-            flag_row(image[ahead], mask[ahead], zero, harmless, ahead, half_fast, hot, words, last)
-        stop = 0 if j >= 0 else n_tiles
-        while stop < n_tiles:  # runs of flagged tiles, first to stop
-            first = stop
-            while first < n_tiles and last[first] < j - half_slow:
-                first += 1
-            stop = first
-            while stop < n_tiles and last[stop] >= j - half_slow:
-                stop += 1
-            if first == stop:
-                break
-            changed = update_run(image, mask, j, half_slow, half_fast, first, stop, resum, seen[1], seen[2], work)
-            a, b = first * TILE, min(stop * TILE, nx)
-            m, allowed, x, y = work[3][a:b], work[4][a:b], work[5][a:b], work[6][a:b]
-            c = b + width - 1
-            if changed:
-                window_limits(work[0][a:c], width, least, limits, m, allowed)
-            window_sums(work[1][a:c], width, x)
-            window_sums(work[2][a:c], width, y)
-            if test_row(image[j][a:b], mask[j][a:b], m, x, y, allowed, peak, strong[j][a:b]):
-                for tile in range(first, stop):
-                    tiles[j, tile] = 1
+        low, high = j - half_slow, j + half_slow
+        if high < ny:
+            flag_row(image, mask, high, zero, harmless, half_fast, hot, words, last)
+        if j < 0:
+            continue
+        tiles[j] = 0
+        strong[j] = False
+        tile = 0
+        while tile < n_tiles:  # runs of tiles near flagged ones whose sums stand at the same row
+            if not is_near(last, tile, low):
+                tile += 1
+                continue
+            first, follow = tile, summed[tile] == j - 1
+            while tile < n_tiles and (summed[tile] == j - 1) == follow and is_near(last, tile, low):
+                summed[tile] = j
+                tile += 1
+            a, b = first * TILE, min(tile * TILE, nx)
+            slides = follow and low > 0 and high < ny and not resum
+            if not slides:
+                sum_columns(image, mask, max(0, low), min(ny, high + 1), a, b, own_counts, own_sums, own_squares)
+            elif not slide_columns(image, mask, high, low - 1, a, b, own_counts, own_sums, own_squares):
+                continue
+            for k in range(first, tile):
+                if not slides or counts_differ(image, mask, high, low - 1, k * TILE, min((k + 1) * TILE, nx)):
+                    altered[k] = j
+        tile = 0
+        while tile < n_tiles:  # runs of flagged tiles
+            first = tile
+            while tile < n_tiles and last[tile] >= low:
+                if counted[tile] != j - 1 or is_near(altered, tile, j):
+                    a, b = tile * TILE, min((tile + 1) * TILE, nx)
+                    window_sums(counts, width, a, b, m)
+                    window_limits(least, limits, a, b, m, allowed)
+                counted[tile] = j
+                tile += 1
+            a, b = first * TILE, min(tile * TILE, nx)
+            if a < b:
+                window_sums(sums, width, a, b, x)
+                window_sums(squares, width, a, b, y)
+                if test_windows(mask, j, a, b, m, x, y, allowed, strong):
+                    for k in range(first, tile):
+                        a, b = k * TILE, min((k + 1) * TILE, nx)
+                        if any_marked(strong, j, a, b):
+                            tiles[j, k] = 1
+                            if peak[0] > 0.0:
+                                test_peaks(image, j, a, b, m, x, peak, strong)
+            tile += 1
 
 
 @jit
