@@ -37,6 +37,13 @@ F = NDArray[np.float64]
 POOR = 2.0
 """A mean log likelihood below this says that the lattice explains the spots badly."""
 
+GOOD = 3.0
+"""A mean log likelihood from which on no longest cell edge but the estimated one is tried.
+
+Below it spots scatter by 9 % of their spacing and more along each axis, so that even of true ones some miss their
+points by `NEAR`.
+"""
+
 CLEARLY_MORE = 0.02
 """Share of the spots that a larger cell must bring to be believed."""
 
@@ -171,7 +178,7 @@ class Search:
                 continue
             if trials and (not best or trials[0].score.log_likelihood > best[0].score.log_likelihood):
                 best = trials
-            if best and best[0].score.log_likelihood > POOR:
+            if best and best[0].score.log_likelihood > GOOD:
                 break
         if not best:
             raise failure or AlgorithmFailed(
