@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from xtal.jit import jit
 
 
@@ -16,11 +18,14 @@ def pack_boxes(headers, offsets, data, mask, background, out):
     data, mask, background : (4 N,) uint8, the bytes of the voxels of all boxes
     out : (h n + 12 voxels,) uint8, filled
     """
-    at = 0
+    at, size = np.uint64(0), np.uint64(headers.shape[1])
     for i in range(len(headers)):
-        head, a, b = headers[i], 4 * offsets[i], 4 * offsets[i + 1]
-        out[at : at + len(head)] = head
-        at += len(head)
+        # assignments of slices would compile, for their error, the formatting of text: more than all the rest
+        for k in range(size):
+            out[at + k] = headers[i, k]
+        at += size
+        first, n = np.uint64(4 * offsets[i]), np.uint64(4 * (offsets[i + 1] - offsets[i]))
         for values in (data, mask, background):
-            out[at : at + b - a] = values[a:b]
-            at += b - a
+            for k in range(n):
+                out[at + k] = values[first + k]
+            at += n

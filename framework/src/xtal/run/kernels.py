@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from xtal.jit import jit
 
 STRETCH = 1 << 12
@@ -33,7 +35,8 @@ def trusted_pixels(image, static, low, high, out):
         same += STRETCH
     if same >= n:
         return False
-    out[:same] = static[:same]
+    for i in range(np.uint64(same)):  # assigning slices would compile the formatting of text, for its error
+        out[i] = static[i]
     values, good, rest = image[same:], static[same:], out[same:]
     for i in range(values.size):  # from 0: where an index might be negative nothing is done by vectors
         rest[i] = good[i] & (values[i] >= low) & (values[i] <= high)

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from xtal.jit import jit
+from xtal.jit import inlined, jit
 
 VALID, BACKGROUND, FOREGROUND, BACKGROUND_USED, OVERLAPPED = 1, 2, 4, 16, 32
 BINS, STEPS = 1024, 12
@@ -167,7 +167,10 @@ def robust_fit(histogram, others, numbers, x, under, mean, c):
     mu, contrast, variance, even
         ``even``: whether the pixels follow that at all (in the halo of the direct beam they do not).
     """
-    n, hold, largest = numbers.sum(), 1.0 / (TRUST * TRUST), 0.95 / max(-x.min(), 0.1)
+    n, lowest = 0.0, -0.1
+    for k in range(len(x)):
+        n, lowest = n + numbers[k], min(lowest, x[k])
+    hold, largest = 1.0 / (TRUST * TRUST), 0.95 / -lowest
     mu, contrast = starting_mean(histogram, n, mean), min(1.0, largest)
     error, spread, allowed = 0.0, 0.0, 0.0
     for _ in range(100):
@@ -205,18 +208,27 @@ def robust_fit(histogram, others, numbers, x, under, mean, c):
     return mu, contrast, error, n < 30 or spread <= UNEVEN * allowed
 
 
+@inlined
+def pixels_of(histogram, count):
+    """How many pixels have a count, whatever their x."""
+    n = 0
+    for k in range(len(histogram)):
+        n += histogram[k, count]
+    return n
+
+
 @jit
 def starting_mean(histogram, n, mean):
     """The mean of what is within three sigma of the median; ``mean`` where that is less than half of the pixels."""
     below, median, top = 0, 0, histogram.shape[1]
-    while median < top and 2 * (below + histogram[:, median].sum()) < n:
-        below += histogram[:, median].sum()
+    while median < top and 2 * (below + pixels_of(histogram, median)) < n:
+        below += pixels_of(histogram, median)
         median += 1
     reach = median + 3 * math.sqrt(median + 1.0)
     few, near = 0, 0.0
     for y in range(min(top, int(reach) + 1)):
-        few += histogram[:, y].sum()
-        near += histogram[:, y].sum() * y
+        few += pixels_of(histogram, y)
+        near += pixels_of(histogram, y) * y
     return near / few if 2 * few >= n and near > 0 else mean
 
 
