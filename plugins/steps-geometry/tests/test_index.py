@@ -222,7 +222,8 @@ def test_a_centred_group_whose_cell_has_weak_spots_of_its_own_is_taken(
     save(tmp_path, [truth], spots)
     run_step("index", tmp_path / "imported.expt", tmp_path / "strong.refl", "space_group=C2")
     found = read_experiments(tmp_path / "indexed.expt")[0].crystal
-    assert found is not None and found.cell.volume == pytest.approx(truth.crystal.cell.volume, rel=0.01)  # type: ignore[union-attr]
+    assert found is not None and truth.crystal is not None
+    assert found.cell.volume == pytest.approx(truth.crystal.cell.volume, rel=0.01)
 
 
 def test_two_lattices_and_joint_scans(tmp_path: Path, run_step: Callable[..., Any]) -> None:
@@ -357,7 +358,7 @@ def test_an_axis_that_turns_the_wrong_way_is_inverted_and_told(
     truth = experiment((60, 70, 80, 90, 90, 90), "P 1", n=60)
     spots, hkl = spots_of(truth)
     files = (tmp_path / "imported.expt", tmp_path / "strong.refl")
-    for axis, how in ((Goniometer((-1, 0, 0)), "with"), (truth.goniometer.inverted(), "without")):  # type: ignore[union-attr]
+    for axis, how in ((Goniometer((-1, 0, 0)), "with"), (truth.goniometer.inverted(), "without")):  # type: ignore[union-attr]  # it has one
         header = copy.copy(truth)
         header.goniometer = axis
         save(tmp_path, [header], spots)
@@ -400,12 +401,12 @@ def test_a_narrow_scan_indexed_in_one_sense_only_does_not_tell_the_sense() -> No
     junk = Crystal(rotation_matrix((0.1, 0.9, 0.2), 0.4) @ b_matrix((45, 52, 61, 80, 95, 100))).A
     failed = Sight([LatticeTrial(junk, score_lattice(junk, rlp))], 100.0)
     middle = np.radians(2 * 0.5 / 2)
-    wrong = rotation_matrix((1, 0, 0), 2 * middle) @ truth.crystal.A  # type: ignore[union-attr]
+    wrong = rotation_matrix((1, 0, 0), 2 * middle) @ truth.crystal.A  # type: ignore[union-attr]  # it has one
     other = Sight([LatticeTrial(wrong, score_lattice(wrong, turned))], 100.0)
     assert clearly_better(other, failed, turned)
     mended = with_carried_over(failed, other, rlp, turned)
     assert isinstance(mended, Sight) and not clearly_better(other, mended, turned)
-    assert same_lattice(mended.trials[0].A, truth.crystal.A)  # type: ignore[union-attr]
+    assert same_lattice(mended.trials[0].A, truth.crystal.A)  # type: ignore[union-attr]  # the same
 
 
 @pytest.mark.parametrize(

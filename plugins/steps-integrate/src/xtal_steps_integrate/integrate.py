@@ -296,11 +296,12 @@ def _boxes(context: Context, k: int, predicted: ReflectionTable, profile: Profil
         If the reflections lie on one another.
     """
     given, experiment = context.options.integration.profile.sigma_b_multiplier, context.experiments[k]
-    margin = given or MARGIN
+    assert experiment.scan is not None  # no still comes here
+    margin, n_images = given or MARGIN, experiment.scan.n_images
     bbox = profile.bbox(experiment, predicted, margin)
     volume = np.prod((bbox[:, 1::2] - bbox[:, ::2]).astype(float), axis=1).sum() * np.pi / 4 / margin**2
     pixels = sum(p.image_size[0] * p.image_size[1] for p in experiment.detector)
-    covered = volume / (pixels * experiment.scan.n_images)  # type: ignore[union-attr]  # no still comes here
+    covered = volume / (pixels * n_images)
     if covered > HOPELESS:
         raise AlgorithmFailed(
             f"Experiment {k}: {len(predicted)} reflections would cover the pixels {covered:.0f} times over, so none "
@@ -311,7 +312,7 @@ def _boxes(context: Context, k: int, predicted: ReflectionTable, profile: Profil
     if given is not None or covered <= CROWDED:
         return bbox
     wide = profile.bbox(experiment, predicted, WIDE_MARGIN)
-    held = box_sizes(wide) @ (wide[:, 5] - wide[:, 4]) / experiment.scan.n_images  # type: ignore[union-attr]
+    held = box_sizes(wide) @ (wide[:, 5] - wide[:, 4]) / n_images
     if held > MOST_HELD:
         return bbox
     context.print(f"Experiment {k}: reflections cover {covered:.0%} of the pixels: boxes are made larger.")
