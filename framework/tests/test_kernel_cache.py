@@ -137,3 +137,20 @@ def test_what_nobody_uses_goes(tmp_path: Path) -> None:
     os.utime(old, (time.time() - 40 * 86400,) * 2)
     kernel_cache.remove_unused(tmp_path)
     assert new.is_dir() and not old.exists()
+
+
+def test_compiling_is_told_once_and_only_while_somebody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that is over hears nothing more: its terminal or log may be closed."""
+    monkeypatch.setattr(kernel_cache, "_told", False)
+    monkeypatch.setattr(kernel_cache, "_tell", None)
+    said: list[str] = []
+    with pytest.raises(ZeroDivisionError), kernel_cache.announced_by(said.append):
+        raise ZeroDivisionError
+    kernel_cache.compiling()
+    assert said == []
+    with kernel_cache.announced_by(said.append):
+        with kernel_cache.announced_by(lambda text: said.append(text.upper())):
+            pass
+        kernel_cache.compiling()
+        kernel_cache.compiling()
+    assert said == [kernel_cache.COMPILING]

@@ -15,7 +15,7 @@ import platform
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from importlib.metadata import entry_points, version
 from importlib.util import find_spec
@@ -28,10 +28,15 @@ _tell: Callable[[str], None] | None = None
 _told = False
 
 
-def announce_by(tell: Callable[[str], None]) -> None:
+@contextlib.contextmanager
+def announced_by(tell: Callable[[str], None]) -> Iterator[None]:
     """Let ``tell`` say that kernels are compiled, when they are and nobody has said so in this process."""
     global _tell
-    _tell = tell
+    before, _tell = _tell, tell
+    try:
+        yield
+    finally:
+        _tell = before
 
 
 def compiling() -> None:

@@ -18,7 +18,7 @@ from attrs import define, field, frozen
 import xtal
 from xtal.errors import DataError, OptionError, XtalError
 from xtal.hooks import Step
-from xtal.kernel_cache import announce_by
+from xtal.kernel_cache import announced_by
 from xtal.options import Assignment, differences, parse_all
 from xtal.options.parsing import Parsed
 from xtal.plugins import Plugins
@@ -209,7 +209,7 @@ def run_prepared(plugins: Plugins, prepared: Prepared, *, verbosity: int = 2) ->
     make_directory(prepared.directory)
     reporter = _reporter(prepared, verbosity)
     try:
-        with single_threaded_libraries():
+        with single_threaded_libraries(), announced_by(partial(reporter.say, least=1)):
             context = _context(plugins, prepared, reporter)
             _start(context, prepared)
             plugins.factory("step", prepared.step.name)(context)
@@ -275,7 +275,6 @@ def _start(context: Context, prepared: Prepared) -> None:
     if context.plugins.lock_differences and context.plugins.policy.lock is not None:
         told = "; ".join(context.plugins.lock_differences)
         context.warn(f"The plugins are not those that {context.plugins.policy.lock.path} locks: {told}.")
-    announce_by(partial(context.reporter.say, least=1))
     _check_inputs(context)
     _check_outputs(context)
 
