@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from xtal.models import Experiment
 from xtal_threshold_dispersion.dispersion import Marker, Window
 from xtal_threshold_dispersion.kernels import TILE
-from xtal_threshold_dispersion_extended.kernels import mark_strong
+from xtal_threshold_dispersion_extended.kernels import mark_strong, signal_rows
 from xtal_threshold_dispersion_extended.options import DispersionExtendedOptions
 
 EXTRA = 2
@@ -46,7 +46,7 @@ class DispersionExtendedKernel:
         self.reach = min(window.half_slow, window.half_fast) - 1
         self.column = np.empty(TILE + 2 * self.reach, np.uint8)
         self.sums = np.empty((2, shape[1]))
-        self.signal = np.zeros(shape, np.uint8)
+        self.signal = np.zeros((signal_rows(self.reach, window.half_slow + EXTRA), shape[1]), np.uint8)
 
     def __call__(self, image: NDArray[Any], mask: NDArray[np.bool_], strong: NDArray[np.bool_], frame: int) -> None:
         """Fill ``strong``; all arrays have the shape (slow, fast)."""

@@ -2,7 +2,8 @@
 
 Both look only at tiles (`xtal_threshold_dispersion.kernels.TILE` columns of a row) that hold a dispersed pixel.
 All is done for some rows at a time, while their pixels are in the cache of the processor: threads would slow each other
-if each read its whole image from the memory that they share several times.
+if each read its whole image from the memory that they share several times. For the same reason there is one signal for
+all rows that are the same number of rows apart: it is touched here and there only, for which memory is slowest.
 """
 
 from __future__ import annotations
@@ -19,6 +20,15 @@ ROWS = 32
 """Rows that are looked at together."""
 
 
+def signal_rows(reach: int, half_slow: int) -> int:
+    """Rows for which signals are kept at a time, a power of two; row j of the image is row j modulo that.
+
+    Those of `ROWS` rows are kept until the windows of the rows after them are passed (`mark_strong`).
+    """
+    needed = ROWS + reach + 2 * half_slow
+    return 1 << (needed - 1).bit_length()
+
+
 @jit
 def shrink_tile(dispersed, mask, j, start, stop, masked_counts, reach, column, signal):
     """Fill ``signal`` for the pixels start to stop of row j (`shrink_rows`); whether there are any."""
@@ -31,15 +41,15 @@ def shrink_tile(dispersed, mask, j, start, stop, masked_counts, reach, column, s
         for i in range(n):
             at = i + np.uint64(first)
             column[i + offset] &= np.uint8(dispersed[k, at] | (masked_counts & (not mask[k, at])))
-    found, n = np.uint8(0), np.uint64(stop - start)
+    found, n, row = np.uint8(0), np.uint64(stop - start), np.uint64(j % len(signal))
     for i in range(n):
         at = i + np.uint64(start)
-        signal[j, at] = dispersed[j, at]
+        signal[row, at] = dispersed[j, at]
     for k in range(np.uint64(2 * reach + 1)):
         for i in range(n):
-            signal[j, i + np.uint64(start)] &= column[i + k]
+            signal[row, i + np.uint64(start)] &= column[i + k]
     for i in range(n):
-        found |= signal[j, i + np.uint64(start)]
+        found |= signal[row, i + np.uint64(start)]
     return found > 0
 
 
@@ -57,7 +67,7 @@ def shrink_rows(begin, end, dispersed, mask, masked_counts, reach, column, tiles
     reach : half width of the square, px
     column : (TILE + 2 reach,) uint8, work space
     tiles : (ny, n_tiles) uint8, DISPERSED where a tile holds a dispersed pixel; SIGNAL added where one is left
-    signal : (ny, nx) uint8, zeros; 1 where a pixel is left (of masked pixels nothing is said)
+    signal : (`signal_rows`, nx) uint8, zeros; 1 where a pixel is left (of masked pixels nothing is said)
     """
     nx = dispersed.shape[1]
     for j in range(begin, end):
@@ -80,8 +90,9 @@ def compare_run(image, mask, signal, j, start, stop, above, sums, strong):
     for i in range(np.uint64(first), np.uint64(last)):
         sums[0, i], sums[1, i] = 0.0, 0.0
     for k in range(max(0, j - half_slow), min(ny, j + half_slow + 1)):
+        row = np.uint64(k % len(signal))
         for i in range(np.uint64(first), np.uint64(last)):
-            used = mask[k, i] & (signal[k, i] == 0) & (image[k, i] < VALUE_LIMIT)
+            used = mask[k, i] & (signal[row, i] == 0) & (image[k, i] < VALUE_LIMIT)
             sums[0, i] += 1.0 if used else 0.0
             sums[1, i] += np.float64(image[k, i]) if used else 0.0
     n, total, entering = 0.0, 0.0, first
@@ -112,7 +123,7 @@ def compare_rows(begin, end, image, mask, tiles, above, sums, signal, strong):
         n_sigma, gain : a pixel must reach mean + n_sigma sqrt(gain mean)
         threshold : and exceed this
     sums : (2, nx) float64, work space
-    signal : (ny, nx) uint8; background is what is good and no signal
+    signal : (`signal_rows`, nx) uint8; background is what is good and no signal
     strong : (ny, nx) bool, dispersed pixels; filled with those that are strong
     """
     nx = image.shape[1]
@@ -121,14 +132,14 @@ def compare_rows(begin, end, image, mask, tiles, above, sums, signal, strong):
             if tiles[j, tile]:
                 for i in range(np.uint64(tile * TILE), np.uint64(min((tile + 1) * TILE, nx))):
                     strong[j, i] = False
-        done = 0  # signal pixels before this one are compared
+        done, row = 0, np.uint64(j % len(signal))  # signal pixels before this one are compared
         for tile in range(tiles.shape[1]):
             if not tiles[j, tile] & SIGNAL:
                 continue
             for i in range(max(tile * TILE, done), min((tile + 1) * TILE, nx)):
-                if i >= done and signal[j, i]:
+                if i >= done and signal[row, i]:
                     done = i + 1
-                    while done < nx and signal[j, done]:
+                    while done < nx and signal[row, done]:
                         done += 1
                     compare_run(image, mask, signal, j, i, done, above, sums, strong)
 
@@ -137,10 +148,11 @@ def compare_rows(begin, end, image, mask, tiles, above, sums, signal, strong):
 def clear_rows(begin, end, tiles, signal):
     """Make ``signal`` zero again."""
     for j in range(begin, end):
+        row = np.uint64(j % len(signal))
         for tile in range(tiles.shape[1]):
             if tiles[j, tile] & SIGNAL:
                 for i in range(np.uint64(tile * TILE), np.uint64(min((tile + 1) * TILE, signal.shape[1]))):
-                    signal[j, i] = 0
+                    signal[row, i] = 0
 
 
 @jit
@@ -154,7 +166,7 @@ def mark_strong(image, mask, test, masked_counts, reach, column, above, sums, ti
     image, mask, tiles, strong, test : as for `mark_rows`
     masked_counts, reach, column : as for `shrink_rows`
     above, sums : as for `compare_rows`; its half_slow is more than ``reach``
-    signal : (ny, nx) uint8, zeros, and zeros again at the end
+    signal : (`signal_rows`, nx) uint8, zeros, and zeros again at the end
     """
     ny, half_slow = len(image), above[0]
     marked, shrunk, compared, cleared = -test[0], 0, 0, 0
