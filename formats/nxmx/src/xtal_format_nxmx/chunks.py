@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import bz2
 import math
-import zlib
 from collections.abc import Callable, Iterator
 from itertools import product
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xtal.files.inflate import inflater
 from xtal.files.raw import LARGEST
 
 DEFLATE, SHUFFLE, FLETCHER32, BZIP2 = 1, 2, 3, 307
@@ -200,10 +200,10 @@ def inflated(chunk: Any, most: int) -> bytes:
 
     Raises
     ------
-    ValueError, zlib.error
+    ValueError, InflateError
         If it is larger, cut off or damaged.
     """
-    stream = zlib.decompressobj()
+    stream = inflater()
     content = stream.decompress(chunk, most + 1)
     if len(content) > most or not stream.eof:
         raise ValueError("a chunk unpacks to another size than it should")
@@ -215,7 +215,7 @@ def inflate_frame(dataset: Any, at: int, out: NDArray[Any]) -> None:
 
     Raises
     ------
-    NeverWritten, ValueError, zlib.error
+    NeverWritten, ValueError, InflateError
         If a chunk is missing or damaged.
     """
     shuffled = pipeline(dataset)[0][0] == SHUFFLE

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import zlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from attrs import frozen
 from numpy.typing import NDArray
 
 from xtal.errors import DataError
+from xtal.files.inflate import InflateError
 from xtal.files.links import target_of
 from xtal.files.raw import check_claim
 from xtal_format_nxmx.bitshuffle import decoder
@@ -200,7 +200,7 @@ class Frames:
                 f"Frame {frame + 1} of {self.master} was never written to {part.file}.",
                 advice="Leave it out with geometry.scan.image_range=, or copy the file again.",
             ) from error
-        except (OSError, RuntimeError, ValueError, KeyError, zlib.error) as error:
+        except (OSError, RuntimeError, ValueError, KeyError, InflateError) as error:
             raise DataError(
                 f"Frame {frame + 1} of {self.master} cannot be read from {part.file}: it is truncated or damaged.",
                 advice="Copy the file again.",

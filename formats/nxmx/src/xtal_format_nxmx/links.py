@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +10,7 @@ import h5py
 
 from xtal.errors import DataError
 from xtal.files.hdf5 import look_over
+from xtal.files.inflate import InflateError
 from xtal.files.links import target_of
 
 _MOST_LINKS = 32
@@ -21,7 +21,7 @@ def telling_damage(file: str) -> Iterator[None]:
     """Turn what the library raises for a damaged file, of whatever type, into an error that names the file."""
     try:
         yield
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, zlib.error) as error:
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, InflateError) as error:
         cause = " ".join(str(error).split())[:200]
         raise DataError(f"The file {file} is truncated or damaged ({cause}).", advice="Copy it again.") from error
 

@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xtal.errors import DataError
+from xtal.files.inflate import GZIP, InflateError, inflater
 
 LARGEST, PIECE = 2**29, 2**26
 """Most bytes of an image, also once it is unpacked: several times the largest frame known; what is more is a trap.
 And bytes that are unpacked at a time."""
 
-_PROBLEMS = (OSError, EOFError, ValueError, zlib.error)
+_PROBLEMS = (OSError, EOFError, ValueError, zlib.error, InflateError)
 _thread = threading.local()
 
 
@@ -95,7 +96,7 @@ def read_whole(path: Path) -> memoryview:
                 buffer = _thread.buffer = bytearray(size + size // 4)
             content = memoryview(buffer)[: _fill(file, buffer, size)]
         if content[:2] == b"\x1f\x8b":
-            return _unpacked(content, lambda: zlib.decompressobj(wbits=31), path)
+            return _unpacked(content, lambda: inflater(GZIP), path)
         if content[:3] == b"BZh":
             return _unpacked(content, bz2.BZ2Decompressor, path)
         return content
