@@ -16,6 +16,7 @@ from xtal_profile_gaussian_rs.estimate import rocking_width
 from xtal_profile_gaussian_rs.kernels import fit_profiles, on_frame, voxel_profile
 from xtal_profile_gaussian_rs.model import GaussianRs, geometry
 from xtal_profile_gaussian_rs.options import GaussianRsOptions, ParametersOptions
+from xtal_profile_gaussian_rs.references import believed
 
 V, F = 1, 4
 
@@ -248,3 +249,21 @@ def test_given_sizes_skip_the_estimation() -> None:
         GaussianRs(GaussianRsOptions(parameters=ParametersOptions(sigma_b=0.05))).estimate(e, none)
     with pytest.raises(AlgorithmFailed, match=r"no strong spots.*refined\.refl"):
         GaussianRs().estimate(e, none)
+
+
+def test_corrections_are_believed_by_what_is_known_of_them() -> None:
+    """Tails that fall below the Gaussian's, seen through noise that is small inside and many times the peak outside."""
+    rng = np.random.default_rng(8)
+    y, x = np.mgrid[-10:11, -10:11] / 2.0
+    true = 0.05 * (1 - np.hypot(x, y)) * np.exp(-0.25 * (x**2 + y**2))
+    scale = 1e5 * np.exp(-1.2 * (x**2 + y**2)) + 1e-3
+    variance = scale * (np.exp(-0.5 * (x**2 + y**2)) + 1e-2)
+    for before in (np.zeros_like(true), 0.5 * true):
+        seen = true + rng.normal(0.0, np.sqrt(variance) / scale)
+        found = believed(before, np.stack([scale * (seen - before), scale, variance]))
+        inside = np.hypot(x, y) < 1.5
+        assert np.abs(seen - true).max() > 2.0
+        assert np.abs(found - true).max() < 0.05
+        assert np.sqrt(np.mean((found - true)[inside] ** 2)) < 0.3 * np.sqrt(np.mean(true[inside] ** 2))
+    nothing = np.zeros((3, 21, 21))
+    assert not believed(np.zeros((21, 21)), nothing).any()

@@ -244,4 +244,4 @@ def gather_residuals(d, b, use, profile, cells, box, intensity, sums):
                     w = damp * (fu if du else 1 - fu) * (fv if dv else 1 - fv)
                     sums[0, iv + dv, iu + du] += w * (d[i] - model)
                     sums[1, iv + dv, iu + du] += w * scale
-                    sums[2, iv + dv, iu + du] += w * w * max(d[i], 0.1)
+                    sums[2, iv + dv, iu + du] += w * w * max(model, 0.1)
