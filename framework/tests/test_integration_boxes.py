@@ -12,7 +12,7 @@ from xtal.physics.integration import (
     chunks_of_frames,
     count_noise,
     crop_to_foreground,
-    drop_hot_pixels,
+    drop_bad_pixels,
     footprint_boxes,
     summation,
     take_boxes,
@@ -183,9 +183,9 @@ def drawn_boxes(sigma: float, counts: float, level: float, n: int = 300) -> Shoe
 @pytest.mark.parametrize("sigma", [0.4, 0.7, 1.5])
 @pytest.mark.parametrize("counts", [0, 300, 3000, 100_000])
 @pytest.mark.parametrize("level", [0.2, 20.0])
-def test_spots_are_not_taken_for_hot_pixels(sigma, counts, level):
+def test_spots_are_not_taken_for_hot_or_dead_pixels(sigma, counts, level):
     boxes = drawn_boxes(sigma, counts, level)
-    assert drop_hot_pixels(boxes).sum() == 0
+    assert drop_bad_pixels(boxes).sum() == 0
 
 
 @pytest.mark.parametrize("bright", [1000.0, 20_000.0])
@@ -196,13 +196,25 @@ def test_hot_pixels_are_found_under_spots(bright):
     voxels[:100, :, 6 * 13 + 8] = bright
     voxels[100:200, :, 6 * 13 + 8] = bright  # two of them side by side
     voxels[100:200, :, 7 * 13 + 8] = bright
-    found = drop_hot_pixels(boxes)
+    found = drop_bad_pixels(boxes)
     assert found.tolist() == [1] * 100 + [2] * 100 + [0] * 100
     valid = (boxes.mask & V).reshape(n, 4, layer) != 0
     assert not valid[:200, :, 6 * 13 + 8].any()
     assert valid.sum() == n * 4 * layer - 4 * 300
     sums = summation(boxes, np.zeros(n))
     assert np.all(sums.n_missing[:200] > 0)
+
+
+@pytest.mark.parametrize(("sigma", "counts"), [(0.7, 3000), (0.9, 2000), (1.5, 5000)])
+def test_dead_pixels_are_found_under_spots(sigma, counts):
+    boxes = drawn_boxes(sigma, counts, 0.5)
+    n, layer = len(boxes), 13 * 13
+    boxes.data.reshape(n, 4, layer)[:100, :, 6 * 13 + 6] = 0.0
+    found = drop_bad_pixels(boxes)
+    assert found.tolist() == [1] * 100 + [0] * 200
+    valid = (boxes.mask & V).reshape(n, 4, layer) != 0
+    assert not valid[:100, :, 6 * 13 + 6].any()
+    assert valid.sum() == n * 4 * layer - 4 * 100
 
 
 def background_boxes(spread: bool, slope: float, n: int = 200) -> Shoeboxes:

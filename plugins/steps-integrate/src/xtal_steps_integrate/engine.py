@@ -23,7 +23,7 @@ from xtal.physics.integration import (
     chunks_of_frames,
     count_noise,
     crop_to_foreground,
-    drop_hot_pixels,
+    drop_bad_pixels,
     expect_levels,
     join_boxes,
     summation,
@@ -213,7 +213,7 @@ class Engine:
             fit.ok[again], fit.variance[again], fit.dispersion[again] = retry.ok, retry.variance, retry.dispersion
             voxels = np.repeat(boxes.offsets[again] - second.offsets[:-1], np.diff(second.offsets))
             boxes.background[voxels + np.arange(second.offsets[-1])] = second.background
-        hot = drop_hot_pixels(boxes)
+        bad = drop_bad_pixels(boxes)
         noise = np.full(len(rows), np.nan)
         sample = np.flatnonzero(fit.ok & (rows % max(1, len(self.table) // NOISE_SAMPLE) == 0))
         noise[sample] = count_noise(boxes, sample)
@@ -234,7 +234,7 @@ class Engine:
         mark(overloaded > 0, Flag.OVERLOADED)
         columns: dict[str, NDArray[np.generic]] = {
             "flags": flags,
-            "num_pixels.hot": hot,
+            "num_pixels.bad": bad,
             "background.noise": noise,
             "intensity.sum.value": sums.intensity,
             "intensity.sum.variance": sums.variance,
@@ -354,7 +354,7 @@ def _add_columns(table: ReflectionTable) -> None:
         table[name] = np.full(n, -1.0) if name == "intensity.prf.variance" else np.zeros(n)
     for name in ("xyzobs.px.value", "xyzobs.px.variance"):
         table[name] = np.zeros((n, 3))
-    for name in ("valid", "background", "background_used", "foreground", "hot"):
+    for name in ("valid", "background", "background_used", "foreground", "bad"):
         table[f"num_pixels.{name}"] = np.zeros(n, np.int32)
 
 

@@ -126,14 +126,14 @@ def _integrate_images(
         reader.close()
     for k in group:
         _corrections(table, k, context.experiments[k])
-    spoilt = int(np.count_nonzero(table["num_pixels.hot"]))
+    spoilt = int(np.count_nonzero(table["num_pixels.bad"]))
     if spoilt:
         context.print(
-            f"{spoilt} reflections hold pixels brighter than their neighbours allow (hot ones that no mask names, "
-            "zingers): these pixels are left out, and the reflections are not summed."
+            f"In {spoilt} reflection{'s' * (spoilt > 1)} pixels are brighter or darker than their neighbours allow ("
+            "hot or dead ones that no mask names, zingers): they are left out, and nothing is summed there."
         )
     table["counts_per_photon"] = np.full(len(table), _widen_variances(context, table))
-    del table["background.noise"], table["background.mean.variance"], table["num_pixels.hot"]
+    del table["background.noise"], table["background.mean.variance"], table["num_pixels.bad"]
     return table
 
 

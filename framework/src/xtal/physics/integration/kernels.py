@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from xtal.jit import jit
+from xtal.jit import inlined, jit
 
 VALID, BACKGROUND, FOREGROUND, BACKGROUND_USED, OVERLAPPED = 1, 2, 4, 16, 32
 LONELY = 0.03
@@ -16,6 +16,8 @@ SHARP = 14
 """Pixels of a foreground below which spots may be narrower than that."""
 ROOM = 8.0
 """Counts that chance may give a neighbour; pixels with less than this over `LONELY` prove nothing."""
+BESIDE_DEAD = 30.0
+"""Counts over the background of two pixels between which one without any must be dead."""
 
 
 @jit
@@ -175,14 +177,33 @@ def sum_boxes(bbox, offsets, data, mask, background, counts, sums):
         sums[r, 2] = total / max(1, width * height * depth)
 
 
+@inlined
+def drop_pixel(mask, first, area, end):
+    """Make a pixel invalid on all layers of its box."""
+    for at in range(first, end, area):
+        mask[at] &= ~VALID
+
+
 @jit
-def drop_hot(bbox, offsets, data, mask, background, hot):
-    """Make pixels invalid that stand alone over the background of their box; ``hot`` (n,) counts them per box.
+def lies_between(excess, width, height, x, y):
+    """Whether two pixels on opposite sides of one each have more than `BESIDE_DEAD`."""
+    for u, v in ((1, 0), (0, 1), (1, 1), (1, -1)):
+        if u <= x < width - u and abs(v) <= y < height - abs(v):
+            i, k = y * width + x, v * width + u
+            if min(excess[i + k], excess[i - k]) > BESIDE_DEAD:
+                return True
+    return False
+
+
+@jit
+def drop_bad(bbox, offsets, data, mask, background, bad):
+    """Make pixels invalid that no diffraction could make so bright, or so dark; ``bad`` (n,) counts them per box.
 
     A pixel's excess is summed over the frames of the box. A real spot raises neighbours too: of the eight round its
     brightest pixel at least two hold a few hundredths of its counts, even where it is hardly wider than a pixel. So
     a pixel goes whose second brightest neighbour is, with all its noise, below `LONELY` of it. Boxes with a
-    foreground of less than `SHARP` pixels a layer are left alone.
+    foreground of less than `SHARP` pixels a layer are left alone. A pixel that counted nothing goes where two on
+    opposite sides of it counted many (`lies_between`): spots have one peak.
     """
     excess, total = np.empty(1024), np.empty(1024)
     for r in range(len(bbox)):
@@ -204,12 +225,17 @@ def drop_hot(bbox, offsets, data, mask, background, hot):
             if mask[offsets[r] + i] & FOREGROUND:
                 own += 1
                 top = max(top, excess[i])
-        if own < SHARP or LONELY * top < ROOM:
+        if own < SHARP or top < BESIDE_DEAD:
             continue
         for y in range(height):
             for x in range(width):
                 i = y * width + x
-                if not mask[offsets[r] + i] & FOREGROUND or LONELY * excess[i] < ROOM:
+                if not mask[offsets[r] + i] & FOREGROUND or excess[i] <= -1e30:
+                    continue
+                if total[i] == 0.0 and lies_between(excess, width, height, x, y):
+                    drop_pixel(mask, offsets[r] + i, area, offsets[r] + depth * area)
+                    bad[r] += 1
+                if LONELY * excess[i] < ROOM:
                     continue
                 first, second, noise1, noise2, known = -1e30, -1e30, 0.0, 0.0, 0
                 for v in range(max(y - 1, 0), min(y + 2, height)):
@@ -224,9 +250,8 @@ def drop_hot(bbox, offsets, data, mask, background, hot):
                         elif excess[k] > second:
                             second, noise2 = excess[k], total[k]
                 if known >= 4 and max(second, 0.0) + 4.0 * math.sqrt(noise2 + 1.0) < LONELY * excess[i]:
-                    hot[r] += 1
-                    for at in range(offsets[r] + i, offsets[r] + depth * area, area):
-                        mask[at] &= ~VALID
+                    drop_pixel(mask, offsets[r] + i, area, offsets[r] + depth * area)
+                    bad[r] += 1
 
 
 @jit

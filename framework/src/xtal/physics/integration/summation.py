@@ -6,7 +6,7 @@ import numpy as np
 from attrs import define
 from numpy.typing import NDArray
 
-from xtal.physics.integration.kernels import copy_boxes, drop_hot, foreground_bounds, frame_noise, sum_boxes
+from xtal.physics.integration.kernels import copy_boxes, drop_bad, foreground_bounds, frame_noise, sum_boxes
 from xtal.table import Shoeboxes
 from xtal.table.shoebox import box_offsets
 
@@ -97,10 +97,11 @@ def _centroids(bbox: NDArray[np.int32], moments: Array) -> tuple[Array, Array]:
     return middle + mean, np.where(some[:, None], spread / w, 0.0) + 1.0 / 12.0
 
 
-def drop_hot_pixels(boxes: Shoeboxes) -> NDArray[np.int32]:
-    """Mark as bad, on all frames of a box, the pixels of its foreground that no diffraction could make so bright.
+def drop_bad_pixels(boxes: Shoeboxes) -> NDArray[np.int32]:
+    """Mark as bad, on all frames of a box, the pixels of its foreground that no diffraction could make as they are.
 
-    Those are pixels that stand alone: hot ones that no mask names, and strong zingers (`kernels.drop_hot`).
+    Those are pixels that stand alone, hot ones that no mask names and strong zingers; and dead ones that no mask names,
+    which a bright spot shows (`kernels.drop_bad`).
 
     Parameters
     ----------
@@ -111,9 +112,9 @@ def drop_hot_pixels(boxes: Shoeboxes) -> NDArray[np.int32]:
     -------
     (n,) pixels marked in each box
     """
-    hot = np.zeros(len(boxes), np.int32)
-    drop_hot(boxes.bbox, boxes.offsets, boxes.data, boxes.mask, boxes.background, hot)
-    return hot
+    bad = np.zeros(len(boxes), np.int32)
+    drop_bad(boxes.bbox, boxes.offsets, boxes.data, boxes.mask, boxes.background, bad)
+    return bad
 
 
 def count_noise(boxes: Shoeboxes, rows: NDArray[np.int64]) -> Array:
