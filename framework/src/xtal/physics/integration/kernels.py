@@ -16,8 +16,10 @@ SHARP = 14
 """Pixels of a foreground below which spots may be narrower than that."""
 ROOM = 8.0
 """Counts that chance may give a neighbour; pixels with less than this over `LONELY` prove nothing."""
-BESIDE_DEAD = 30.0
-"""Counts over the background of two pixels between which one without any must be dead."""
+UNSEEN = -1e30
+"""Stands for the counts of a pixel that is valid on no layer of a box."""
+BESIDE_DEAD = 20.0
+"""Geometric mean of the counts over the background of two pixels between which one without any must be dead."""
 
 
 @jit
@@ -178,19 +180,63 @@ def sum_boxes(bbox, offsets, data, mask, background, counts, sums):
 
 
 @inlined
-def drop_pixel(mask, first, area, end):
-    """Make a pixel invalid on all layers of its box."""
-    for at in range(first, end, area):
-        mask[at] &= ~VALID
+def sum_layers(first, area, end, data, mask, background, excess, total):
+    """Sum each pixel's counts over the background, and all its counts, over the layers of a box.
+
+    Returns
+    -------
+    pixels of the foreground, and the largest excess of one
+    """
+    own, top = 0, 0.0
+    for i in range(area):
+        excess[i], total[i], seen = 0.0, 0.0, False
+        for at in range(first + i, end, area):
+            if mask[at] & VALID:
+                seen = True
+                excess[i] += data[at] - background[at]
+                total[i] += abs(data[at])
+        if not seen:
+            excess[i] = UNSEEN
+        if mask[first + i] & FOREGROUND:
+            own += 1
+            top = max(top, excess[i])
+    return own, top
 
 
 @jit
-def lies_between(excess, width, height, x, y):
-    """Whether two pixels on opposite sides of one each have more than `BESIDE_DEAD`."""
+def stands_alone(excess, total, width, height, x, y):
+    """Whether the second brightest neighbour of a pixel is, with all its noise, below `LONELY` of it."""
+    i = y * width + x
+    if LONELY * excess[i] < ROOM:
+        return False
+    first, second, noise1, noise2, known = UNSEEN, UNSEEN, 0.0, 0.0, 0
+    for v in range(max(y - 1, 0), min(y + 2, height)):
+        for u in range(max(x - 1, 0), min(x + 2, width)):
+            k = v * width + u
+            if k == i or excess[k] <= UNSEEN:
+                continue
+            known += 1
+            if excess[k] > first:
+                second, noise2 = first, noise1
+                first, noise1 = excess[k], total[k]
+            elif excess[k] > second:
+                second, noise2 = excess[k], total[k]
+    return known >= 4 and max(second, 0.0) + 4.0 * math.sqrt(noise2 + 1.0) < LONELY * excess[i]
+
+
+@jit
+def is_dead(excess, total, width, height, x, y):
+    """Whether a pixel counted nothing where the spot says that it should have counted more than `BESIDE_DEAD`.
+
+    A Gaussian falls off ever faster: between two pixels it is at least their geometric mean.
+    """
+    if total[y * width + x] > 0.0:
+        return False
     for u, v in ((1, 0), (0, 1), (1, 1), (1, -1)):
         if u <= x < width - u and abs(v) <= y < height - abs(v):
             i, k = y * width + x, v * width + u
-            if min(excess[i + k], excess[i - k]) > BESIDE_DEAD:
+            low, high = min(excess[i + k], excess[i - k]), max(excess[i + k], excess[i - k])
+            if low > ROOM and low * high > BESIDE_DEAD**2:
                 return True
     return False
 
@@ -201,57 +247,34 @@ def drop_bad(bbox, offsets, data, mask, background, bad):
 
     A pixel's excess is summed over the frames of the box. A real spot raises neighbours too: of the eight round its
     brightest pixel at least two hold a few hundredths of its counts, even where it is hardly wider than a pixel. So
-    a pixel goes whose second brightest neighbour is, with all its noise, below `LONELY` of it. Boxes with a
-    foreground of less than `SHARP` pixels a layer are left alone. A pixel that counted nothing goes where two on
-    opposite sides of it counted many (`lies_between`): spots have one peak.
+    hot is a pixel that stands alone (`stands_alone`); when these are gone, dead ones are looked for (`is_dead`). Boxes
+    with a foreground of less than `SHARP` pixels a layer are left alone.
     """
-    excess, total = np.empty(1024), np.empty(1024)
+    excess, total, odd = np.empty(1024), np.empty(1024), np.empty(1024, np.bool_)
     for r in range(len(bbox)):
-        width, height, depth = bbox[r, 1] - bbox[r, 0], bbox[r, 3] - bbox[r, 2], bbox[r, 5] - bbox[r, 4]
-        area = width * height
+        width, height = bbox[r, 1] - bbox[r, 0], bbox[r, 3] - bbox[r, 2]
+        area, first, end = width * height, offsets[r], offsets[r + 1]
         if area > len(excess):
-            excess, total = np.empty(area), np.empty(area)
-        own, top = 0, 0.0
-        for i in range(area):
-            excess[i], total[i] = 0.0, 0.0
-            seen = False
-            for at in range(offsets[r] + i, offsets[r] + depth * area, area):
-                if mask[at] & VALID:
-                    seen = True
-                    excess[i] += data[at] - background[at]
-                    total[i] += abs(data[at])
-            if not seen:
-                excess[i] = -1e30
-            if mask[offsets[r] + i] & FOREGROUND:
-                own += 1
-                top = max(top, excess[i])
+            excess, total, odd = np.empty(area), np.empty(area), np.empty(area, np.bool_)
+        own, top = sum_layers(first, area, end, data, mask, background, excess, total)
         if own < SHARP or top < BESIDE_DEAD:
             continue
-        for y in range(height):
-            for x in range(width):
-                i = y * width + x
-                if not mask[offsets[r] + i] & FOREGROUND or excess[i] <= -1e30:
-                    continue
-                if total[i] == 0.0 and lies_between(excess, width, height, x, y):
-                    drop_pixel(mask, offsets[r] + i, area, offsets[r] + depth * area)
+        for turn in range(2):
+            for y in range(height):
+                for x in range(width):
+                    i = y * width + x
+                    odd[i] = False
+                    if mask[first + i] & FOREGROUND and excess[i] > UNSEEN:
+                        if turn == 0:
+                            odd[i] = stands_alone(excess, total, width, height, x, y)
+                        else:
+                            odd[i] = is_dead(excess, total, width, height, x, y)
+            for i in range(area):
+                if odd[i]:
+                    excess[i] = UNSEEN
                     bad[r] += 1
-                if LONELY * excess[i] < ROOM:
-                    continue
-                first, second, noise1, noise2, known = -1e30, -1e30, 0.0, 0.0, 0
-                for v in range(max(y - 1, 0), min(y + 2, height)):
-                    for u in range(max(x - 1, 0), min(x + 2, width)):
-                        k = v * width + u
-                        if k == i or excess[k] <= -1e30:
-                            continue
-                        known += 1
-                        if excess[k] > first:
-                            second, noise2 = first, noise1
-                            first, noise1 = excess[k], total[k]
-                        elif excess[k] > second:
-                            second, noise2 = excess[k], total[k]
-                if known >= 4 and max(second, 0.0) + 4.0 * math.sqrt(noise2 + 1.0) < LONELY * excess[i]:
-                    drop_pixel(mask, offsets[r] + i, area, offsets[r] + depth * area)
-                    bad[r] += 1
+                    for at in range(first + i, end, area):
+                        mask[at] &= ~VALID
 
 
 @jit
