@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from xtal.physics.integration import (
+    Foreground,
+    Foregrounds,
     Gatherer,
     Layers,
     OpenBoxes,
     chunks_of_frames,
     count_noise,
-    crop_to_foreground,
     drop_bad_pixels,
     footprint_boxes,
     summation,
@@ -133,18 +134,44 @@ def test_summation_against_numpy(world: dict[str, np.ndarray]) -> None:
             assert np.isclose(sums.xyz[k, 0], (w * x).sum() / w.sum())
 
 
-def test_crop_keeps_the_foreground(world: dict[str, np.ndarray]) -> None:
+def test_copies_hold_the_same(world: dict[str, np.ndarray]) -> None:
     boxes = fill(world, np.arange(40), 0, 6).boxes
     boxes.background = np.arange(len(boxes.data), dtype=np.float32)
-    cropped = crop_to_foreground(boxes)
-    np.testing.assert_array_equal(cropped.bbox[:, :4] - boxes.bbox[:, :4], np.tile([2, -2, 2, -2], (40, 1)))
-    for k in range(40):
-        for a, b in zip(cropped.box(k), boxes.box(k), strict=True):
-            np.testing.assert_array_equal(a, b[:, 2:4, 2:5])
     some = np.array([7, 3, 3])
     taken, selected = take_boxes(boxes, some), boxes.select(some)
     for name in ("offsets", "data", "mask", "background", "bbox"):
         np.testing.assert_array_equal(getattr(taken, name), getattr(selected, name))
+
+
+@pytest.mark.parametrize("fractions", [False, True])
+@pytest.mark.parametrize("even", [False, True])
+def test_all_of_the_foreground_is_held(world: dict[str, np.ndarray], fractions: bool, even: bool) -> None:
+    rng = np.random.default_rng(4)
+    world["footprint"][:, 2, 2] = rng.integers(0, 2, 40)  # not all are rectangles
+    world["footprint"][5] = 0
+    boxes = fill(world, np.arange(40), 0, 6).boxes
+    boxes.data[::7] = rng.choice([0.25, -3.0, 1e6] if fractions else [0.0, 65535.0], len(boxes.data[::7]))
+    boxes.background = rng.random(len(boxes.data), dtype=np.float32)
+    for i in range(40 if even else 0):
+        boxes.box(i)[2][:] = boxes.box(i)[2][0]
+    numbers = rng.permutation(40)  # of each box
+    parts = [Foreground.of(numbers[mine], boxes, mine) for mine in np.split(np.arange(40), [11, 11, 30])]
+    kept = Foregrounds(parts)
+    assert kept.rows.tolist() == list(range(40))
+    place = np.argsort(numbers)  # the box of each number
+    assert kept.bbox[numbers[5]].tolist() == [*(boxes.bbox[5, [0, 0, 2, 2]] + [0, 1, 0, 1]), *boxes.bbox[5, 4:]]
+    for rows in (np.arange(40), np.array([31, 2, 17, 2]), np.empty(0, np.int64)):
+        found = kept.select(rows)
+        np.testing.assert_array_equal(found.bbox, kept.bbox[rows])
+        for k, i in enumerate(place[rows]):
+            x0, x1, y0, y1 = found.bbox[k, :4] - boxes.bbox[i, [0, 0, 2, 2]]
+            own = (boxes.box(i)[1] & F) != 0
+            assert (found.box(k)[1] & F != 0).sum() == own.sum()
+            for a, b in zip(found.box(k), boxes.box(i), strict=True):
+                np.testing.assert_array_equal(a, np.where(own, b, 0)[:, y0:y1, x0:x1])
+    size = sum(p.data.nbytes + p.mask.nbytes + p.background.nbytes + p.pixels.nbytes for p in parts)
+    n = int(np.count_nonzero(boxes.mask & F))
+    assert size <= (5 if fractions else 3) * n + 4 * (n if not even else 0) + 8 * 40 * 6
 
 
 def test_chunks_cover_the_scan_and_keep_to_the_limit(world: dict[str, np.ndarray]) -> None:
@@ -158,7 +185,7 @@ def test_chunks_cover_the_scan_and_keep_to_the_limit(world: dict[str, np.ndarray
 def test_empty_boxes() -> None:
     none = Shoeboxes.allocate(np.empty(0, np.uint32), np.empty((0, 6), np.int32))
     assert len(summation(none, np.empty(0)).intensity) == 0
-    assert len(crop_to_foreground(none)) == 0
+    assert len(Foregrounds([]).select(np.empty(0, np.int64))) == 0
 
 
 def drawn_boxes(sigma: float, counts: float, level: float, n: int = 300) -> Shoeboxes:

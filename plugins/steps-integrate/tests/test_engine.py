@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
@@ -14,6 +15,8 @@ import pytest
 from attrs import evolve
 from scipy.special import erf
 
+import xtal_profile_gaussian_rs.references as references_module
+import xtal_steps_integrate.engine as engine_module
 import xtal_steps_integrate.integrate as integrate_step
 from xtal.errors import AlgorithmFailed
 from xtal.hooks.protocols import ProfileEstimate
@@ -22,6 +25,7 @@ from xtal.physics.integration import expected_levels
 from xtal.physics.kabsch import zeta
 from xtal.physics.prediction import predict_all
 from xtal.table import Flag, ReflectionTable
+from xtal.table.shoebox import box_sizes
 from xtal_background_glm.glm import Glm
 from xtal_profile_gaussian_rs.model import GaussianRs
 from xtal_steps_integrate.engine import FAINT, Engine, Settings, core_frames, groups_of_images
@@ -109,10 +113,11 @@ def integrate(
     drawn: tuple[Experiment, ReflectionTable, np.ndarray, Drawn],
     max_voxels: int,
     levels: list[np.ndarray] | None = None,
+    sigma_m: float = SIGMA_M,
 ) -> ReflectionTable:
     experiment, table, _, reader = drawn
     profile = GaussianRs()
-    experiment.profile = profile._json(np.degrees(SIGMA_PX * 0.172 / 60 * np.sqrt(2)), np.degrees(SIGMA_M))
+    experiment.profile = profile._json(np.degrees(SIGMA_PX * 0.172 / 60 * np.sqrt(2)), np.degrees(sigma_m))
     table = table.copy()
     table["bbox"] = profile.bbox(experiment, table, 2.0)
     table["partiality"] = profile.partiality(experiment, table)
@@ -227,6 +232,24 @@ def test_the_cut_of_the_scan_does_not_matter(drawn: tuple[Experiment, Reflection
     one, other = integrate(drawn, 10**6), integrate(drawn, 20_000)
     for name in one:
         np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+
+
+def test_boxes_of_many_frames_take_little_room(
+    drawn: tuple[Experiment, ReflectionTable, np.ndarray, Drawn], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Open ones 3 bytes a voxel, finished ones as much for the foreground alone, and little besides is worked on."""
+    for module in (engine_module, references_module):
+        monkeypatch.setattr(module, "BATCH", 20_000)
+    integrate(drawn, 20_000)  # compiles
+    tracemalloc.start()
+    try:
+        table = integrate(drawn, 20_000, sigma_m=8 * SIGMA_M)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    bbox = np.asarray(table["bbox"])
+    assert np.median(bbox[:, 5] - bbox[:, 4]) > 10  # of 24 frames, so that most boxes are open at a time
+    assert peak < 3 * box_sizes(bbox).sum()
 
 
 def test_profile_where_the_table_holds_no_pixels(drawn: tuple[Experiment, ReflectionTable, np.ndarray, Drawn]) -> None:

@@ -254,26 +254,27 @@ class SaysNone(GaussianReferences):
         return super().learn(block, table, boxes) & False
 
 
-class Subtracts(GaussianReferences):
-    """Takes the background off for good."""
+class CountsFromCorners(GaussianReferences):
+    """Takes off for good where the boxes begin."""
 
     def learn(self, block: Any, table: Any, boxes: Any) -> Any:
         used = super().learn(block, table, boxes)
-        boxes.data -= boxes.background
+        table["xyzcal.px"][:] -= boxes.bbox[:, ::2]
         return used
 
 
 class TakesBadVoxels(GaussianReferences):
     def fit(self, block: Any, table: Any, boxes: Any, floor: Any) -> Any:
-        boxes.mask |= VALID
-        return super().fit(block, table, boxes, floor)
+        every = boxes.select(np.arange(len(table)))
+        every.mask |= VALID
+        return super().fit(block, table, every, floor)
 
 
 class TrustsTheTable(GaussianReferences):
     """Takes the boxes for as large as they were."""
 
     def fit(self, block: Any, table: Any, boxes: Any, floor: Any) -> Any:
-        moved = evolve(boxes, bbox=boxes.bbox.copy())
+        moved = boxes.select(np.arange(len(table)))
         moved.bbox[:, :4] += np.repeat(table["bbox"][:, 0:4:2] - boxes.bbox[:, 0:4:2], 2, axis=1)
         return super().fit(block, table, moved, floor)
 
@@ -448,7 +449,7 @@ WRONG = {
     "learning": with_references(Rows),
     "learns": with_references(SaysNone),
     "references_apart": OneForAll,
-    "voxels_kept": with_references(Subtracts),
+    "voxels_kept": with_references(CountsFromCorners),
     "fit_type": [fitting(whole_numbers), fitting(in_columns)],
     "fits": [fitting(gives_up), with_references(NeedsAll)],
     "cut_boxes": with_references(TrustsTheTable),

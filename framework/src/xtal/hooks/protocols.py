@@ -235,15 +235,28 @@ class ProfileModel(Protocol):
         """Shapes that are still to be learned; experiments have theirs apart, which learn in turns."""
 
 
+class HeldBoxes(Protocol):
+    """Boxes of finished reflections, which are cut to the foreground and held in little room.
+
+    ``bbox`` (n, 6) tells where their voxels are.
+    """
+
+    @property
+    def bbox(self) -> NDArray[np.int32]: ...
+
+    def select(self, rows: NDArray[np.int64]) -> Shoeboxes:
+        """Copies of some boxes, in this order: counts and background of the foreground, 0 elsewhere. They may take ten
+        times the room: better ask for some thousands at a time."""
+
+
 class ProfileReferences(Protocol):
     """Shapes learned from strong reflections while the scan passes, and the fit with them.
 
     The scan is cut into ``n_blocks`` blocks of the model's own choice. The engine calls ``learn`` for each
     block in order, and ``fit`` for block k once block k + 1 is learned; so at most three
     blocks are held. Tables have all columns of predictions and those of background and summation
-    (``background.mean.variance`` among them), boxes are cut to the foreground and hold the background: their ``bbox``
-    tells where their voxels are, that of the table is the whole one. The result
-    must not depend on anything but the arguments (not on the order of rows).
+    (``background.mean.variance`` among them); the ``bbox`` of the boxes tells where their voxels are, that of the
+    table is the whole one. The result must not depend on anything but the arguments (not on the order of rows).
     """
 
     n_blocks: int
@@ -252,10 +265,10 @@ class ProfileReferences(Protocol):
         """(n,) block at array index z, where the box of a reflection ends (it may lie beyond the scan's ends); does
         not decrease with z."""
 
-    def learn(self, block: int, table: ReflectionTable, boxes: Shoeboxes) -> NDArray[np.bool_]:
+    def learn(self, block: int, table: ReflectionTable, boxes: HeldBoxes) -> NDArray[np.bool_]:
         """Learn from the reflections of a block; returns which of them were used."""
 
-    def fit(self, block: int, table: ReflectionTable, boxes: Shoeboxes, floor: float) -> ProfileFit:
+    def fit(self, block: int, table: ReflectionTable, boxes: HeldBoxes, floor: float) -> ProfileFit:
         """Fit the reflections of a block (the same that were given to `learn`, none perhaps) on their usable voxels,
         those with VALID and FOREGROUND; those fail of which less than ``floor`` of the profile is on them."""
 

@@ -16,7 +16,7 @@ from scipy.special import ndtr
 from xtal.errors import AlgorithmFailed, XtalError
 from xtal.hooks.protocols import ProfileEstimate, ProfileFit, ProfileModel, ProfileReferences
 from xtal.models import Detector, Experiment
-from xtal.physics.integration import crop_to_foreground
+from xtal.physics.integration import Foreground, Foregrounds
 from xtal.table import Flag, MaskBit, ReflectionTable, Shoeboxes
 from xtal.testing.check_every import alike, check_methods, snapshot
 from xtal.testing.conformance import Broken, Case, ensure, expects
@@ -84,6 +84,11 @@ def blocks_of(references: ProfileReferences, table: ReflectionTable) -> list[Row
     return [np.flatnonzero(block == k) for k in range(references.n_blocks)]
 
 
+def held(boxes: Shoeboxes, rows: Rows) -> Foregrounds:
+    """Some boxes as the engine holds them."""
+    return Foregrounds([Foreground.of(np.arange(len(rows)), boxes, rows)])
+
+
 class ProfileCase(Case):
     """A profile model, with what is estimated, boxed, learned and fitted with it."""
 
@@ -139,7 +144,8 @@ class ProfileCase(Case):
         table["partiality"] = np.ones(n)
         flags = Flag.PREDICTED | Flag.INTEGRATED_SUM | Flag.REFERENCE_SPOT
         table["flags"] = np.full(n, int(flags), dtype=np.uint64)
-        return table, crop_to_foreground(boxes)
+        rows = np.arange(n)
+        return table, held(boxes, rows).select(rows)
 
     def voxels(self) -> Boxed:
         """Reflections of `COUNTS` counts on a background of 1, summed, in the model's boxes cut to the foreground."""
@@ -150,7 +156,7 @@ class ProfileCase(Case):
         """Have references learn block by block: each block, and which of its reflections were used."""
         table, boxes = boxed
         for k, rows in enumerate(blocks_of(references, table)):
-            yield k, references.learn(k, table.select(rows), boxes.select(rows))
+            yield k, references.learn(k, table.select(rows), held(boxes, rows))
 
     def fit(
         self,
@@ -170,7 +176,7 @@ class ProfileCase(Case):
         for k, _ in self.taught(references, known or self.voxels()):
             for block in (k - 1, k) if k == last else (k - 1,):
                 if block >= 0:
-                    parts.append(references.fit(block, table.select(rows[block]), boxes.select(rows[block]), floor))
+                    parts.append(references.fit(block, table.select(rows[block]), held(boxes, rows[block]), floor))
         order = np.argsort(np.concatenate(rows))
         return ProfileFit(*(np.concatenate([np.asarray(getattr(p, name)) for p in parts])[order] for name in FIT))
 
@@ -394,7 +400,7 @@ def learning(case: ProfileCase) -> None:
     table, boxes = case.voxels()
     found = case.plugin.references(case.experiment)
     rows = np.flatnonzero(found.block_of(table["xyzcal.px"][:, 2]) == 0)
-    used = found.learn(0, table.select(rows), boxes.select(rows))
+    used = found.learn(0, table.select(rows), held(boxes, rows))
     good = isinstance(used, np.ndarray) and used.dtype == bool and used.shape == rows.shape
     ensure(good, f"of {len(rows)} it says {type(used).__name__} {getattr(used, 'shape', '')}")
 
@@ -416,22 +422,22 @@ def references_apart(case: ProfileCase) -> None:
             pass
     block = one.n_blocks - 1
     rows = blocks_of(one, table)[block]
-    found = one.fit(block, table.select(rows), boxes.select(rows), 0.5).intensity
+    found = one.fit(block, table.select(rows), held(boxes, rows), 0.5).intensity
     ensure(alike(found, case.fitted.intensity[rows]), "what the second ones learn changes the fit of the first")
 
 
-@expects("profile", "change neither table nor voxels while it learns and fits")
+@expects("profile", "change neither the table nor the boxes' bbox while it learns and fits")
 def voxels_kept(case: ProfileCase) -> None:
     table, boxes = case.voxels()
     found = case.plugin.references(case.experiment)
     rows = np.flatnonzero(found.block_of(table["xyzcal.px"][:, 2]) == 0)
-    part, voxels = table.select(rows), boxes.select(rows)
-    before = [snapshot(part), snapshot(voxels)]
+    part, voxels = table.select(rows), held(boxes, rows)
+    before = [snapshot(part), snapshot(voxels.bbox)]
     found.learn(0, part, voxels)
     if found.n_blocks > 1:
-        found.learn(1, table.select(np.empty(0, np.int64)), boxes.select(np.empty(0, np.int64)))
+        found.learn(1, table.select(np.empty(0, np.int64)), held(boxes, np.empty(0, np.int64)))
     found.fit(0, part, voxels, 0.5)
-    ensure(alike([snapshot(part), snapshot(voxels)], before), "it changes them")
+    ensure(alike([snapshot(part), snapshot(voxels.bbox)], before), "it changes them")
 
 
 @expects("profile", "answer a fit with an array of one value for each reflection, ok being bool")
@@ -573,11 +579,11 @@ def nothing_learned(case: ProfileCase) -> None:
     found = case.plugin.references(case.experiment)
     none = np.empty(0, np.int64)
     for k in range(found.n_blocks):
-        used = found.learn(k, table.select(none), boxes.select(none))
+        used = found.learn(k, table.select(none), held(boxes, none))
         ensure(used.shape == (0,) and used.dtype == bool, f"of none it learned from {used!r}")
     rows = np.flatnonzero(found.block_of(table["xyzcal.px"][:, 2]) == 0)
-    fit = found.fit(0, table.select(rows), boxes.select(rows), 0.5)
+    fit = found.fit(0, table.select(rows), held(boxes, rows), 0.5)
     for name in FIT[1:]:
         ensure(np.all(np.isfinite(getattr(fit, name)[fit.ok])), f"its {name} is not finite")
-    empty = found.fit(0, table.select(none), boxes.select(none), 0.5)
+    empty = found.fit(0, table.select(none), held(boxes, none), 0.5)
     ensure(len(empty.ok) == 0, f"no reflections get {len(empty.ok)} fits")

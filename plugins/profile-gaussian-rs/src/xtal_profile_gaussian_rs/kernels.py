@@ -20,24 +20,26 @@ VALID, FOREGROUND, OVERLAPPED = 1, 4, 32
 @jit
 def footprints(geo, bbox, centre, radii, starts, out):
     """Mark pixels of which a corner lies in the ellipse of ``radii`` (n, 2) along c1 and c2, and the predicted one."""
+    lines = np.empty((2, 256), np.bool_)  # which corners lie in it: of this row and of the one before
     for r in range(len(bbox)):
         g = geo[r]
         w1, w2 = 1.0 / radii[r, 0] ** 2, 1.0 / radii[r, 1] ** 2
         width, height = bbox[r, 1] - bbox[r, 0], bbox[r, 3] - bbox[r, 2]
-        at = starts[r]
-        for k in range(width * height):
-            out[at + k] = 0
+        if width >= lines.shape[1]:
+            lines = np.empty((2, width + 1), np.bool_)
         for j in range(height + 1):
+            low, high = lines[1 - j % 2], lines[j % 2]
             for i in range(width + 1):
                 c1, c2 = g[0] + g[1] * i + g[2] * j, g[3] + g[4] * i + g[5] * j
                 length2 = g[6] + g[7] * i + g[8] * j + g[9] * i * i + g[10] * j * j
-                if w1 * c1 * c1 + w2 * c2 * c2 <= length2:
-                    for y in range(max(j - 1, 0), min(j + 1, height)):
-                        for x in range(max(i - 1, 0), min(i + 1, width)):
-                            out[at + y * width + x] = 1
+                high[i] = w1 * c1 * c1 + w2 * c2 * c2 <= length2
+            if j > 0:
+                row = out[starts[r] + (j - 1) * width : starts[r] + j * width]
+                for i in range(width):
+                    row[i] = low[i] | low[i + 1] | high[i] | high[i + 1]
         i, j = int(centre[r, 0]) - bbox[r, 0], int(centre[r, 1]) - bbox[r, 2]
         if 0 <= i < width and 0 <= j < height:
-            out[at + j * width + i] = 1
+            out[starts[r] + j * width + i] = 1
 
 
 @jit

@@ -15,11 +15,12 @@ import numpy as np
 from attrs import define, field
 from numpy.typing import NDArray
 
-from xtal.hooks.protocols import ProfileFit
+from xtal.hooks.protocols import HeldBoxes, ProfileFit
 from xtal.models import Experiment
-from xtal.physics.integration import take_boxes
+from xtal.physics.integration import batches_of_voxels
 from xtal.physics.kabsch import kabsch_axes, sources, unit_rows
 from xtal.table import Flag, ReflectionTable, Shoeboxes
+from xtal.table.shoebox import box_sizes
 from xtal_profile_gaussian_rs.kernels import fit_profiles, moments
 
 Array = NDArray[np.float64]
@@ -37,6 +38,9 @@ PRIOR_COUNTS = 1500.0
 STRONG_LEVELS = (20.0, 10.0, 5.0, 3.0)
 """Least I/sigma of spots to learn from; the next lower one where there are fewer than `WANTED` in a block."""
 WANTED = 300
+
+BATCH = 1_000_000
+"""Voxels of boxes that are fitted together."""
 
 
 @define
@@ -98,13 +102,13 @@ class GaussianReferences:
         """(n,) block of reflections at array index z."""
         return np.clip(np.searchsorted(self.edges, z, side="right") - 1, 0, self.n_blocks - 1)
 
-    def learn(self, block: int, table: ReflectionTable, boxes: Shoeboxes) -> NDArray[np.bool_]:
+    def learn(self, block: int, table: ReflectionTable, boxes: HeldBoxes) -> NDArray[np.bool_]:
         """Take in the reflections of a block; see the protocol."""
         from xtal_profile_gaussian_rs.model import geometry
 
         strong = _strong(table)
         rows = np.flatnonzero(strong)
-        part = take_boxes(boxes, rows)
+        part = boxes.select(rows)
         chosen = table.select(rows)
         chosen["bbox"] = part.bbox
         geo = geometry(self.experiment, chosen, self._axes[0])
@@ -135,7 +139,7 @@ class GaussianReferences:
         )  # fmt: skip
         return strong
 
-    def fit(self, block: int, table: ReflectionTable, boxes: Shoeboxes, floor: float) -> ProfileFit:
+    def fit(self, block: int, table: ReflectionTable, boxes: HeldBoxes, floor: float) -> ProfileFit:
         """Fit the reflections of a block; see the protocol."""
         from xtal_profile_gaussian_rs.model import geometry
 
@@ -147,7 +151,9 @@ class GaussianReferences:
         level = np.asarray(table["background.mean.variance"], dtype=float)
         correction = self._correction(block, geo, boxes, shape, rocking, level)
         out = np.zeros((len(table), 6))
-        _run(geo, boxes, shape, rocking, correction, level, floor, np.empty((0, CELLS, CELLS)), out)
+        for batch in batches_of_voxels(box_sizes(boxes.bbox), BATCH):
+            part, nothing = boxes.select(np.arange(batch.start, batch.stop)), np.empty((0, CELLS, CELLS))
+            _run(geo[batch], part, shape[batch], rocking[batch], correction, level[batch], floor, nothing, out[batch])
         return ProfileFit(out[:, 4] > 0, out[:, 0], out[:, 1], out[:, 2], out[:, 5])
 
     def _rocking(self, table: ReflectionTable) -> Array:
@@ -282,12 +288,12 @@ class GaussianReferences:
         return [(self._blocks[b], share) for b, share in sorted(shares.items()) if share > 1e-3]
 
     def _correction(
-        self, block: int, geo: Array, boxes: Shoeboxes, shape: Array, rocking: Array, level: Array
+        self, block: int, geo: Array, boxes: HeldBoxes, shape: Array, rocking: Array, level: Array
     ) -> Array:
         """Correction table of a block from what its strong reflections leave over."""
         table = np.zeros((CELLS, CELLS))
         rows = np.flatnonzero(self._blocks[block].strong)
-        part = take_boxes(boxes, rows)
+        part = boxes.select(rows)
         for _ in range(2 if len(rows) else 0):
             sums, out = np.zeros((3, CELLS, CELLS)), np.zeros((len(rows), 6))
             _run(geo[rows], part, shape[rows], rocking[rows], table, level[rows], 0.5, sums, out)

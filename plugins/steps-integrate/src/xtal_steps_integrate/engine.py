@@ -2,8 +2,9 @@
 
 The scan is cut into runs of frames. A run is read by one worker, which fills the boxes that touch it, and finishes
 (background, summation) those that lie inside; boxes that reach over an end are completed by the consumer. Of a
-finished reflection only the foreground is kept, until the shapes of its block of the scan and of the next one are
-learned; then it is fitted and forgotten. So memory does not grow with the scan, and nothing depends on how it was cut.
+finished reflection only the foreground is kept (`Foreground`), until the shapes of its block of the scan and of the
+next one are learned; then it is fitted and forgotten. So memory does not grow with the scan, and nothing depends on
+how it was cut.
 """
 
 from __future__ import annotations
@@ -17,15 +18,16 @@ from numpy.typing import NDArray
 from xtal.hooks.protocols import BackgroundModel, BlockExecutor, ProfileModel, ProfileReferences
 from xtal.models import Experiment
 from xtal.physics.integration import (
+    Foreground,
+    Foregrounds,
     Gatherer,
     Layers,
     OpenBoxes,
+    batches_of_voxels,
     chunks_of_frames,
     count_noise,
-    crop_to_foreground,
     drop_bad_pixels,
     expect_levels,
-    join_boxes,
     summation,
     take_boxes,
 )
@@ -35,6 +37,8 @@ from xtal.table import Flag, MaskBit, ReflectionTable, Shoeboxes
 Ints = NDArray[np.int64]
 BYTES_PER_VOXEL = 40
 """Data, mask and background of a box, and copies while it is worked on."""
+BATCH = 1_000_000
+"""Voxels of boxes that are finished together."""
 
 NOISE_SAMPLE = 4000
 """Boxes at least, where there are so many, on which the noise of counting is measured."""
@@ -53,11 +57,11 @@ class Settings:
 
 @define
 class Finished:
-    """Reflections whose voxels are complete: rows, columns and foreground boxes."""
+    """Complete reflections: rows, columns, and the foreground of those to fit, by experiment and block."""
 
     rows: Ints
     columns: dict[str, NDArray[np.generic]]
-    boxes: Shoeboxes
+    kept: dict[tuple[int, int], Foreground]
 
 
 @define
@@ -65,7 +69,7 @@ class Run:
     """What a worker made of a run of frames."""
 
     frames: tuple[int, int]
-    finished: Finished
+    finished: list[Finished]
     layers: dict[int, Layers]
 
 
@@ -78,8 +82,8 @@ class _Pending:
     block: Ints
     ends: NDArray[np.int32]
     next_learn: int = 0
-    waiting: dict[int, list[tuple[Ints, Shoeboxes]]] = field(factory=dict)
-    learned: dict[int, tuple[Ints, Shoeboxes]] = field(factory=dict)
+    waiting: dict[int, list[Foreground]] = field(factory=dict)
+    learned: dict[int, Foregrounds] = field(factory=dict)
 
 
 @define
@@ -104,6 +108,7 @@ class Engine:
     _pending: dict[int, _Pending] = field(init=False, factory=dict)
     _bbox: NDArray[np.int32] = field(init=False)
     _panel: Ints = field(init=False)
+    _flags: NDArray[np.uint64] = field(init=False)
     _core: NDArray[np.int32] = field(init=False)
     _ends: Ints = field(init=False)
     _static: list[NDArray[np.bool_]] = field(init=False)
@@ -111,6 +116,7 @@ class Engine:
     def __attrs_post_init__(self) -> None:
         self._bbox = np.ascontiguousarray(self.table["bbox"], dtype=np.int32)
         self._panel = np.asarray(self.table["panel"]).astype(np.int64)
+        self._flags = np.array(self.table["flags"], dtype=np.uint64)
         self._core = self._bbox[:, 4:].copy()
         self._static = list(self.reader.static_mask())
         ids = np.asarray(self.table["id"])
@@ -138,8 +144,9 @@ class Engine:
         held = OpenBoxes()
         for run in executor.map(self._read, chunks):
             held.add(run.layers)
-            self._take(run.finished)
-            for done in held.completed(run.frames[1], self._panel, self._bbox, self.settings.max_voxels):
+            for finished in run.finished:
+                self._take(finished)
+            for done in held.completed(run.frames[1], self._panel, self._bbox, BATCH):
                 self._take(self._finish(*done))
             if self.settings.fitting:
                 self._fit_until(run.frames[1], run.frames[1] == scan.array_range[1])
@@ -166,7 +173,10 @@ class Engine:
             gatherer.add(z, images, self.reader.mask(z, images), self._static)
         self._to_photons(gatherer.boxes)
         boxes, overloaded = gatherer.boxes, gatherer.overloaded
-        finished = self._finish(rows[:n], _first(boxes, n), overloaded[:n])
+        finished = [
+            self._finish(rows[part], _views(boxes, part), overloaded[part])
+            for part in batches_of_voxels(np.diff(boxes.offsets[: n + 1]), BATCH)
+        ]
         kinds, starts = np.unique(last[n:], return_index=True)
         edges = [*(n + starts), len(rows)]
         layers = {
@@ -250,26 +260,30 @@ class Engine:
             "num_pixels.background_used": sums.n_background_used,
             "num_pixels.foreground": sums.n_foreground,
         }
-        return Finished(rows, columns, crop_to_foreground(boxes))
+        return Finished(rows, columns, self._kept(rows, boxes, flags) if self.settings.fitting else {})
+
+    def _kept(self, rows: Ints, boxes: Shoeboxes, flags: NDArray[np.uint64]) -> dict[tuple[int, int], Foreground]:
+        """Foregrounds of the reflections that are to be fitted."""
+        out = {}
+        fit = ((flags | self._flags[rows]) & np.uint64(int(Flag.DONT_INTEGRATE))) == 0
+        for k, pending in self._pending.items():
+            block = np.where(fit, pending.block[rows], -1)  # -1 also for reflections of other experiments
+            for b in np.unique(block[block >= 0]).tolist():
+                some = np.flatnonzero(block == b)
+                out[k, b] = Foreground.of(rows[some], boxes, some)
+        return out
 
     # --- in the consumer ----------------------------------------------------------
 
     def _take(self, finished: Finished) -> None:
-        """Write columns; keep the boxes for the fit."""
+        """Write columns; keep the foregrounds for the fit."""
         for name, values in finished.columns.items():
             if name == "flags":
                 self.table["flags"][finished.rows] |= values
             else:
                 self.table[name][finished.rows] = values
-        if not self.settings.fitting:
-            return
-        ids = np.asarray(self.table["id"])[finished.rows]
-        fit = (np.asarray(self.table["flags"])[finished.rows] & np.uint64(int(Flag.DONT_INTEGRATE))) == 0
-        for k, pending in self._pending.items():
-            block = pending.block[finished.rows]
-            for b in np.unique(block[(ids == k) & fit]):
-                rows = np.flatnonzero((ids == k) & fit & (block == b))
-                pending.waiting.setdefault(int(b), []).append((finished.rows[rows], take_boxes(finished.boxes, rows)))
+        for (k, block), part in finished.kept.items():
+            self._pending[k].waiting.setdefault(block, []).append(part)
 
     def _fit_until(self, end: int, last: bool) -> None:
         """Learn and fit all blocks whose frames have passed."""
@@ -277,18 +291,19 @@ class Engine:
             n = pending.references.n_blocks
             while pending.next_learn < n and (last or pending.ends[pending.next_learn] <= end):
                 block = pending.next_learn
-                rows, boxes = _join(pending.waiting.pop(block, []))
-                used = pending.references.learn(block, self.table.select(rows), boxes)
-                self.table.set_flags(rows[used], Flag.USED_IN_MODELLING)
-                pending.learned[block] = (rows, boxes)
+                boxes = Foregrounds(pending.waiting.pop(block, []))
+                used = pending.references.learn(block, self.table.select(boxes.rows), boxes)
+                self.table.set_flags(boxes.rows[used], Flag.USED_IN_MODELLING)
+                pending.learned[block] = boxes
                 pending.next_learn += 1
                 if block > 0:
                     self._fit(pending, block - 1)
-            if last and pending.next_learn == n and n - 1 in pending.learned:
-                self._fit(pending, n - 1)
+                if block == n - 1:
+                    self._fit(pending, block)
 
     def _fit(self, pending: _Pending, block: int) -> None:
-        rows, boxes = pending.learned.pop(block)
+        boxes = pending.learned.pop(block)
+        rows = boxes.rows
         fit = pending.references.fit(block, self.table.select(rows), boxes, self.settings.floor)
         t, ok = self.table, fit.ok
         t["intensity.prf.value"][rows[ok]], t["intensity.prf.variance"][rows[ok]] = fit.intensity[ok], fit.variance[ok]
@@ -318,21 +333,13 @@ def core_frames(profile: ProfileModel, experiment: Experiment, table: Reflection
     return core
 
 
-def _join(parts: list[tuple[Ints, Shoeboxes]]) -> tuple[Ints, Shoeboxes]:
-    """Reflections in the order of the table, so that sums do not depend on how the scan was cut."""
-    if not parts:
-        return np.empty(0, np.int64), Shoeboxes.allocate(np.empty(0, np.uint32), np.empty((0, 6), np.int32))
-    rows = np.concatenate([p[0] for p in parts])
-    order = np.argsort(rows, kind="stable")
-    return rows[order], join_boxes([p[1] for p in parts], order)
-
-
-def _first(boxes: Shoeboxes, n: int) -> Shoeboxes:
-    """The first n boxes: views."""
-    end = int(boxes.offsets[n])
+def _views(boxes: Shoeboxes, part: slice) -> Shoeboxes:
+    """Some boxes that follow one another: views."""
+    offsets = boxes.offsets[part.start : part.stop + 1]
+    voxels = slice(int(offsets[0]), int(offsets[-1]))
     return Shoeboxes(
-        boxes.panel[:n], boxes.bbox[:n], boxes.offsets[: n + 1], boxes.data[:end], boxes.mask[:end],
-        boxes.background[:end],
+        boxes.panel[part], boxes.bbox[part], offsets - offsets[0], boxes.data[voxels], boxes.mask[voxels],
+        boxes.background[voxels],
     )  # fmt: skip
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 from attrs import define, field
 from numpy.typing import NDArray
 
+from xtal.physics.integration.foreground import Values, copy_counts
 from xtal.physics.integration.kernels import gather, put_layers
 from xtal.table import Shoeboxes
 from xtal.table.shoebox import box_sizes
@@ -19,6 +21,12 @@ def footprint_boxes(bbox: NDArray[np.int32]) -> Ints:
     """(n + 1,) where the footprint (one layer [y][x]) of each box starts in a packed array."""
     b = np.asarray(bbox, dtype=np.int64)
     return np.concatenate([[0], np.cumsum((b[:, 1] - b[:, 0]) * (b[:, 3] - b[:, 2]))]).astype(np.int64)
+
+
+def batches_of_voxels(sizes: Ints, most: int) -> list[slice]:
+    """Cut boxes of these sizes into batches of at most ``most`` voxels without their first boxes."""
+    edges = np.flatnonzero(np.diff(np.cumsum(sizes) // most)) + 1
+    return [slice(a, b) for a, b in itertools.pairwise(np.unique([0, *edges, len(sizes)]).tolist())]
 
 
 def chunks_of_frames(
@@ -110,14 +118,14 @@ class Layers:
     rows : (k,) numbers of the boxes, sorted
     bbox : (k, 6) cut to the run in z
     offsets : (k,) first voxels
-    data, mask : as in `Shoeboxes`, but a mask takes a quarter of the room
+    data, mask : as in `Shoeboxes`, but a mask takes a quarter of the room, and data half where they are plain counts
     overloaded : (k,) uint8
     """
 
     rows: Ints
     bbox: NDArray[np.int32]
     offsets: Ints
-    data: NDArray[np.float32]
+    data: Values
     mask: NDArray[np.uint8]
     overloaded: NDArray[np.uint8]
 
@@ -126,8 +134,8 @@ class Layers:
         """Boxes start to stop of a `Gatherer`, in arrays of their own, that do not keep the others alive."""
         part = slice(int(boxes.offsets[start]), int(boxes.offsets[stop]))
         return cls(
-            rows[start:stop], boxes.bbox[start:stop], boxes.offsets[start:stop] - part.start, boxes.data[part].copy(),
-            boxes.mask[part].astype(np.uint8), overloaded[start:stop],
+            rows[start:stop], boxes.bbox[start:stop], boxes.offsets[start:stop] - part.start,
+            copy_counts(boxes.data[part]), boxes.mask[part].astype(np.uint8), overloaded[start:stop],
         )  # fmt: skip
 
 
@@ -163,8 +171,7 @@ class OpenBoxes:
         """
         parts = self._kept.pop(end, [])
         every = np.unique(np.concatenate([np.empty(0, np.int64), *(p.rows for p in parts)]))
-        batch = np.cumsum(box_sizes(bbox[every])) // max_voxels
-        for rows in np.split(every, np.flatnonzero(np.diff(batch)) + 1) if len(every) else []:
+        for rows in (every[batch] for batch in batches_of_voxels(box_sizes(bbox[every]), max_voxels)):
             boxes = Shoeboxes.allocate(panel[rows].astype(np.uint32), bbox[rows])
             overloaded = np.zeros(len(rows), np.uint8)
             for part in parts:

@@ -83,9 +83,10 @@ def gather(image, good, static, top, rows, bbox, core, offsets, shape, footprint
 
 
 @jit
-def foreground_bounds(bbox, offsets, mask, out):
-    """Boxes cut in x and y to the foreground of their first layer (one pixel where there is none)."""
-    for r in range(len(bbox)):
+def foreground_bounds(rows, bbox, offsets, mask, out):
+    """Boxes ``rows`` cut in x and y to the foreground of their first layer (one pixel where there is none)."""
+    for k in range(len(rows)):
+        r = rows[k]
         width, height = bbox[r, 1] - bbox[r, 0], bbox[r, 3] - bbox[r, 2]
         xa, xb, ya, yb = width, 0, height, 0
         for j in range(height):
@@ -94,26 +95,19 @@ def foreground_bounds(bbox, offsets, mask, out):
                     xa, xb, ya, yb = min(xa, i), max(xb, i + 1), min(ya, j), max(yb, j + 1)
         if xb == 0:
             xa, xb, ya, yb = 0, 1, 0, 1
-        out[r, 0], out[r, 1] = bbox[r, 0] + xa, bbox[r, 0] + xb
-        out[r, 2], out[r, 3] = bbox[r, 2] + ya, bbox[r, 2] + yb
-        out[r, 4], out[r, 5] = bbox[r, 4], bbox[r, 5]
+        out[k, 0], out[k, 1] = bbox[r, 0] + xa, bbox[r, 0] + xb
+        out[k, 2], out[k, 3] = bbox[r, 2] + ya, bbox[r, 2] + yb
+        out[k, 4], out[k, 5] = bbox[r, 4], bbox[r, 5]
 
 
 @jit
-def copy_boxes(rows, bbox, offsets, data, mask, background, to, starts, data_to, mask_to, background_to):
-    """Copy boxes ``rows`` into boxes ``to`` (same z) that lie inside them."""
+def copy_boxes(rows, offsets, data, mask, background, starts, data_to, mask_to, background_to):
+    """Copy boxes ``rows`` to where others start."""
     for k in range(len(rows)):
-        r = rows[k]
-        width, height = bbox[r, 1] - bbox[r, 0], bbox[r, 3] - bbox[r, 2]
-        nx, ny = to[k, 1] - to[k, 0], to[k, 3] - to[k, 2]
-        at = starts[k]
-        for z in range(to[k, 5] - to[k, 4]):
-            for y in range(ny):
-                first = offsets[r] + (z * height + y + to[k, 2] - bbox[r, 2]) * width + to[k, 0] - bbox[r, 0]
-                for x in range(nx):
-                    data_to[at], mask_to[at] = data[first + x], mask[first + x]
-                    background_to[at] = background[first + x]
-                    at += 1
+        first, at = offsets[rows[k]], starts[k]
+        for i in range(starts[k + 1] - at):
+            data_to[at + i], mask_to[at + i] = data[first + i], mask[first + i]
+            background_to[at + i] = background[first + i]
 
 
 @jit
@@ -125,6 +119,83 @@ def put_layers(rows, part, starts, data, mask, bbox, offsets, data_to, mask_to):
         to = offsets[r] + (part[k, 4] - bbox[r, 4]) * area
         for i in range((part[k, 5] - part[k, 4]) * area):
             data_to[to + i], mask_to[to + i] = data[start + i], mask[start + i]
+
+
+@jit
+def whole_counts(values, out):
+    """Copy values into integers; False, as soon as one is none that these hold."""
+    for i in range(len(values)):
+        value = values[i]
+        if not 0.0 <= value <= 65535.0:
+            return False
+        out[i] = np.uint16(value)
+        if out[i] != value:
+            return False
+    return True
+
+
+@jit
+def foreground_pixels(rows, bbox, offsets, mask, background, to, pixels, numbers):
+    """Where the foreground of boxes ``rows`` lies in the first layer of the smaller ones ``to``.
+
+    ``pixels`` (packed) gets the places of its pixels in the layers of ``to``, ``numbers`` how many each box has.
+    Returns whether the background under it is the same on all layers of every box.
+    """
+    n, alike = 0, True
+    for k in range(len(rows)):
+        r = rows[k]
+        width, height = bbox[r, 1] - bbox[r, 0], bbox[r, 3] - bbox[r, 2]
+        nx, ny = to[k, 1] - to[k, 0], to[k, 3] - to[k, 2]
+        numbers[k] = -n
+        for y in range(ny):
+            first = offsets[r] + (y + to[k, 2] - bbox[r, 2]) * width + to[k, 0] - bbox[r, 0]
+            for x in range(nx):
+                if mask[first + x] & FOREGROUND:
+                    pixels[n] = y * nx + x
+                    n += 1
+                    for z in range(1, to[k, 5] - to[k, 4]):
+                        alike = alike and background[first + x + z * width * height] == background[first + x]
+        numbers[k] += n
+    return alike
+
+
+@jit
+def pack_foreground(
+    rows, bbox, offsets, data, mask, background, to, pixels, starts, layers, data_to, mask_to, level_to
+):
+    """Copy the foreground of boxes ``rows``, ``layers`` (k,) layers of it of the background.
+
+    ``pixels[starts[k] : starts[k + 1]]`` are its places in a layer of ``to``.
+    """
+    at, level = 0, 0
+    for k in range(len(rows)):
+        r = rows[k]
+        width, height, nx = bbox[r, 1] - bbox[r, 0], bbox[r, 3] - bbox[r, 2], to[k, 1] - to[k, 0]
+        corner = offsets[r] + (to[k, 2] - bbox[r, 2]) * width + to[k, 0] - bbox[r, 0]
+        for z in range(to[k, 5] - to[k, 4]):
+            for i in range(starts[k], starts[k + 1]):
+                voxel = corner + (z * height + pixels[i] // nx) * width + pixels[i] % nx
+                data_to[at], mask_to[at] = data[voxel], mask[voxel]
+                at += 1
+                if z < layers[k]:
+                    level_to[level] = background[voxel]
+                    level += 1
+
+
+@jit
+def unpack_foreground(
+    rows, bbox, pixels, starts, voxels, levels, layers, data, mask, level, offsets, data_to, mask_to, background_to
+):
+    """Put what `pack_foreground` took of boxes ``rows`` into boxes of zeros."""
+    for k in range(len(rows)):
+        r = rows[k]
+        area, n = (bbox[r, 1] - bbox[r, 0]) * (bbox[r, 3] - bbox[r, 2]), starts[r + 1] - starts[r]
+        for z in range(bbox[r, 5] - bbox[r, 4]):
+            at, under = voxels[r] + z * n, levels[r] + min(z, layers[r] - 1) * n
+            for i in range(n):
+                voxel = offsets[k] + z * area + pixels[starts[r] + i]
+                data_to[voxel], mask_to[voxel] = data[at + i], mask[at + i]
+                background_to[voxel] = level[under + i]
 
 
 @jit
@@ -180,27 +251,15 @@ def sum_boxes(bbox, offsets, data, mask, background, counts, sums):
 
 
 @inlined
-def sum_layers(first, area, end, data, mask, background, excess, total):
-    """Sum each pixel's counts over the background, and all its counts, over the layers of a box.
-
-    Returns
-    -------
-    pixels of the foreground, and the largest excess of one
-    """
-    own, top = 0, 0.0
-    for i in range(area):
-        excess[i], total[i], seen = 0.0, 0.0, False
-        for at in range(first + i, end, area):
-            if mask[at] & VALID:
-                seen = True
-                excess[i] += data[at] - background[at]
-                total[i] += abs(data[at])
-        if not seen:
-            excess[i] = UNSEEN
-        if mask[first + i] & FOREGROUND:
-            own += 1
-            top = max(top, excess[i])
-    return own, top
+def over_frames(data, mask, background, first, last, area):
+    """Excess of a pixel over the background (`UNSEEN` if it is never valid) and its counts, over all frames."""
+    excess, total, seen = 0.0, 0.0, False
+    for at in range(first, last, area):
+        if mask[at] & VALID:
+            seen = True
+            excess += data[at] - background[at]
+            total += abs(data[at])
+    return excess if seen else UNSEEN, total
 
 
 @jit
@@ -256,9 +315,17 @@ def drop_bad(bbox, offsets, data, mask, background, bad):
         area, first, end = width * height, offsets[r], offsets[r + 1]
         if area > len(excess):
             excess, total, odd = np.empty(area), np.empty(area), np.empty(area, np.bool_)
-        own, top = sum_layers(first, area, end, data, mask, background, excess, total)
+        own, top = 0, 0.0
+        for i in range(area):
+            if mask[first + i] & FOREGROUND:
+                excess[i], total[i] = over_frames(data, mask, background, first + i, end, area)
+                own += 1
+                top = max(top, excess[i])
         if own < SHARP or top < BESIDE_DEAD:
             continue
+        for i in range(area):  # only strong boxes need the others
+            if not mask[first + i] & FOREGROUND:
+                excess[i], total[i] = over_frames(data, mask, background, first + i, end, area)
         for turn in range(2):
             for y in range(height):
                 for x in range(width):

@@ -6,7 +6,7 @@ import numpy as np
 from attrs import define
 from numpy.typing import NDArray
 
-from xtal.physics.integration.kernels import copy_boxes, drop_bad, foreground_bounds, frame_noise, sum_boxes
+from xtal.physics.integration.kernels import copy_boxes, drop_bad, frame_noise, sum_boxes
 from xtal.table import Shoeboxes
 from xtal.table.shoebox import box_offsets
 
@@ -130,40 +130,16 @@ def count_noise(boxes: Shoeboxes, rows: NDArray[np.int64]) -> Array:
     return out
 
 
-def crop_to_foreground(boxes: Shoeboxes) -> Shoeboxes:
-    """The same boxes cut in x and y to what their foreground spans on the first layer (all layers are alike)."""
-    bbox = np.empty_like(boxes.bbox)
-    foreground_bounds(boxes.bbox, boxes.offsets, boxes.mask, bbox)
-    return take_boxes(boxes, np.arange(len(boxes)), bbox)
-
-
-def join_boxes(parts: list[Shoeboxes], order: NDArray[np.int64]) -> Shoeboxes:
-    """The boxes of all parts, one part after another, brought into an order; each voxel is copied once."""
-    out = Shoeboxes.allocate(
-        np.concatenate([p.panel for p in parts])[order], np.concatenate([p.bbox for p in parts])[order]
-    )
-    place = np.argsort(order)
-    first = 0
-    for part in parts:
-        mine = place[first : first + len(part)]
-        copy_boxes(
-            np.arange(len(part)), part.bbox, part.offsets, part.data, part.mask, part.background,
-            part.bbox, out.offsets[mine], out.data, out.mask, out.background,
-        )  # fmt: skip
-        first += len(part)
-    return out
-
-
-def take_boxes(boxes: Shoeboxes, rows: NDArray[np.int64], bbox: NDArray[np.int32] | None = None) -> Shoeboxes:
-    """Copies of some boxes, cut to smaller ones (of the same z) where ``bbox`` is given."""
-    bbox = boxes.bbox[rows] if bbox is None else bbox
+def take_boxes(boxes: Shoeboxes, rows: NDArray[np.int64]) -> Shoeboxes:
+    """Copies of some boxes."""
+    bbox = boxes.bbox[rows]
     offsets = box_offsets(bbox)
     n = int(offsets[-1])
     out = Shoeboxes(
         boxes.panel[rows], bbox, offsets, np.empty(n, np.float32), np.empty(n, np.int32), np.empty(n, np.float32)
     )
     copy_boxes(
-        np.asarray(rows, dtype=np.int64), boxes.bbox, boxes.offsets, boxes.data, boxes.mask, boxes.background,
-        bbox, offsets, out.data, out.mask, out.background,
+        np.asarray(rows, dtype=np.int64), boxes.offsets, boxes.data, boxes.mask, boxes.background,
+        offsets, out.data, out.mask, out.background,
     )  # fmt: skip
     return out

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from xtal.errors import AlgorithmFailed
-from xtal.hooks.protocols import ProfileEstimate, ProfileFit
+from xtal.hooks.protocols import HeldBoxes, ProfileEstimate, ProfileFit
 from xtal.models import Experiment
-from xtal.table import MaskBit, ReflectionTable, Shoeboxes
+from xtal.table import MaskBit, ReflectionTable
 from xtal_profile_template.options import TemplateOptions
 
 F = NDArray[np.float64]
@@ -114,11 +114,11 @@ class TemplateReferences:
         """(n,) zeros: there is one block."""
         return np.zeros(len(z), dtype=np.int64)
 
-    def learn(self, block: int, table: ReflectionTable, boxes: Shoeboxes) -> NDArray[np.bool_]:
+    def learn(self, block: int, table: ReflectionTable, boxes: HeldBoxes) -> NDArray[np.bool_]:
         """The mean moments of spots of at least 100 counts."""
         used, found = np.zeros(len(table), dtype=bool), []
         for i in range(len(table)):
-            data, mask, background = boxes.box(i)
+            data, mask, background = boxes.select(np.array([i])).box(0)
             counts = np.where(mask & MaskBit.FOREGROUND, data - background, 0.0)
             used[i] = counts.sum() >= 100
             if used[i]:
@@ -127,13 +127,13 @@ class TemplateReferences:
             self.sigma = widths(found)
         return used
 
-    def fit(self, block: int, table: ReflectionTable, boxes: Shoeboxes, floor: float) -> ProfileFit:
+    def fit(self, block: int, table: ReflectionTable, boxes: HeldBoxes, floor: float) -> ProfileFit:
         """Weighted least squares of the Gaussian, the weights from background and fit in turns."""
         n = len(table)
         fit = ProfileFit(np.zeros(n, dtype=bool), np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n))
         wanted = MaskBit.VALID | MaskBit.FOREGROUND
         for i in range(n):
-            data, mask, background = boxes.box(i)
+            data, mask, background = boxes.select(np.array([i])).box(0)
             use = ((mask & wanted) == wanted) & ((mask & MaskBit.OVERLAPPED) == 0)
             p = self._gaussian(boxes.bbox[i], table["xyzcal.px"][i], table["zeta"][i])[use]
             fit.recorded[i] = p.sum()
