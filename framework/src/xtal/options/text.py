@@ -61,7 +61,7 @@ def split_tokens(tokens: Iterable[str]) -> tuple[list[Assignment], list[str]]:
         elif name.startswith("--") and not equals and _KEY.match(bare):
             assignments.append(Assignment(bare, "True"))
         elif name.startswith("-") and len(name) > 1 and not os.path.exists(token):
-            raise OptionError(f"The option {token} is unknown.", advice="Options are given as name=value; see --help.")
+            raise OptionError(f"The option {token} is unknown.", advice="Options are given as name=value.")
         else:
             files.append(token)
     return assignments, files

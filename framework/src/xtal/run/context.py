@@ -275,7 +275,7 @@ class Context:
         from xtal.files.atomic import writing
         from xtal.run.provenance import write_made
 
-        path = self.directory / name if name else self.path(role)
+        path = self.directory / os.path.expanduser(name) if name else self.path(role)
         with writing(path) as temporary:
             yield temporary
             if not temporary.exists():

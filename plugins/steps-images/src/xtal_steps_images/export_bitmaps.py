@@ -48,7 +48,8 @@ def run(context: Context) -> None:
             folder.mkdir(parents=True, exist_ok=True)
             with context.progress(len(chosen), "images") as progress, telling_what_is_written(written):
                 for z in chosen:
-                    name = options.output.file or f"{prefix}{z + 1:0{options.padding}d}.{options.output.format}"
+                    numbered = f"{prefix}{z + 1:0{options.padding}d}.{options.output.format}"
+                    name = os.path.expanduser(options.output.file or numbered)
                     save(painter.picture(z), folder / name, options)
                     written.append(folder / name)
                     progress.advance(1)

@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from xtal.errors import DataError, OptionError, XtalError
-from xtal.options import Entry, parse
+from xtal.options import Entry, of_command, parse
 from xtal.plugins import Plugins
 from xtal.run import Context
 from xtal_steps_server.lattices import known_options, lattices_of, shared_out
@@ -110,8 +110,7 @@ class Service:
                 reply |= lattices_of(self.plugins, found.experiment, found.table, theirs, integrate=options.integrate)
             return 200, {"image": name, **reply}, form
         except (XtalError, OSError) as error:
-            told = str(error).replace("See --help", "See xtal run find_spots_client --help")
-            return FAILED, {"image": name, "error": told}, form
+            return FAILED, {"image": name, "error": of_command(str(error), "xtal run find_spots_client")}, form
         except Exception as error:
             return FAILED, {"image": name, "error": f"A defect of the server: {type(error).__name__}: {error}"}, form
 

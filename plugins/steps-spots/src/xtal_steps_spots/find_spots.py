@@ -261,7 +261,7 @@ def write_hot_pixels(context: Context, found: list[Found]) -> None:
             reader.close()
             with context.writing(f"hot_mask_{f.number}", name) as path:
                 write_mask(path, masks)
-            context.use_mask(context.directory / name, ExperimentList([experiments[f.number]]))
+            context.use_mask(context.outputs[f"hot_mask_{f.number}"], ExperimentList([experiments[f.number]]))
     if options.output.experiments:
         from xtal.files import write_experiments
 
