@@ -141,7 +141,7 @@ class Context:
             if e.images is not None:
                 e.images.mask = str(path)
         masked, total = next(iter(counts.values()), (0, 1))
-        self.print(f"Mask {path.name}: {masked} of {total} pixels ({100 * masked / total:.2f} %) are left out.")
+        self.print(f"Mask {path.name}: {masked} of {total} pixels ({100 * masked / total:.2f} %) left out.")
         return masked, total
 
     # --- computing --------------------------------------------------------------

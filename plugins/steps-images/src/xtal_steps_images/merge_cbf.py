@@ -9,6 +9,7 @@ import numpy as np
 from xtal.errors import DataError
 from xtal.files.atomic import writing
 from xtal.run import Context
+from xtal.words import counted
 from xtal_steps_images.cbf import read_cbf, summed
 from xtal_steps_images.written import telling_what_is_written
 
@@ -40,9 +41,10 @@ def run(context: Context) -> None:
             written.append(name)
             progress.advance(1)
     left = len(paths) - count * n
+    named = names[0].name if count == 1 else f"{names[0].name} to {names[-1].name}"
     context.summary(
-        f"{names[0].name} to {names[-1].name}: {count} images, each the sum of {n}"
-        + (f"; the last {left} are in none" if left else "")
+        f"{named}: {counted(count, 'image,', 'images, each')} the sum of {n}"
+        + (f"; the last {counted(left, 'is', 'are')} in none" if left else "")
     )
 
 

@@ -21,6 +21,7 @@ from xtal.run.context import Context
 from xtal.run.images import Arrays, FrameReader, Masks
 from xtal.table import Flag, ReflectionTable, Shoeboxes
 from xtal.table.shoebox import box_sizes
+from xtal.words import counted
 from xtal_steps_integrate.engine import BYTES_PER_VOXEL, Engine, Settings, groups_of_images
 from xtal_steps_integrate.options import IntegrateOptions
 from xtal_steps_integrate.report import report
@@ -129,8 +130,8 @@ def _integrate_images(
     spoilt = int(np.count_nonzero(table["num_pixels.hot"]))
     if spoilt:
         context.print(
-            f"{spoilt} reflections hold pixels brighter than their neighbours allow (hot ones that no mask names, "
-            "zingers): these pixels are left out, and the reflections are not summed."
+            f"{counted(spoilt, 'reflection holds', 'reflections hold')} pixels brighter than their neighbours allow "
+            "(hot ones that no mask names, zingers): these pixels are left out, and what they belong to is not summed."
         )
     table["counts_per_photon"] = np.full(len(table), _widen_variances(context, table))
     del table["background.noise"], table["background.mean.variance"], table["num_pixels.hot"]

@@ -17,6 +17,7 @@ import numpy as np
 from xtal.errors import AlgorithmFailed, DataError, OptionError
 from xtal.options import differences
 from xtal.run import Context
+from xtal.words import counted
 from xtal_steps_server.options import ClientOptions
 from xtal_steps_server.replies import as_xml
 
@@ -52,7 +53,7 @@ def run(context: Context) -> None:
         raise OptionError("No image was given.", advice="Give image files, or image=NAME for one of the server's.")
     if options.grid and options.grid[0] * options.grid[1] != len(names):
         nx, ny = options.grid
-        raise OptionError(f"grid={nx},{ny} has {nx * ny} places for {len(names)} images.")
+        raise OptionError(f"grid={nx},{ny} has {nx * ny} places for {counted(len(names), 'image')}.")
     get(options, "/")  # whether there is a server is told once, not for each image
     replies = list(ask(options, names, context.nproc))
     show(context, replies)

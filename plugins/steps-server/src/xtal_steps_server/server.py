@@ -23,6 +23,7 @@ from xtal.errors import DataError, OptionError, XtalError
 from xtal.options import Entry, of_command, parse
 from xtal.plugins import Plugins
 from xtal.run import Context
+from xtal.words import counted
 from xtal_steps_server.lattices import known_options, lattices_of, shared_out
 from xtal_steps_server.options import RequestOptions, ServerOptions
 from xtal_steps_server.replies import as_xml
@@ -203,6 +204,8 @@ def run(context: Context) -> None:
             service.application(), log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=30
         )
         service.server = uvicorn.Server(config)
-        context.print(f"Serving {service.n_workers} images at a time on http://{host}:{port}/ (GET /Ctrl-C stops it)")
+        context.print(
+            f"Serving {counted(service.n_workers, 'image')} at a time on http://{host}:{port}/ (GET /Ctrl-C stops it)"
+        )
         anyio.run(service.server.serve, [listening])
     context.summary("The server was stopped.")

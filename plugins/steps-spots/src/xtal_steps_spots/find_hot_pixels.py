@@ -10,6 +10,7 @@ from xtal.files import write_mask
 from xtal.models import ExperimentList
 from xtal.run import Context
 from xtal.table import MaskBit, ReflectionTable, Shoeboxes
+from xtal.words import counted
 from xtal_steps_spots.generate_mask import numbered
 from xtal_steps_spots.hot import FEWEST, hot_at
 from xtal_steps_spots.imagesets import imagesets
@@ -35,7 +36,7 @@ def run(context: Context) -> None:
         masks = hot_masks(context, members, table)
         with context.writing("mask", name) as path:
             write_mask(path, masks)
-        context.summary(f"{name}: {sum(int((~m).sum()) for m in masks)} hot pixels")
+        context.summary(f"{name}: {counted(sum(int((~m).sum()) for m in masks), 'hot pixel')}")
 
 
 def hot_masks(context: Context, members: ExperimentList, table: ReflectionTable) -> list[NDArray[np.bool_]]:
@@ -45,7 +46,7 @@ def hot_masks(context: Context, members: ExperimentList, table: ReflectionTable)
     n_images = experiment.scan.n_images if experiment.scan else 1
     if n_images < FEWEST:
         raise DataError(
-            f"{n_images} images do not tell hot pixels from spots: {FEWEST} are needed.",
+            f"{counted(n_images, 'image does', 'images do')} not tell hot pixels from spots: {FEWEST} are needed.",
             advice="Take a longer scan, or mask pixels by hand: xtal run generate_mask untrusted.pixel=y,x",
         )
     rows = np.isin(table["id"], numbers)

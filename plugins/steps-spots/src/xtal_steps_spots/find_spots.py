@@ -17,6 +17,7 @@ from xtal.physics.spots import Spots, SpotStream
 from xtal.physics.spots.stream import Finished
 from xtal.run import Context
 from xtal.table import ReflectionTable
+from xtal.words import counted
 from xtal_steps_spots import advice, report
 from xtal_steps_spots.filters import density_filter, gradient_filter, pair_filter, warm_filter
 from xtal_steps_spots.frames import excluded_frames, frame_ranges
@@ -81,14 +82,14 @@ def run(context: Context) -> None:
         done[images] = number
         found.append(search_experiment(context, number, experiment, counts))
         if len(context.experiments) > 1:
-            context.print(f"Experiment {number}: {len(found[-1].table)} spots")
+            context.print(f"Experiment {number}: {counted(len(found[-1].table), 'spot')}")
     tables = [f.table for f in found]
     table = tables[0] if len(tables) == 1 else ReflectionTable.concatenate(tables)
     table.identifiers = {i: e.identifier for i, e in enumerate(context.experiments) if e.identifier}
     if len(table) == 0:
         raise AlgorithmFailed(
-            f"No spot was found on {counts.images} image{'s' * (counts.images != 1)}: {counts.pixels} strong pixels, "
-            f"{counts.groups} groups of them, none of which passed the filters.",
+            f"No spot was found on {counted(counts.images, 'image')}: {counted(counts.pixels, 'strong pixel')}, "
+            f"{counted(counts.groups, 'group')} of them, none of which passed the filters.",
             advice=advice_for_none(counts, found),
         )
     searched = {f.number: f.searched for f in found}
@@ -285,9 +286,7 @@ def advise(context: Context, found: list[Found]) -> None:
             context.warn(f"{name}{n / images:.0f} spots per image are more than crystals give. " + " ".join(causes))
         elif advice.too_few(n, images):
             causes = advice.causes_of_few(f.experiment, xyz, panel, f.background)
-            context.warn(
-                f"{name}Only {report.many(n, 'spot')} found: indexing is unlikely to succeed. " + " ".join(causes)
-            )
+            context.warn(f"{name}Only {counted(n, 'spot')} found: indexing is unlikely to succeed. " + " ".join(causes))
 
 
 def advice_for_none(counts: Counts, found: list[Found]) -> str:

@@ -36,7 +36,7 @@ def run(context: Context) -> None:
             with context.writing("plot", plots[number]) as path:
                 draw(masks, path)
         bad, total = sum(int((~m).sum()) for m in masks), sum(m.size for m in masks)
-        context.summary(f"{name}: {bad} of {total} pixels ({100 * bad / total:.2f} %) are masked")
+        context.summary(f"{name}: {bad} of {total} pixels ({100 * bad / total:.2f} %) masked")
     if options.output.experiments:
         with context.writing("experiments", options.output.experiments) as path:
             write_experiments(context.experiments, path)

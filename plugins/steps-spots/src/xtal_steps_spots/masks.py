@@ -12,6 +12,7 @@ from xtal.errors import OptionError
 from xtal.models import Detector, Experiment, Panel
 from xtal.physics.resolution import highest_resolution
 from xtal.physics.spots import circle_mask, ice_rings, polygon_mask, resolution_mask
+from xtal.words import counted
 from xtal_steps_spots.mask_options import MaskOptions, UntrustedOptions
 from xtal_steps_spots.options import SpotfinderOptions
 
@@ -114,7 +115,9 @@ def mask_region(masks: list[Mask], region: UntrustedOptions, detector: Detector)
     """
     number = region.panel or 0
     if number >= len(detector):
-        raise OptionError(f"untrusted.panel={number}: the detector has {len(detector)} panels, counted from 0.")
+        raise OptionError(
+            f"untrusted.panel={number}: the detector has {counted(len(detector), 'panel')}, counted from 0."
+        )
     mask = masks[number]
     slow, fast = mask.shape
     if region.circle is region.rectangle is region.polygon is region.pixel is None:

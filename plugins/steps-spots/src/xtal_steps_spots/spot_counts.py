@@ -14,7 +14,8 @@ from xtal.physics.resolution import d_at
 from xtal.physics.spots.statistics import NONE, SpotStatistics, spot_statistics, statistics_per_image
 from xtal.run import Context
 from xtal.table import ReflectionTable
-from xtal_steps_spots.report import many, whole_numbers
+from xtal.words import counted
+from xtal_steps_spots.report import whole_numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,7 +59,7 @@ def run(context: Context) -> None:
         with context.writing("plot", options.plot) as path:
             plot(images, found, path)
     context.summary(
-        f"{many(overall.n_spots_total, 'spot')} on {many(len(found), 'image')}, "
+        f"{counted(overall.n_spots_total, 'spot')} on {counted(len(found), 'image')}, "
         f"{overall.n_spots_no_ice} of them off ice rings"
     )
 

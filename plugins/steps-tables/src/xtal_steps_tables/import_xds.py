@@ -8,7 +8,8 @@ from xtal.errors import DataError, UsageError
 from xtal.models import Experiment, ExperimentList
 from xtal.run import Context
 from xtal.table import ReflectionTable
-from xtal_steps_tables.outputs import counted, write_pair
+from xtal.words import counted
+from xtal_steps_tables.outputs import write_pair
 from xtal_steps_tables.xds_files import Geometry, geometry_of_header, geometry_of_xparm, header_of, read_text
 from xtal_steps_tables.xds_models import experiment_of, vary_crystal
 from xtal_steps_tables.xds_options import ImportXdsOptions
