@@ -23,7 +23,7 @@ from xtal_steps_spots.filters import density_filter, gradient_filter, pair_filte
 from xtal_steps_spots.frames import excluded_frames, frame_ranges
 from xtal_steps_spots.hot import HotPixels
 from xtal_steps_spots.imagesets import images_key
-from xtal_steps_spots.masks import search_masks
+from xtal_steps_spots.masks import hardly_any, limits_against_detector, search_masks
 from xtal_steps_spots.options import FilterOptions, FindSpotsOptions, SpotfinderOptions
 from xtal_steps_spots.pieces import Pieces
 from xtal_steps_spots.search import Search
@@ -90,7 +90,7 @@ def run(context: Context) -> None:
         raise AlgorithmFailed(
             f"No spot was found on {counted(counts.images, 'image')}: {counted(counts.pixels, 'strong pixel')}, "
             f"{counted(counts.groups, 'group')} of them, none of which passed the filters.",
-            advice=advice_for_none(counts, found),
+            advice=advice_for_none(options.spotfinder, counts, found),
         )
     searched = {f.number: f.searched for f in found}
     report.print_spots(context, table, searched)
@@ -289,9 +289,13 @@ def advise(context: Context, found: list[Found]) -> None:
             context.warn(f"{name}Only {counted(n, 'spot')} found: indexing is unlikely to succeed. " + " ".join(causes))
 
 
-def advice_for_none(counts: Counts, found: list[Found]) -> str:
+def advice_for_none(options: SpotfinderOptions, counts: Counts, found: list[Found]) -> str:
     """What to try where nothing was found."""
     f = found[0]
+    masks = search_masks(f.experiment, options)
+    if masks is not None and hardly_any(masks):
+        left, told = sum(int(m.sum()) for m in masks), limits_against_detector(f.experiment, options.filter)
+        return f"The limits of the search leave {counted(left, 'pixel')} of the detector. {told}".rstrip()
     if counts.groups == 0:
         return " ".join(advice.causes_of_few(f.experiment, np.empty((0, 3)), np.empty(0), f.background))
     if counts.large_pixels > counts.pixels // 2:

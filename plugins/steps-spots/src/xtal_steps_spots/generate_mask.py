@@ -13,7 +13,7 @@ from xtal.models import Experiment, ExperimentList
 from xtal.run import Context
 from xtal_steps_spots.imagesets import imagesets
 from xtal_steps_spots.mask_step_options import GenerateMaskOptions
-from xtal_steps_spots.masks import Mask, drawn_parts
+from xtal_steps_spots.masks import Mask, drawn_parts, hardly_any, limits_against_detector
 
 LARGEST_SIDE = 1000
 """Pixels of the side of a panel in the picture."""
@@ -89,7 +89,13 @@ def mask_of(context: Context, experiment: Experiment) -> list[Mask]:
     else:
         context.table("Masked pixels", ["by", "pixels", "of them new", "new (%)"], rows)
     if not any(mask.any() for mask in masks):
-        raise DataError("The mask leaves no pixel of the detector.", advice="Change the limits or the shapes.")
+        raise DataError(
+            "The mask leaves no pixel of the detector.",
+            advice=limits_against_detector(experiment, context.options) or "Change the shapes or the border.",
+        )
+    if hardly_any(masks):
+        told = limits_against_detector(experiment, context.options)
+        context.warn(f"The mask leaves {sum(int(m.sum()) for m in masks)} of {total} pixels. {told}".rstrip())
     return masks
 
 
