@@ -158,6 +158,8 @@ def test_wrong_inputs(run: Call, tmp_path: Path) -> None:
         run("copy", "a.expt")
     with pytest.raises(DataError, match=r"image\.cbf is neither"):
         run("copy", "a.expt", "a.refl", "image.cbf")
+    with pytest.raises(UsageError, match=r"The step look reads no files, so image\.cbf is not for it.*look --help"):
+        run("look", "image.cbf")
     with pytest.raises(OptionError, match=r"See xtal run copy --help -v for what it takes"):
         run("copy", "a.expt", "a.refl", "d_min=two")
     with pytest.raises(OptionError, match="Did you mean d_min"):

@@ -33,6 +33,8 @@ CROWDED = 0.15
 """Part of all pixels in the foreground of some reflection beyond which background is scarce."""
 MOST_HELD = 50_000_000
 """Voxels of all boxes that a frame is part of, up to which they are made larger."""
+ASTRAY = 0.2
+"""Part of the spots at their predictions below which indices and models do not belong together."""
 HOPELESS = 2.0
 """Part of all pixels beyond which no reflection could be told from its neighbours."""
 
@@ -211,6 +213,11 @@ def _matched(context: Context, k: int, spots: ReflectionTable, predicted: Reflec
     context.print(
         f"Experiment {k}: {len(predicted)} reflections predicted, {len(mine)} of {len(usable)} spots matched."
     )
+    if len(mine) < ASTRAY * len(usable):
+        context.warn(
+            f"Experiment {k}: most spots are not where their indices are predicted. Give the .expt and the .refl that "
+            "one step wrote together, and refine first."
+        )
     return usable[mine], theirs
 
 
@@ -262,7 +269,7 @@ def share_profiles(context: Context, found: dict[int, ProfileEstimate | None]) -
     for k, own in found.items():
         if own is not None and (own.n_spots >= FEW or alike):
             context.experiments[k].profile = own.profile
-            context.print(f"Experiment {k}: profile model from {own.n_spots} spots: {_sizes(own.profile)}")
+            context.print(f"Experiment {k}: profile model from {counted(own.n_spots, 'spot')}: {_sizes(own.profile)}")
             for note in own.notes:
                 context.warn(f"Experiment {k}: {note}")
             continue
