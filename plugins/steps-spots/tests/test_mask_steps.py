@@ -189,3 +189,14 @@ def test_limits_that_leave_hardly_a_pixel_are_told_what_the_detector_covers(run_
     assert f"The mask leaves 3 of {d.size} pixels. Change d_min={nearest:g}: {covers}" in told
     with pytest.raises(DataError, match=re.escape(f"Change d_max=0.1: {covers}")):
         run_step("generate_mask", "imported.expt", "d_max=0.1")
+
+
+def test_all_masks_of_several_scans_are_named(run_step, tiny_scan: Path) -> None:
+    images = sorted(tiny_scan.glob("*.cbf"))
+    run_step("import", *images[:2], *images[3:5])
+    outcome = run_step("generate_mask", "imported.expt", "border=2", "plot=mask.png", "output.experiments=with.expt")
+    names = ["pixels_1.mask", "mask_1.png", "pixels_2.mask", "mask_2.png", "with.expt"]
+    assert [path.name for path in outcome.outputs.values()] == names
+    assert [Path(e.images.mask).name for e in read_experiments("with.expt")] == ["pixels_1.mask", "pixels_2.mask"]
+    told = Path("xtal.generate_mask.log").read_text()
+    assert "Masked pixels of pixels_1.mask" in told and "Masked pixels of pixels_2.mask" in told

@@ -36,7 +36,7 @@ class Context:
     images : image files as given (files, folders, templates, globs)
     plugins : all installed plugins
     directory : folder of the outputs
-    outputs : role to the path that was written
+    outputs : role to the path that was written; further paths of the role stand by their names
     summary_lines : what `summary` was given
     used : plugins that had a part, "kind:name" to distribution and version
     changed : options that differ from their defaults, full name to text
@@ -284,5 +284,5 @@ class Context:
         self._wrote(role, path)
 
     def _wrote(self, role: str, path: Path) -> Path:
-        self.outputs[role] = path
+        self.outputs[path.name if role in self.outputs else role] = path
         return path

@@ -24,7 +24,10 @@ def run(context: Context) -> None:
     """
     n = context.options.merge_n_images
     if len(context.experiments) != 1:
-        raise DataError(f"These are {len(context.experiments)} experiments: the images of one at a time are added up.")
+        raise DataError(
+            f"These are {len(context.experiments)} experiments: the images of one at a time are added up.",
+            advice="Give the images of one.",
+        )
     with context.frames(context.experiments[0]) as reader:
         paths = [reader.path(z) for z in range(reader.z0, reader.z1)]
     count = len(paths) // n

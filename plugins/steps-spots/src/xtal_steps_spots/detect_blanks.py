@@ -70,7 +70,10 @@ def run(context: Context) -> None:
     options: BlanksOptions = context.options
     sets = imagesets(context.experiments)
     if len(sets) > 1:
-        raise DataError(f"These are {len(sets)} scans: blanks are looked for in one at a time.")
+        raise DataError(
+            f"These are {len(sets)} scans: blanks are looked for in one at a time.",
+            advice="Import and search one by itself.",
+        )
     scan = context.experiments[0].scan
     if scan is None or scan.is_still:
         raise DataError("A still has no blank images to look for: detect_blanks needs a rotation scan.")

@@ -30,7 +30,10 @@ def run(context: Context) -> None:
     options = context.options
     sets = imagesets(context.experiments)
     if len(sets) > 1:
-        raise DataError(f"These are {len(sets)} sets of images: the gain is estimated of one at a time.")
+        raise DataError(
+            f"These are {len(sets)} sets of images: the gain is estimated of one at a time.",
+            advice="Give the images of one.",
+        )
     experiment = sets[0][0]
     gains = []
     with context.frames(experiment) as reader:

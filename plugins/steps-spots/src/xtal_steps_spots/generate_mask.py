@@ -28,10 +28,10 @@ def run(context: Context) -> None:
     names = numbered(context.output_name("mask"), len(sets))
     plots = numbered(options.plot, len(sets)) if options.plot else []
     for number, (members, name) in enumerate(zip(sets, names, strict=True)):
-        masks = mask_of(context, members[0])
+        masks = mask_of(context, members[0], f"Masked pixels of {name}")
         with context.writing("mask", name) as path:
             write_mask(path, masks)
-        attach(members, context.outputs["mask"])
+        attach(members, context.directory / name)
         if plots:
             with context.writing("plot", plots[number]) as path:
                 draw(masks, path)
@@ -60,8 +60,8 @@ def attach(experiments: ExperimentList, path: Path) -> None:
             experiment.images.mask = str(path.absolute())
 
 
-def mask_of(context: Context, experiment: Experiment) -> list[Mask]:
-    """Per panel (slow, fast), True is good: all causes together, each of which is told.
+def mask_of(context: Context, experiment: Experiment, title: str) -> list[Mask]:
+    """Per panel (slow, fast), True is good: all causes together, each of which is told in a table.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def mask_of(context: Context, experiment: Experiment) -> list[Mask]:
     if not rows:
         context.warn("No option asks for a mask: every pixel is good. See xtal run generate_mask --help.")
     else:
-        context.table("Masked pixels", ["by", "pixels", "of them new", "new (%)"], rows)
+        context.table(title, ["by", "pixels", "of them new", "new (%)"], rows)
     if not any(mask.any() for mask in masks):
         raise DataError(
             "The mask leaves no pixel of the detector.",

@@ -161,9 +161,14 @@ def plot(images: list[int], found: list[SpotStatistics], path: Path) -> None:
 
 def draw_resolution(axes: Axes, n: NDArray[Any], found: list[SpotStatistics]) -> None:
     """Estimates of the images that have enough spots; fine resolution at the top."""
+    n_shown = 0
     for label, key, _ in METHODS:
         d = np.array([getattr(s, key) for s in found])
         shown = (d > 0) & (d < COARSE) & (np.array([s.n_spots_total for s in found]) > FEW)
         axes.plot(n[shown], d[shown], ".", label=label)
+        n_shown += int(shown.sum())
     axes.set(ylabel="resolution (Å)")
     axes.invert_yaxis()
+    if n_shown == 0:
+        axes.set(yticks=[])
+        axes.text(0.5, 0.5, f"no image has more than {FEW} spots", transform=axes.transAxes, ha="center")
