@@ -174,6 +174,8 @@ def test_folders_of_files_to_be_written_are_looked_for_before_work_begins(run: C
     with pytest.raises(OptionError, match=rf"{name}=there is a folder\. Give the name of a file"):
         run("fail", f"{name}=there")
     assert [p.name for p in tmp_path.iterdir()] == ["there"], "nothing is written"
+    with pytest.raises(OptionError, match=r"both name (\./)?copied\.expt\. Give each"):
+        run("fail", f"{name}=./copied.expt")
     with pytest.raises(RuntimeError, match="a defect"):
         run("fail", f"{name}=there/words.txt")
     with pytest.raises(RuntimeError, match="a defect"):

@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 
+from xtal.errors import DataError
 from xtal.files import read_experiments, read_reflections
 from xtal.run import images
 
@@ -47,3 +48,11 @@ def test_a_table_of_another_setting_is_told(run_step, tiny_scan, tmp_path):
     run_step("reindex", "indexed.refl", "change_of_basis_op=-a,-b,c")
     run_step("integrate", "indexed.expt", "reindexed.refl")
     assert "Give the .expt and the .refl that one step wrote together" in log.read_text()
+
+
+def test_limits_that_leave_no_reflection_are_blamed(run_step, tiny_scan):
+    run_step("import", *sorted(tiny_scan.glob("*.cbf")))
+    run_step("find_spots", "imported.expt")
+    run_step("index", "imported.expt", "strong.refl")
+    with pytest.raises(DataError, match="No reflection is predicted on the images with d_min=500"):
+        run_step("integrate", "indexed.expt", "indexed.refl", "d_min=500")

@@ -139,6 +139,7 @@ def _check_files_written(parsed: Parsed) -> None:
     """See that the files to be written may be: the folder of the outputs is made, others must be there."""
     own, outputs, _ = parsed.objects
     directory = Path(os.path.expanduser(outputs.output.directory))
+    others: dict[str, str] = {}
     for name, value in {**files_written(own), **files_written(outputs)}.items():
         path = os.path.join(directory, os.path.expanduser(value))
         folder = Path(os.path.dirname(path))
@@ -146,6 +147,8 @@ def _check_files_written(parsed: Parsed) -> None:
             raise OptionError(f"{name}={value}: the folder {folder} does not exist.", advice="Create it first.")
         if os.path.isdir(path) and not name.endswith("prefix"):
             raise OptionError(f"{name}={value} is a folder.", advice="Give the name of a file.")
+        if (other := others.setdefault(os.path.abspath(path), name)) != name:
+            raise OptionError(f"{other} and {name} both name {value}.", advice="Give each file a name of its own.")
 
 
 def _all_differences(parsed: Parsed) -> dict[str, str]:

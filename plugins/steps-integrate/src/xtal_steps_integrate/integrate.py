@@ -168,11 +168,17 @@ def _predictions(
     context: Context, groups: list[list[int]], spots: ReflectionTable, profile: ProfileModel
 ) -> dict[int, ReflectionTable]:
     """Reflections of all experiments to integrate: predicted, sized, boxed."""
-    tables: dict[int, ReflectionTable] = {}
+    tables = {k: _predicted(context, k) for group in groups for k in group}
+    if not any(map(len, tables.values())):
+        limits = [(name, getattr(context.options.prediction, name)) for name in ("d_min", "d_max")]
+        given = " and ".join(f"{name}={value:g}" for name, value in limits if value is not None)
+        raise DataError(
+            f"No reflection is predicted on the images{' with ' * bool(given)}{given}.",
+            advice="Change the limits of resolution, or check cell, distance and wavelength: xtal run show FILE.expt.",
+        )
     matched: dict[int, Pairs | None] = {}
     found: dict[int, ProfileEstimate | None] = {}
-    for k in (k for group in groups for k in group):
-        tables[k] = _predicted(context, k)
+    for k in tables:
         matched[k] = _matched(context, k, spots, tables[k])
         if context.options.create_profile_model or not context.experiments[k].profile:
             found[k] = _estimate(context, k, spots, tables[k], profile, matched[k])
@@ -213,7 +219,7 @@ def _matched(context: Context, k: int, spots: ReflectionTable, predicted: Reflec
     context.print(
         f"Experiment {k}: {len(predicted)} reflections predicted, {len(mine)} of {len(usable)} spots matched."
     )
-    if len(mine) < ASTRAY * len(usable):
+    if len(predicted) and len(mine) < ASTRAY * len(usable):
         context.warn(
             f"Experiment {k}: most spots are not where their indices are predicted. Give the .expt and the .refl that "
             "one step wrote together, and refine first."
