@@ -314,6 +314,8 @@ def test_tokens_are_sorted() -> None:
     settings, files = split_tokens(["a.cbf", "d_min=2", "http://x/?a=b", "img_####.cbf", "x.y=1=2"])
     assert files == ["a.cbf", "http://x/?a=b", "img_####.cbf"]
     assert [(a.key, a.value) for a in settings] == [("d_min", "2"), ("x.y", "1=2")]
+    (quoted,), _ = split_tokens(["d_min = 2"])
+    assert (quoted.key, quoted.value) == ("d_min", "2")
     with pytest.raises(OptionError, match="-z is unknown"):
         split_tokens(["-z"])
 

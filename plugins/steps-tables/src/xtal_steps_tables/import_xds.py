@@ -59,7 +59,7 @@ def _xds_inp(folder: Path) -> Path:
         return folder / "XDS.INP"
     alike = sorted(p.name for p in folder.iterdir() if p.name.lower() == "xds.inp")
     raise DataError(
-        f"There is no XDS.INP in {folder}.",
+        f"The folder {folder} holds no XDS.INP.",
         advice=f"Rename {alike[0]} to XDS.INP." if alike else "Give the folder in which XDS ran.",
     )
 
@@ -69,7 +69,7 @@ def _file_of_models(folder: Path, name: str | None) -> Path:
         if (folder / candidate).is_file():
             return folder / candidate
     wanted = name or " or ".join(MODELS)
-    raise DataError(f"There is no {wanted} in {folder}.", advice="Give the folder in which XDS ran.")
+    raise DataError(f"The folder {folder} holds no {wanted}.", advice="Give the folder in which XDS ran.")
 
 
 def geometry_of(path: Path) -> Geometry:
@@ -88,7 +88,7 @@ def geometry_of(path: Path) -> Geometry:
 
 def _vary(context: Context, experiment: Experiment, geometry: Geometry, folder: Path) -> None:
     if not (folder / "INTEGRATE.LP").is_file():
-        context.warn(f"There is no INTEGRATE.LP in {folder}: the crystal does not vary.")
+        context.warn(f"The folder {folder} holds no INTEGRATE.LP: the crystal does not vary.")
         return
     vary_crystal(experiment, geometry, folder / "INTEGRATE.LP")
 
