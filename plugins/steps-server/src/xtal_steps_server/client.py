@@ -98,7 +98,8 @@ def get(options: ClientOptions, path: str) -> dict[str, Any]:
                 continue
             text = error.read()
         except (URLError, OSError) as error:
-            cause = getattr(error, "reason", error)
+            reason = getattr(error, "reason", error)
+            cause = getattr(reason, "strerror", None) or reason
             raise DataError(
                 f"No find_spots_server answers at {options.host} port {options.port}: {cause}.",
                 advice="Start one with xtal run find_spots_server, or give host= and port=.",
@@ -125,7 +126,8 @@ def show(context: Context, replies: list[dict[str, Any]]) -> None:
     if options.table:
         good = [r for r in replies if "error" not in r]
         columns = {**COLUMNS, **(LATTICE_COLUMNS if options.index else {})}
-        context.table("Spots", list(columns), [[cell(r.get(key, "")) for key in columns.values()] for r in good])
+        if good:
+            context.table("Spots", list(columns), [[cell(r.get(key, "")) for key in columns.values()] for r in good])
         for reply in replies:
             if "error" in reply:
                 context.warn(f"{reply.get('image', '')}: {reply['error']}")
