@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from xtal.errors import OptionError
 from xtal.options import (
+    Assignment,
     Choice,
     Spec,
     convert,
@@ -23,6 +24,7 @@ from xtal.options import (
     n_hidden,
     option,
     parse,
+    parse_all,
     parse_text,
     plugin_choice,
     scope,
@@ -135,6 +137,34 @@ def test_ambiguity_lists_the_candidates() -> None:
         parse(TwoOptions, ["fix=all"])
     assert "Give more of the name" in caught.value.advice
     assert differences(parse(TwoOptions, ["detector.fix=all"])) == {"detector.fix": "all"}
+
+
+def test_a_tie_within_the_scope_of_the_option_is_not_worth_a_word() -> None:
+    @frozen
+    class Rings:
+        d_min: float = option(1.0, help="d", level=1)
+        r_min: float = option(1.0, help="r", level=1)
+
+    @frozen
+    class Filter:
+        d_min: float = option(2.0, help="d")
+        ice_rings: Rings = scope(Rings)
+
+    @frozen
+    class Both:
+        filter: Filter = scope(Filter)
+        ice: Rings = scope(Rings)
+
+    @frozen
+    class One:
+        filter: Filter = scope(Filter)
+
+    def warnings(cls: type, key: str) -> tuple[str, ...]:
+        return parse_all([cls], [Assignment(key, "3")]).warnings
+
+    assert warnings(One, "d_min") == warnings(One, "filter.d_min") == ()
+    assert warnings(One, "_min") == ("Assuming filter.d_min was meant by _min.",)
+    assert warnings(Both, "d_min") == ("Assuming filter.d_min was meant by d_min.",)
 
 
 def test_ties_go_to_the_lower_level() -> None:
@@ -284,6 +314,8 @@ def test_tokens_are_sorted() -> None:
     settings, files = split_tokens(["a.cbf", "d_min=2", "http://x/?a=b", "img_####.cbf", "x.y=1=2"])
     assert files == ["a.cbf", "http://x/?a=b", "img_####.cbf"]
     assert [(a.key, a.value) for a in settings] == [("d_min", "2"), ("x.y", "1=2")]
+    (quoted,), _ = split_tokens(["d_min = 2"])
+    assert (quoted.key, quoted.value) == ("d_min", "2")
     with pytest.raises(OptionError, match="-z is unknown"):
         split_tokens(["-z"])
 

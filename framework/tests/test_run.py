@@ -30,6 +30,7 @@ from xtal.testing import tiny_experiment
 @frozen
 class CopyOptions:
     d_min: float | None = option(None, help="Limit", gt=0)
+    plot: str | None = option(None, help="A picture", writes=True)
 
 
 def copy(context: Context) -> None:
@@ -157,15 +158,28 @@ def test_wrong_inputs(run: Call, tmp_path: Path) -> None:
         run("copy", "a.expt")
     with pytest.raises(DataError, match=r"image\.cbf is neither"):
         run("copy", "a.expt", "a.refl", "image.cbf")
+    with pytest.raises(UsageError, match=r"The step look reads no files, so image\.cbf is not for it.*look --help"):
+        run("look", "image.cbf")
     with pytest.raises(OptionError, match=r"See xtal run copy --help -v for what it takes"):
         run("copy", "a.expt", "a.refl", "d_min=two")
     with pytest.raises(OptionError, match="Did you mean d_min"):
         run("copy", "a.expt", "a.refl", "d_mni=3")
 
 
-def test_folders_of_outputs_are_looked_for_before_work_begins(run: Call, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="The folder none does not exist"):
-        run("fail", "output.notes=none/words.txt")
+@pytest.mark.parametrize("name", ["output.notes", "plot"])
+def test_folders_of_files_to_be_written_are_looked_for_before_work_begins(run: Call, tmp_path: Path, name: str) -> None:
+    (tmp_path / "there").mkdir()
+    with pytest.raises(OptionError, match=rf"{name}=none/words.txt: the folder out/none does not exist\. Create it"):
+        run("fail", f"{name}=none/words.txt", "output.directory=out")
+    with pytest.raises(OptionError, match=rf"{name}=there is a folder\. Give the name of a file"):
+        run("fail", f"{name}=there")
+    assert [p.name for p in tmp_path.iterdir()] == ["there"], "nothing is written"
+    with pytest.raises(OptionError, match=r"both name (\./)?copied\.expt\. Give each"):
+        run("fail", f"{name}=./copied.expt")
+    with pytest.raises(RuntimeError, match="a defect"):
+        run("fail", f"{name}=there/words.txt")
+    with pytest.raises(RuntimeError, match="a defect"):
+        run("fail", f"{name}=words.txt", "output.directory=new/folder")
 
 
 def test_a_tilde_that_names_nobody_is_a_name_like_others(run: Call, tmp_path: Path) -> None:

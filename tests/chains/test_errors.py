@@ -198,3 +198,36 @@ def test_a_name_of_several_steps_is_answered_with_all_of_them():
     assert "index.indexing.method.algorithm, scale.reflection_selection.method" in caught.value.advice
     with pytest.raises(OptionError, match=r"merge have it\. .*import\.executor\.algorithm.* and \d+ more\."):
         distribute(default_plugins(), split_tokens(["algorithm=x"])[0])
+
+
+WRITTEN = (
+    ("show", "output.png"),
+    ("find_spots", "plot"),
+    ("find_spots", "output.experiments"),
+    ("find_spots", "hot_mask_prefix"),
+    ("spot_counts_per_image", "plot"),
+    ("spot_counts_per_image", "json"),
+    ("find_spots_client", "plot"),
+    ("find_spots_client", "json"),
+    ("generate_mask", "plot"),
+    ("generate_mask", "output.experiments"),
+    ("estimate_gain", "output.gain_map"),
+    ("detect_blanks", "output.plot"),
+    ("export_bitmaps", "output.file"),
+    ("export_bitmaps", "output.prefix"),
+    ("merge_cbf", "output.image_prefix"),
+)
+"""Files that steps write besides their tables and experiment lists."""
+
+
+@pytest.mark.parametrize(("step", "name"), WRITTEN)
+def test_a_missing_folder_is_told_before_images_are_looked_at(run_step, tmp_path, step, name):
+    (tmp_path / "image_0001.cbf").write_bytes(b"###CBF")
+    with pytest.raises(OptionError, match=rf"{name}=none/x\.y: the folder none does not exist\. Create it first\."):
+        run_step(step, "image_0001.cbf", f"{name}=none/x.y")
+    assert [p.name for p in tmp_path.iterdir()] == ["image_0001.cbf"]
+
+
+def test_process_looks_for_folders_before_the_first_step(scan):
+    refused("process", *images(scan), "find_spots.plot=none/x.png", folder=scan, names="the folder none does not exist")
+    assert not (scan / "xtal.process.json").exists()

@@ -1,4 +1,4 @@
-"""integrate reads each frame once, from the files of a scan, whether the spots hold their pixels or not."""
+"""integrate on the files of a scan: it reads each frame once, and says where the table is of another setting."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 
+from xtal.errors import DataError
 from xtal.files import read_experiments, read_reflections
 from xtal.run import images
 
@@ -34,3 +35,24 @@ def test_each_frame_is_read_once(run_step, tiny_scan, monkeypatch, shoeboxes):
     (experiment,) = read_experiments(outcome.outputs["experiments"])
     assert frames == dict.fromkeys(range(*experiment.scan.array_range), 1)
     assert len(read_reflections(outcome.outputs["reflections"])) > 500
+
+
+def test_a_table_of_another_setting_is_told(run_step, tiny_scan, tmp_path):
+    """Its indices are those of equivalent axes, as where a lattice was chosen anew between the two files."""
+    run_step("import", *sorted(tiny_scan.glob("*.cbf")))
+    run_step("find_spots", "imported.expt")
+    run_step("index", "imported.expt", "strong.refl")
+    log = tmp_path / "xtal.integrate.log"
+    run_step("integrate", "indexed.expt", "indexed.refl")
+    assert "most spots are not where their indices are predicted" not in log.read_text()
+    run_step("reindex", "indexed.refl", "change_of_basis_op=-a,-b,c")
+    run_step("integrate", "indexed.expt", "reindexed.refl")
+    assert "Give the .expt and the .refl that one step wrote together" in log.read_text()
+
+
+def test_limits_that_leave_no_reflection_are_blamed(run_step, tiny_scan):
+    run_step("import", *sorted(tiny_scan.glob("*.cbf")))
+    run_step("find_spots", "imported.expt")
+    run_step("index", "imported.expt", "strong.refl")
+    with pytest.raises(DataError, match="No reflection is predicted on the images with d_min=500"):
+        run_step("integrate", "indexed.expt", "indexed.refl", "d_min=500")

@@ -47,6 +47,15 @@ def test_refine_chooses_the_lattice(tmp_path: Path, run_step: Any) -> None:
     assert np.all(np.median(np.abs(off), axis=0) < 0.1)
 
 
+def test_a_table_of_another_setting_is_refused(tmp_path: Path, run_step: Any) -> None:
+    write_scan(tmp_path)
+    table = read_reflections(tmp_path / "indexed.refl")
+    table["miller_index"] = np.asarray(table["miller_index"]) * np.array([-1, -1, 1], np.int32)
+    write_reflections(table, tmp_path / "indexed.refl")
+    with pytest.raises(DataError, match=r"for \d+ of \d+ spots only.*Give the \.expt and the \.refl that one step"):
+        run_step("refine", tmp_path / "indexed.expt", tmp_path / "indexed.refl")
+
+
 def test_a_space_group_that_was_given_is_no_lattice(tmp_path: Path, run_step: Any) -> None:
     write_scan(tmp_path)
     done = run_step("refine", tmp_path / "indexed.expt", tmp_path / "indexed.refl", "space_group=P43212")

@@ -136,6 +136,39 @@ def test_a_space_group_that_bends_the_cell_is_told(run_step, pair):
     )
 
 
+MONOCLINIC = (60, 50, 40, 90, 100, 90)
+
+
+@pytest.mark.parametrize(
+    ("group", "cell", "words", "told"),
+    [
+        ("P 4", (50, 50, 70, 90, 90, 90), ["space_group=C2"], "refused"),
+        ("P 4", (50, 50, 70, 90, 90, 90), ["space_group=I4"], "refused"),
+        ("P 4", (50, 50, 70, 90, 90, 90), ["space_group=P2"], ""),
+        ("P 4", (50, 50, 70, 90, 90, 90), ["space_group=C222", "change_of_basis_op=a+b,-a+b,c"], ""),
+        ("P 4", (50, 50, 70, 90, 90, 90), ["space_group=F222", "change_of_basis_op=a+b,-a+b,c"], "refused"),
+        ("P 4", (50, 50, 70, 90, 90, 90), ["space_group=P222", "change_of_basis_op=a+b,-a+b,c"], "1 of 2"),
+        ("C 1 2 1", MONOCLINIC, ["space_group=C2"], ""),
+        ("C 1 2 1", MONOCLINIC, ["space_group=P2"], "1 of 2"),
+        ("C 1 2 1", MONOCLINIC, ["space_group=I2"], "refused"),
+        ("C 1 2 1", MONOCLINIC, ["space_group=I2", "change_of_basis_op=-a-c,-b,c"], ""),
+        ("C 1 2 1", MONOCLINIC, ["space_group=P1", "change_of_basis_op=1/2a-1/2b,1/2a+1/2b,c"], ""),
+        ("C 1 2 1", MONOCLINIC, ["space_group=P2", "change_of_basis_op=1/2a,b,c"], ""),
+    ],
+)
+def test_a_space_group_of_another_lattice_is_refused_a_denser_one_is_told(run_step, tmp_path, group, cell, words, told):
+    pair = data(tmp_path, "a", crystal(group, cell), *intensities())
+    if told == "refused":
+        with pytest.raises(OptionError, match=r"is centred where the lattice of the crystal on the axes .* is not"):
+            run_step("reindex", *pair, *words)
+        assert not (tmp_path / "reindexed.expt").exists()
+        return
+    run_step("reindex", *pair, *words)
+    log = Path("xtal.reindex.log").read_text()
+    assert ("reflections predicted will be absent" in log) == bool(told)
+    assert told in log
+
+
 def test_the_indexing_is_chosen_by_correlation(run_step, tmp_path, pair):
     hkl, values = intensities(1)
     other = data(

@@ -270,3 +270,9 @@ def test_a_bad_image_leaves_whole_files_and_is_named(
             np.testing.assert_array_equal(read_cbf(tmp_path / name).pixels, read_cbf(images[k]).pixels)
         else:
             Image.open(tmp_path / name).load()
+
+
+def test_one_sum_is_told_as_one(run_step: Any, tiny_scan: Path) -> None:
+    run_step("import", *sorted(tiny_scan.glob("*.cbf"))[:4])
+    (told,) = run_step("merge_cbf", "imported.expt", "merge_n_images=3").summary
+    assert told == "sum_1.cbf: 1 image, the sum of 3; the last 1 is in none"

@@ -75,7 +75,7 @@ class Context:
         self.executor = Threads(threads)
         self.said, self.warnings, self.lines, self.table = [], [], [], None
         self.print, self.warn = self.said.append, self.warnings.append
-        self.tables, self.used_masks = [], []
+        self.tables, self.used_masks, self.outputs = [], [], {}
 
     def frames(self, experiment):
         return self.readers[id(experiment)]
@@ -100,7 +100,8 @@ class Context:
 
     @contextmanager
     def writing(self, role, name):
-        yield self.directory / name
+        self.outputs[role] = self.directory / name
+        yield self.outputs[role]
 
 
 def spotty(z, panel, shape):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from xtal.errors import AlgorithmFailed
+from xtal.errors import AlgorithmFailed, DataError
 from xtal.files import read_experiments, read_mask
 from xtal.models import Scan
 from xtal.physics.resolution import d_of_panel
@@ -176,3 +176,27 @@ def test_names_are_numbered_and_pictures_keep_single_pixels() -> None:
     mask = np.ones((2500, 1300), bool)
     mask[1234, 567] = False
     assert (~coarse(mask)).sum() == 1
+
+
+def test_limits_that_leave_hardly_a_pixel_are_told_what_the_detector_covers(run_step, tiny_scan: Path) -> None:
+    run_step("import", *sorted(tiny_scan.glob("*.cbf"))[:2])
+    (experiment,) = read_experiments("imported.expt")
+    d = d_of_panel(experiment.detector[0], experiment.beam)
+    covers = f"the pixels of the detector are at {d.min():.2f} to {d.max():.4g} Å."
+    nearest = np.sort(d, axis=None)[-4]
+    run_step("generate_mask", "imported.expt", f"d_min={nearest}")
+    told = Path("xtal.generate_mask.log").read_text()
+    assert f"The mask leaves 3 of {d.size} pixels. Change d_min={nearest:g}: {covers}" in told
+    with pytest.raises(DataError, match=re.escape(f"Change d_max=0.1: {covers}")):
+        run_step("generate_mask", "imported.expt", "d_max=0.1")
+
+
+def test_all_masks_of_several_scans_are_named(run_step, tiny_scan: Path) -> None:
+    images = sorted(tiny_scan.glob("*.cbf"))
+    run_step("import", *images[:2], *images[3:5])
+    outcome = run_step("generate_mask", "imported.expt", "border=2", "plot=mask.png", "output.experiments=with.expt")
+    names = ["pixels_1.mask", "mask_1.png", "pixels_2.mask", "mask_2.png", "with.expt"]
+    assert [path.name for path in outcome.outputs.values()] == names
+    assert [Path(e.images.mask).name for e in read_experiments("with.expt")] == ["pixels_1.mask", "pixels_2.mask"]
+    told = Path("xtal.generate_mask.log").read_text()
+    assert "Masked pixels of pixels_1.mask" in told and "Masked pixels of pixels_2.mask" in told

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import attrs
 import numpy as np
 import pytest
 from spots_in_memory import SIZE, run
 
-from xtal.errors import OptionError
+from xtal.errors import AlgorithmFailed, OptionError
 from xtal.models import Detector
 from xtal.physics.resolution import d_of_panel
 from xtal.testing import tiny_experiment
@@ -58,17 +60,35 @@ def test_the_depth_of_absorption_is_left_out_on_request():
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("options", "told"),
     [
-        SpotfinderOptions(filter=FilterOptions(d_min=3.0, d_max=2.0)),
-        SpotfinderOptions(filter=FilterOptions(min_spot_size=9, max_spot_size=3)),
-        SpotfinderOptions(region_of_interest=(100, 200, 0, 50)),
-        SpotfinderOptions(filter=FilterOptions(d_max=0.5)),
+        (SpotfinderOptions(filter=FilterOptions(d_min=3.0, d_max=2.0)), "d_min=3 must be smaller than d_max=2"),
+        (SpotfinderOptions(filter=FilterOptions(min_spot_size=9, max_spot_size=3)), "is larger than max_spot_size=3"),
+        (SpotfinderOptions(region_of_interest=(100, 200, 0, 50)), "Change resolution_range, border"),
+        (SpotfinderOptions(filter=FilterOptions(d_max=0.5)), "Change d_max=0.5: the pixels of the detector are at {}"),
+        (
+            SpotfinderOptions(filter=FilterOptions(d_min=5.0, resolution_range=((5.0, 9e9),))),
+            "Change d_min=5, resolution_range=5,9e+09: the pixels of the detector are at {}",
+        ),
     ],
 )
-def test_limits_that_leave_nothing(options):
-    with pytest.raises(OptionError):
-        search_masks(tiny_experiment(size=SIZE), options)
+def test_limits_that_leave_nothing(options, told):
+    experiment = tiny_experiment(size=SIZE)
+    d = d_of_panel(experiment.detector[0], experiment.beam)
+    with pytest.raises(OptionError, match=re.escape(told.format(f"{d.min():.2f} to {d.max():.4g} Å."))):
+        search_masks(experiment, options)
+
+
+def test_limits_that_leave_pixels_about_the_beam_alone():
+    """Where no spot is found they are blamed, not the images."""
+    with pytest.raises(AlgorithmFailed) as caught:
+        run(filter=FilterOptions(d_min=150.0))
+    experiment = tiny_experiment(size=SIZE)
+    d = d_of_panel(experiment.detector[0], experiment.beam)
+    left, least = (d > 150).sum(), f"{d.min():.2f}"
+    assert 0 < left < 0.01 * d.size
+    assert f"limits of the search leave {left} pixels of the detector. Change d_min=150: " in caught.value.advice
+    assert f"are at {least} to " in caught.value.advice
 
 
 @pytest.mark.parametrize(

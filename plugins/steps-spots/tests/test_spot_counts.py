@@ -132,3 +132,14 @@ def test_images_of_stills_are_counted_on(run_step: Callable[..., Any], tiny_scan
     rows = [[line.split() for line in text.splitlines() if line.split()[0].isdigit()] for text in tables]
     assert [row[0] for row in rows[0]] == ["1", "2", "3", "4"]
     assert [row[1:4] for row in rows[1]] == [rows[0][2][1:4]]
+
+
+def test_a_panel_without_estimates_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    drawn: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
+    for n in (3, 40):
+        d = np.linspace(1.5, 6.0, n)
+        spot_counts.plot([1], [spot_statistics(d, d, d)], tmp_path / "counts.png")
+    told = [[text.get_text() for text in figure.axes[1].texts] for figure in drawn]
+    assert told == [["no image has more than 20 spots"], []]
+    assert [len(figure.axes[1].get_yticks()) > 0 for figure in drawn] == [False, True]

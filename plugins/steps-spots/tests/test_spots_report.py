@@ -51,11 +51,25 @@ def test_images_of_several_experiments_are_counted_on():
     frames = [Frames(spotty, z1=n) for n in (3, 2)]
     context = Context(experiments, frames)
     step.run(context)
-    numbers, spots = report.counted(context.table, {0: range(3), 1: [1]})
+    numbers, spots = report.spots_per_image(context.table, {0: range(3), 1: [1]})
     z, which = np.floor(context.table["xyzobs.px.value"][:, 2]), context.table["id"]
     expected = [((which == e) & (z == k)).sum() for e, k in ((0, 0), (0, 1), (0, 2), (1, 1))]
     assert numbers.tolist() == [1, 2, 3, 4]
     assert spots.tolist() == expected
     assert max(expected) > 2
     assert "spots per image, counted over all experiments" in context.said[-1]
-    assert report.counted(context.table, {0: [1, 2]})[0].tolist() == [2, 3]
+    assert report.spots_per_image(context.table, {0: [1, 2]})[0].tolist() == [2, 3]
+
+
+def test_numbers_of_one_agree_with_their_nouns():
+    """One spot and one group that is too small, on one image."""
+    image = np.full(SIZE[::-1], 10, np.int32)
+    image[20:23, 20:23] = 99
+    image[40, 40] = 99
+    context = Context([tiny_experiment(1, SIZE)], [Frames(lambda z, panel, shape: image, z1=1)])
+    step.run(context)
+    assert context.lines[0].startswith("1 spot on 1 image (1.0 per image)")
+    assert context.lines[1:] == [
+        "kept of 2 groups of strong pixels; dropped: 1 too small, 0 too large, 0 with the highest pixel off the centre",
+        "threshold dispersion_extended: 10 strong pixels",
+    ]

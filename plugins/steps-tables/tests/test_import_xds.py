@@ -212,7 +212,7 @@ def test_keywords():
 @pytest.mark.parametrize(
     ("files", "match"),
     [
-        ({}, "There is no INTEGRATE.HKL or XPARM"),
+        ({}, "holds no INTEGRATE.HKL or XPARM"),
         ({"xparm": "nonsense"}, "is no XPARM"),
         ({"xparm": " XPARM.XDS\n1 2 3\n"}, "is no XPARM"),
         ({"integrate": "!OUTPUT_FILE=INTEGRATE.HKL\n!END_OF_HEADER\n"}, "lacks the keyword"),

@@ -15,6 +15,7 @@ from xtal.errors import DataError, ImageWarning
 from xtal.files import notes
 from xtal.models import Beam, Detector, Goniometer, Panel, Scan
 from xtal.physics.detectors import beam_of, set_sensor
+from xtal.words import counted
 from xtal_format_nxmx.bitshuffle import decoder
 from xtal_format_nxmx.chunks import NeverWritten, read_by_library
 from xtal_format_nxmx.links import member, telling_damage
@@ -191,7 +192,7 @@ def _oscillation(file: Any, axis: Axis, n_frames: int) -> tuple[float, float]:
     else:
         return start, 0.0
     if 1 < values.size < n_frames:
-        raise DataError(f"{file.filename} has {n_frames} images, but {values.size} angles in {axis.path}.")
+        raise DataError(f"{file.filename} has {counted(n_frames, 'image')}, but {values.size} angles in {axis.path}.")
     steps = np.diff(values)
     if width and steps.size and np.abs(steps - width).max() > UNEVEN * abs(width):
         text = f"the angles in {axis.path} are uneven: steps from {steps.min():g} to {steps.max():g} degrees"

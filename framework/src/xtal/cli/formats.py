@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from xtal.errors import DataError, UsageError
 from xtal.plugins import default_plugins
+from xtal.words import counted
 
 if TYPE_CHECKING:
     from xtal.files.notes import Note
@@ -121,14 +122,14 @@ def _print_models(source: ImageSource) -> None:
         ("frames", f"{source.n_frames} of {source.dtype}"),
         ("wavelength", f"{beam.wavelength:.6g} Å ({beam.probe})"),
         ("polarisation", f"{beam.polarization_fraction:g}"),
-        ("detector", f"{len(detector)} panel{'s' * (len(detector) > 1)}, {_panel(panel)}"),
+        ("detector", f"{counted(len(detector), 'panel')}, {_panel(panel)}"),
         ("trusted range", "{:.10g} to {:.10g}, both inclusive".format(*panel.trusted_range)),
         ("distance", f"{panel.distance:.2f} mm"),
         ("origin", ", ".join(f"{x:.3f}" for x in panel.origin) + " mm"),
     ]
     masked = sum(len(p.mask) for p in detector)
     if masked:
-        rows.append(("masked", f"{masked} rectangle{'s' * (masked > 1)}"))
+        rows.append(("masked", counted(masked, "rectangle")))
     if (panel.gain, panel.pedestal) != (1.0, 0.0):
         rows.append(("gain, pedestal", f"{panel.gain:g}, {panel.pedestal:g}"))
     if panel.thickness:

@@ -12,7 +12,7 @@ from attrs import define, evolve
 
 from xtal.cli.run import with_list
 from xtal.errors import AlgorithmFailed, OptionError, UsageError, XtalError
-from xtal.options import Assignment, Entry, differences, entries, split_tokens
+from xtal.options import Assignment, Entry, differences, entries, of_command, split_tokens
 from xtal.options.convert import did_you_mean, split_list
 from xtal.options.match import entry_score, listed, nearest, score
 from xtal.plugins import Plugins, default_plugins
@@ -117,7 +117,7 @@ def checked(plugins: Plugins, assignments: Sequence[Assignment]) -> tuple[bool, 
         try:
             parsed, _ = step_options(plugins, plugins.find("step", name), assignments)
         except OptionError as error:
-            raise OptionError(error.message, advice=error.advice.replace("--help", f"xtal run {name} --help")) from None
+            raise OptionError(error.message, advice=of_command(error.advice, f"xtal run {name}")) from None
         for path, value in differences(parsed.objects[0]).items():
             _check_crystal(path.rpartition(".")[2], value)
     return resume, by_step
@@ -210,7 +210,7 @@ def _advice(key: str, known: Mapping[str, list[Entry]]) -> str:
     meant = get_close_matches(step, known, 1) if rest else []
     steps, name = (meant, rest) if meant else (list(known), key)
     near = nearest(name, [evolve(e, path=f"{s}.{e.path}") for s in steps for e in known[s]])
-    return short or near.replace("--help", f"xtal run {steps[0] if len(steps) == 1 else 'STEP'} --help")
+    return short or of_command(near, f"xtal run {steps[0] if len(steps) == 1 else 'STEP'}")
 
 
 def _shared(key: str, known: Mapping[str, list[Entry]]) -> list[tuple[str, str]]:

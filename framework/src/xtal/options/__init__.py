@@ -16,10 +16,10 @@
 This package knows attrs and `xtal.errors` only, so that help is quick.
 """
 
-from xtal.options.convert import convert, format_value
+from xtal.options.convert import convert, format_value, of_command
 from xtal.options.fields import Choice, Spec, option, plugin_choice, scope, scopes
 from xtal.options.help import HelpRow, help_rows, n_hidden
-from xtal.options.parsing import Parsed, differences, parse, parse_all
+from xtal.options.parsing import Parsed, differences, files_written, parse, parse_all
 from xtal.options.text import Assignment, parse_text, split_tokens
 from xtal.options.tree import Entry, PluginSource, entries
 
@@ -34,9 +34,11 @@ __all__ = [
     "convert",
     "differences",
     "entries",
+    "files_written",
     "format_value",
     "help_rows",
     "n_hidden",
+    "of_command",
     "option",
     "parse",
     "parse_all",

@@ -13,6 +13,11 @@ FALSE = {"false", "no", "off", "0"}
 SEE_HELP = "See --help -v for what it takes."
 
 
+def of_command(advice: str, command: str) -> str:
+    """Advice to see --help, naming the command whose help it is."""
+    return advice.replace("See --help", f"See {command} --help")
+
+
 def convert(text: str, kind: Any, spec: Spec, path: str) -> Any:
     """Value of ``text`` for an option.
 

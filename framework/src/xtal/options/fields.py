@@ -35,6 +35,7 @@ class Spec:
     choices: tuple[str, ...] = ()
     multiple: bool = False
     size: int | None = None
+    writes: bool = False
     scope: type | None = None
     kind: str = ""
 
@@ -94,6 +95,7 @@ def option(
     choices: tuple[str, ...] | list[str] = (),
     multiple: bool = False,
     size: int | None = None,
+    writes: bool = False,
 ) -> Any:
     """Declare an option as an attribute of an attrs class; its annotation is its type.
 
@@ -115,10 +117,13 @@ def option(
         The option may be repeated; values are appended to a tuple.
     size
         Length of a list (of each value, where ``multiple``).
+    writes
+        The value names a file that is written, from the folder of the outputs on: before work begins, its folder is
+        looked for. A name that ends in ``prefix`` is how names of files begin.
     """
     spec = Spec(
         help=help, unit=unit, level=level, ge=ge, gt=gt, le=le, lt=lt,
-        choices=tuple(choices), multiple=multiple, size=size,
+        choices=tuple(choices), multiple=multiple, size=size, writes=writes,
     )  # fmt: skip
     default = tuple(default) if isinstance(default, list) else default
     return field(default=default, metadata={KEY: spec}, validator=_check)

@@ -45,7 +45,8 @@ def match(key: str, known: Sequence[Entry]) -> tuple[Entry, str]:
     Returns
     -------
     entry, warning
-        The warning says what was assumed in a tie, else "".
+        The warning says what was assumed in a tie, else "", also where the others stand in scopes within that of the
+        option: they would be named by these.
 
     Raises
     ------
@@ -62,7 +63,9 @@ def match(key: str, known: Sequence[Entry]) -> tuple[Entry, str]:
     lowest = min(e.spec.level for e in found)
     kept = [e for e in found if e.spec.level == lowest]
     if len(kept) == 1:
-        return kept[0], f"Assuming {kept[0].path} was meant by {key}."
+        scope = kept[0].path.removesuffix(key)
+        within = best >= 4 and all(e.path.startswith(scope) for e in found)  # filter.d_min and filter.ice_rings.d_min
+        return kept[0], "" if within else f"Assuming {kept[0].path} was meant by {key}."
     raise OptionError(f"The option {key!r} is ambiguous: {listed(kept)}.", advice="Give more of the name.")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import attrs
@@ -10,7 +10,7 @@ from attrs import frozen
 
 from xtal.errors import OptionError, PluginError
 from xtal.options.convert import convert, format_value
-from xtal.options.fields import KEY, Choice
+from xtal.options.fields import KEY, Choice, Spec
 from xtal.options.match import match
 from xtal.options.text import Assignment, split_tokens
 from xtal.options.tree import Entry, PluginSource, entries
@@ -182,9 +182,18 @@ def _build(cls: type, values: Mapping[str, Any], chosen: Mapping[str, str], plug
     return cls(**arguments)
 
 
-def differences(options: Any, prefix: str = "") -> dict[str, str]:
+def differences(options: Any) -> dict[str, str]:
     """Full name to text of the options that differ from their defaults, in the order of declaration."""
-    found: dict[str, str] = {}
+    return {path: format_value(value) for path, _, value, default in _values(options) if value != default}
+
+
+def files_written(options: Any) -> dict[str, str]:
+    """Full name to value of the options that name files to be written."""
+    return {path: value for path, spec, value, _ in _values(options) if spec.writes and value}
+
+
+def _values(options: Any, prefix: str = "") -> Iterator[tuple[str, Spec, Any, Any]]:
+    """Full name, declaration, value and default of each option, in the order of declaration."""
     for attribute in attrs.fields(type(options)):
         spec = attribute.metadata.get(KEY)
         value = getattr(options, attribute.name)
@@ -193,14 +202,12 @@ def differences(options: Any, prefix: str = "") -> dict[str, str]:
             continue
         if spec.scope is not None and spec.multiple:
             for number, one in enumerate(value):
-                found.update(differences(one, f"{path}[{number}]."))
+                yield from _values(one, f"{path}[{number}].")
         elif spec.scope is not None:
-            found.update(differences(value, path + "."))
+            yield from _values(value, path + ".")
         elif spec.kind:
-            if value.name != attribute.default.name:
-                found[f"{path}.algorithm"] = value.name
+            yield f"{path}.algorithm", spec, value.name, attribute.default.name
             if value.options is not None:
-                found.update(differences(value.options, f"{path}.{value.name}."))
-        elif value != attribute.default:
-            found[path] = format_value(value)
-    return found
+                yield from _values(value.options, f"{path}.{value.name}.")
+        else:
+            yield path, spec, value, attribute.default

@@ -40,8 +40,8 @@ class Assignment:
 def split_tokens(tokens: Iterable[str]) -> tuple[list[Assignment], list[str]]:
     """Sort the words of a command line into settings and data files, in their order.
 
-    ``name=value`` and ``--name[=value]`` set an option, an existing parameter file
-    (``*.phil``) and ``options=FILE`` are read; everything else is a data file.
+    ``name=value`` (blanks about the sign do not matter) and ``--name[=value]`` set an option, an existing parameter
+    file (``*.phil``) and ``options=FILE`` are read; everything else is a data file.
 
     Returns
     -------
@@ -51,7 +51,7 @@ def split_tokens(tokens: Iterable[str]) -> tuple[list[Assignment], list[str]]:
     files: list[str] = []
     for token in tokens:
         name, equals, value = token.partition("=")
-        bare = name.lstrip("-")
+        bare, value = name.strip().lstrip("-"), value.strip()
         if token.endswith(PARAMETER_FILES) and os.path.isfile(token):
             assignments += read_file(token)
         elif equals and bare == "options":
@@ -61,7 +61,7 @@ def split_tokens(tokens: Iterable[str]) -> tuple[list[Assignment], list[str]]:
         elif name.startswith("--") and not equals and _KEY.match(bare):
             assignments.append(Assignment(bare, "True"))
         elif name.startswith("-") and len(name) > 1 and not os.path.exists(token):
-            raise OptionError(f"The option {token} is unknown.", advice="Options are given as name=value; see --help.")
+            raise OptionError(f"The option {token} is unknown.", advice="Options are given as name=value.")
         else:
             files.append(token)
     return assignments, files
@@ -83,7 +83,10 @@ def read_file(path: str, _seen: tuple[str, ...] = ()) -> list[Assignment]:
             text = file.read()
     except (OSError, UnicodeDecodeError) as error:
         cause = getattr(error, "strerror", None) or "it is not text"
-        raise OptionError(f"The parameter file {path} cannot be read: {cause}.") from None
+        raise OptionError(
+            f"The parameter file {path} cannot be read: {cause}.",
+            advice="Check its name, its rights and what it holds.",
+        ) from None
     return parse_text(text, path, (*_seen, real))
 
 

@@ -40,6 +40,19 @@ def d_of_panel(panel: Panel, beam: Beam) -> Array:
     return d_at(panel, beam, np.stack([x, y], axis=-1))
 
 
+def resolution_range(detector: Detector, beam: Beam) -> tuple[float, float]:
+    """Smallest and largest d (angstrom) at the centres of pixels, row by row to need little memory."""
+    low, high = np.inf, 0.0
+    for panel in detector:
+        fast, slow = panel.image_size
+        row = np.stack([np.arange(fast) + 0.5, np.zeros(fast)], axis=-1)
+        for y in range(slow):
+            row[:, 1] = y + 0.5
+            d = d_at(panel, beam, row)
+            low, high = min(low, float(d.min())), max(high, float(d.max()))
+    return low, high
+
+
 def highest_resolution(detector: Detector, beam: Beam) -> float:
     """Smallest d (angstrom) at any corner of any panel."""
     best = np.inf

@@ -36,7 +36,7 @@ class Context:
     images : image files as given (files, folders, templates, globs)
     plugins : all installed plugins
     directory : folder of the outputs
-    outputs : role to the path that was written
+    outputs : role to the path that was written; further paths of the role stand by their names
     summary_lines : what `summary` was given
     used : plugins that had a part, "kind:name" to distribution and version
     changed : options that differ from their defaults, full name to text
@@ -141,7 +141,7 @@ class Context:
             if e.images is not None:
                 e.images.mask = str(path)
         masked, total = next(iter(counts.values()), (0, 1))
-        self.print(f"Mask {path.name}: {masked} of {total} pixels ({100 * masked / total:.2f} %) are left out.")
+        self.print(f"Mask {path.name}: {masked} of {total} pixels ({100 * masked / total:.2f} %) left out.")
         return masked, total
 
     # --- computing --------------------------------------------------------------
@@ -275,7 +275,7 @@ class Context:
         from xtal.files.atomic import writing
         from xtal.run.provenance import write_made
 
-        path = self.directory / name if name else self.path(role)
+        path = self.directory / os.path.expanduser(name) if name else self.path(role)
         with writing(path) as temporary:
             yield temporary
             if not temporary.exists():
@@ -284,5 +284,5 @@ class Context:
         self._wrote(role, path)
 
     def _wrote(self, role: str, path: Path) -> Path:
-        self.outputs[role] = path
+        self.outputs[path.name if role in self.outputs else role] = path
         return path

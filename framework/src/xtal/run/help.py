@@ -40,5 +40,5 @@ def usage(step: Step) -> str:
     names = {role: role.upper() for role in step.inputs}
     if step.imports:
         names["experiments"] += "|IMAGES"
-    files = (f"[{role.rstrip('?')}]" if role.endswith("?") else names[role] for role in step.inputs)
+    files = (f"[{name.rstrip('?')}]" if name.endswith("?") else name for name in names.values())
     return " ".join(["xtal run", step.name, *files, "[name=value ...]"])

@@ -22,6 +22,7 @@ from xtal.models import Experiment, Images
 from xtal.physics.detectors import rectangle_mask
 from xtal.plugins import Plugins
 from xtal.run.formats import Formats
+from xtal.words import counted
 
 _HASHES = re.compile(r"#+")
 Arrays = list[NDArray[Any]]
@@ -108,7 +109,9 @@ class FrameReader:
             return z
         k = z - self.z0 if len(indices) == self.z1 - self.z0 else z
         if not 0 <= k < len(indices):
-            raise DataError(f"{self.images.template} lists no frame for image {z + 1}, only {len(indices)} frames.")
+            raise DataError(
+                f"{self.images.template} lists no frame for image {z + 1}, only {counted(len(indices), 'frame')}."
+            )
         return indices[k]
 
     def allocate(self) -> Arrays:

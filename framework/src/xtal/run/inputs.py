@@ -119,7 +119,12 @@ def _existing(name: str) -> Path:
 def _add(step: Step, found: dict[str, list[Path]], role: str, path: Path) -> None:
     if role not in found:
         what = "neither an experiment list nor a reflection table" if role == "images" else EXAMPLES.get(role, role)
-        reads = " and ".join(EXAMPLES.get(r, r) for r in found) or "no files"
+        reads = " and ".join(EXAMPLES.get(r, r) for r in found)
+        if not reads:
+            raise UsageError(
+                f"The step {step.name} reads no files, so {path} is not for it.",
+                advice=f"Its options may name files: see xtal run {step.name} --help.",
+            )
         raise DataError(
             f"{path} is {what}; the step {step.name} reads {reads}.", advice="See xtal run for the order of the steps."
         )

@@ -19,7 +19,7 @@ import xtal
 from xtal.errors import DataError, OptionError, XtalError
 from xtal.hooks import Step
 from xtal.kernel_cache import announced_by
-from xtal.options import Assignment, differences, parse_all
+from xtal.options import Assignment, differences, files_written, of_command, parse_all
 from xtal.options.parsing import Parsed
 from xtal.plugins import Plugins
 from xtal.run import interrupt
@@ -111,7 +111,8 @@ def step_options(
     Raises
     ------
     OptionError
-        If a setting is wrong, or the user asks for something else than the site enforces.
+        If a setting is wrong, or names a file to be written in a folder that is not there, or the user asks for
+        something else than the site enforces.
     """
     classes = step_classes(step, plugins.options_class("step", step.name))
     settings = site_options(plugins, step, classes)
@@ -120,6 +121,7 @@ def step_options(
     asked = parse_all(classes, [*defaults, *assignments], plugins)
     if asked.objects[2].memory is not None:
         memory_budget(asked.objects[2].memory)
+    _check_files_written(asked)
     mine = asked.given[len(defaults) :]
     site = {path: one for path, one in site_values(settings).items() if one.enforced or path not in mine}
     if not enforced:
@@ -131,6 +133,22 @@ def step_options(
             source = next((a.where for a in enforced if a.key == path), enforced[-1].where)
             raise OptionError(f"{source} enforces {path}={after.get(path, 'its default')}.", advice="Leave it out.")
     return final, site
+
+
+def _check_files_written(parsed: Parsed) -> None:
+    """See that the files to be written may be: the folder of the outputs is made, others must be there."""
+    own, outputs, _ = parsed.objects
+    directory = Path(os.path.expanduser(outputs.output.directory))
+    others: dict[str, str] = {}
+    for name, value in {**files_written(own), **files_written(outputs)}.items():
+        path = os.path.join(directory, os.path.expanduser(value))
+        folder = Path(os.path.dirname(path))
+        if folder != directory and not folder.is_dir():
+            raise OptionError(f"{name}={value}: the folder {folder} does not exist.", advice="Create it first.")
+        if os.path.isdir(path) and not name.endswith("prefix"):
+            raise OptionError(f"{name}={value} is a folder.", advice="Give the name of a file.")
+        if (other := others.setdefault(os.path.abspath(path), name)) != name:
+            raise OptionError(f"{other} and {name} both name {value}.", advice="Give each file a name of its own.")
 
 
 def _all_differences(parsed: Parsed) -> dict[str, str]:
@@ -172,8 +190,7 @@ def run_step(
             files = import_images(plugins, name, assignments, files, verbosity, stack)
             prepared = prepare(plugins, name, assignments, files)
         except OptionError as error:
-            advice = error.advice.replace("See --help", f"See xtal run {name} --help")
-            raise OptionError(error.message, advice=advice) from None
+            raise OptionError(error.message, advice=of_command(error.advice, f"xtal run {name}")) from None
         return run_prepared(plugins, prepared, verbosity=verbosity)
 
 
@@ -276,21 +293,12 @@ def _start(context: Context, prepared: Prepared) -> None:
         told = "; ".join(context.plugins.lock_differences)
         context.warn(f"The plugins are not those that {context.plugins.policy.lock.path} locks: {told}.")
     _check_inputs(context)
-    _check_outputs(context)
 
 
 def _check_inputs(context: Context) -> None:
     """Read the heads of the files and check that they belong together, before work begins."""
     if context.has("experiments") and context.has("reflections"):
         context.reflections  # noqa: B018 (reading is the check)
-
-
-def _check_outputs(context: Context) -> None:
-    """See that the folders of the outputs are there, before work begins."""
-    for role in context.step.outputs:
-        folder = context.path(role).parent
-        if not folder.is_dir():
-            raise DataError(f"The folder {folder} does not exist.", advice="Create it first.")
 
 
 def make_directory(path: Path) -> None:

@@ -35,7 +35,7 @@ class RunOptions:
 @cache
 def output_class(step: str, outputs: tuple[tuple[str, str], ...]) -> type:
     """A class of the scope ``output`` of a step: a name per role, the folder and the log."""
-    fields = {role: option(name, help=_told(role)) for role, name in outputs}
+    fields = {role: option(name, help=_told(role), writes=True) for role, name in outputs}
     fields["directory"] = option(".", help="Folder of all outputs; made if absent", level=1)
     fields["log"] = option(f"xtal.{step}.log", help="Log file (None: no log)", level=1)
     kinds = dict.fromkeys(fields, str) | {"log": str | None}

@@ -13,6 +13,7 @@ from xtal.models import Experiment
 from xtal.physics.integration import footprint_boxes
 from xtal.physics.kabsch import corner_directions, fraction_between, kabsch_axes, sources, unit_rows
 from xtal.table import ReflectionTable
+from xtal.words import counted
 from xtal_profile_gaussian_rs import estimate
 from xtal_profile_gaussian_rs.kernels import footprints
 from xtal_profile_gaussian_rs.options import GaussianRsOptions
@@ -60,7 +61,7 @@ class GaussianRs:
         sigma_m = estimate.rocking_width(*parts) if len(parts[0]) else experiment.scan.width  # type: ignore[union-attr]
         if len(spots) < self.options.min_spots.overall:
             notes.append(
-                f"The size of reflections comes from {len(spots)} strong spots only "
+                f"The size of reflections comes from {counted(len(spots), 'strong spot')} only "
                 f"(profile.gaussian_rs.min_spots.overall={self.options.min_spots.overall} are wanted): it is uncertain."
             )
         profile = self._json(np.degrees(sigma_b), np.degrees(sigma_m))

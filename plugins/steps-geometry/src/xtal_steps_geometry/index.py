@@ -18,6 +18,7 @@ from xtal.physics.refinement import RefinementSettings
 from xtal.physics.symmetry import indexing_ways
 from xtal.run import Context
 from xtal.table import Flag, ReflectionTable
+from xtal.words import counted
 from xtal_steps_geometry.index_checks import demand_lattices, more_than_chance
 from xtal_steps_geometry.index_cycles import (
     State,
@@ -385,7 +386,9 @@ def report_lattices(context: Context, state: State, first: int) -> None:
     context.table("Indexed spots", columns, rows)
     for number, crystal in enumerate(state.crystals):
         n = int(np.isin(ids, np.arange(number * n_sets, (number + 1) * n_sets)).sum())
-        context.print(f"Lattice {number + 1}: {n} spots, {crystal.space_group.hm}, cell {describe_cell(crystal)}")
+        context.print(
+            f"Lattice {number + 1}: {counted(n, 'spot')}, {crystal.space_group.hm}, cell {describe_cell(crystal)}"
+        )
     for text in state.result.warnings if state.result is not None else []:
         context.warn(text)
 
@@ -416,13 +419,12 @@ def write(
     most = context.options.indexing.multiple_lattice_search.max_lattices
     if share < FEW_INDEXED and len(crystals) == most * len(states):
         context.warn(
-            f"{len(table) - indexed} spots have no index: if the crystal is not single, look for a further lattice "
-            f"with max_lattices={most + 1}; else check the rotation axis, and seek the beam centre with "
-            "beam_search.enable=True."
+            f"{counted(len(table) - indexed, 'spot has', 'spots have')} no index: if the crystal is not single, look "
+            f"for a further lattice with max_lattices={most + 1}; else check the rotation axis, and seek the beam "
+            "centre with beam_search.enable=True."
         )
     context.summary(
-        f"{indexed} of {len(table)} spots indexed ({100 * share:.1f} %), {len(crystals)} "
-        f"lattice{'s' if len(crystals) > 1 else ''}",
+        f"{indexed} of {len(table)} spots indexed ({100 * share:.1f} %), " + counted(len(crystals), "lattice"),
         f"{crystals[0].space_group.hm}, cell {describe_cell(crystals[0])}",
         *ambiguity(crystals[0]),
     )

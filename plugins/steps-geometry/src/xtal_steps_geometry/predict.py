@@ -7,6 +7,7 @@ import numpy as np
 from xtal.physics.prediction import predict_all
 from xtal.run import Context
 from xtal.table import ReflectionTable
+from xtal.words import counted
 
 
 def run(context: Context) -> None:
@@ -20,9 +21,9 @@ def run(context: Context) -> None:
             experiment, options.d_min, padding=options.buffer_size * width, force_static=options.force_static
         )
         table["id"] = np.full(len(table), number, np.int32)
-        context.print(f"Experiment {number}: {len(table)} reflections predicted ({kind})")
+        context.print(f"Experiment {number}: {counted(len(table), 'reflection')} predicted ({kind})")
         tables.append(table)
     table = ReflectionTable.concatenate(tables)
     table.identifiers = {k: e.identifier for k, e in enumerate(context.experiments)}
     context.write_reflections(table)
-    context.summary(f"{len(table)} reflections predicted")
+    context.summary(f"{counted(len(table), 'reflection')} predicted")

@@ -9,6 +9,7 @@ import numpy as np
 from xtal.errors import DataError
 from xtal.models import ExperimentList
 from xtal.physics.lattice import describe_cell
+from xtal.physics.rays import map_to_reciprocal
 from xtal.physics.refinement import RefinementResult, RefinementSettings, refine, split_crystals
 from xtal.physics.refinement.bravais import rotation_deg
 from xtal.run import Context
@@ -22,6 +23,8 @@ from xtal_steps_geometry.trim import trim_scans
 MIN_SCAN_DEG = 3.0
 MIN_REFLECTIONS = 300
 CELL_VARIES_FROM_DEG = 45.0
+ASTRAY = 0.2
+"""Part of the spots that have the models' indices below which they are of another setting."""
 ORIENTATION = 3
 """Parameters of an orientation."""
 
@@ -34,6 +37,7 @@ def run(context: Context) -> None:
                 f"Experiment {k} has no crystal.", advice="Run index first; give indexed.expt, indexed.refl."
             )
     experiments, table = copy.deepcopy(context.experiments), context.reflections.copy()
+    demand_own_indices(experiments, table)
     lattice = apply_lattice(context, experiments, table)
     if context.options.refinement.parameterisation.trim_scan_to_observations:
         for cut in trim_scans(experiments, table):
@@ -50,6 +54,32 @@ def run(context: Context) -> None:
     if held_for_electrons(context, experiments):
         what = " and ".join(settings.detector_fix)
         context.summary(f"{what} held fixed: of electrons it cannot be told from the cell (detector.fix=none frees it)")
+
+
+def demand_own_indices(experiments: ExperimentList, table: ReflectionTable) -> None:
+    """See that the spots of a table have the indices that the models give them, roughly.
+
+    Raises
+    ------
+    DataError
+        If most have others: the table is of another setting of the crystal.
+    """
+    hkl, owner = np.asarray(table["miller_index"]), np.asarray(table["id"])
+    spots = ReflectionTable({n: table[n] for n in ("id", "panel", "xyzobs.px.value")}, table.identifiers)
+    map_to_reciprocal(spots, experiments)
+    off = np.full(len(table), np.nan)
+    for k, experiment in enumerate(experiments):
+        rows = (owner == k) & np.any(hkl != 0, axis=1)
+        if experiment.crystal is not None:
+            exact = spots["rlp"][rows] @ np.linalg.inv(experiment.crystal.A).T
+            off[rows] = np.abs(exact - hkl[rows]).max(axis=1)
+    indexed, own = int(np.isfinite(off).sum()), int((off < 0.5).sum())
+    if own < ASTRAY * indexed:
+        raise DataError(
+            f"The indices of the table are those that the models give for {own} of {indexed} spots only: they are of "
+            "different settings of the crystal.",
+            advice="Give the .expt and the .refl that one step wrote together.",
+        )
 
 
 def part_crystals(context: Context, experiments: ExperimentList, table: ReflectionTable) -> None:

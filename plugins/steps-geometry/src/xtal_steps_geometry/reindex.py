@@ -148,7 +148,7 @@ def reindex_experiments(
     Raises
     ------
     OptionError
-        If the space group is unknown, or does not hold on the new axes.
+        If the space group is unknown, does not hold on the new axes or is of another lattice.
     """
     new: dict[int, Crystal] = {}
     for number, experiment in enumerate(experiments):
@@ -156,7 +156,7 @@ def reindex_experiments(
         if old is None:
             raise DataError(f"Experiment {number} has no crystal to reindex.", advice="Run index first.")
         if id(old) not in new:
-            new[id(old)] = _reindexed(old, change, space_group)
+            new[id(old)] = _reindexed(context, old, change, space_group)
             _say_cell(context, experiment, new[id(old)])
             free = old.change_basis(change.basis).cell
             if differ(free, new[id(old)].cell, BENT):
@@ -164,7 +164,7 @@ def reindex_experiments(
         experiment.crystal = new[id(old)]
 
 
-def _reindexed(crystal: Crystal, change: ChangeOfBasis, space_group: str | None) -> Crystal:
+def _reindexed(context: Context, crystal: Crystal, change: ChangeOfBasis, space_group: str | None) -> Crystal:
     if space_group is None:
         new = change.crystal(crystal)
     else:
@@ -172,6 +172,7 @@ def _reindexed(crystal: Crystal, change: ChangeOfBasis, space_group: str | None)
             group = space_group_of(space_group)
         except ValueError as error:
             raise OptionError(f"space_group={space_group}: {error}.") from None
+        demand_lattice(context, crystal, change, group)
         new = crystal.change_basis(change.basis)
         new.space_group = group
         points = new.A_at_scan_points
@@ -184,6 +185,37 @@ def _reindexed(crystal: Crystal, change: ChangeOfBasis, space_group: str | None)
         )
     new.extra = dict(crystal.extra)
     return new
+
+
+def demand_lattice(context: Context, crystal: Crystal, change: ChangeOfBasis, group: gemmi.SpaceGroup) -> None:
+    """See that a space group on the new axes is of the crystal's lattice; a denser one is told.
+
+    Raises
+    ------
+    OptionError
+        If it is centred where the lattice has no points: reflections that the crystal has would be absent.
+    """
+    points = np.array(gemmi.symops_from_hall(crystal.hall).cen_ops) / gemmi.Op.DEN
+    wanted = np.array(group.operations().cen_ops) / gemmi.Op.DEN
+
+    def in_lattice(place: np.ndarray) -> bool:
+        off = place - points
+        return bool(np.any(np.all(np.abs(off - np.rint(off)) < 1e-6, axis=1)))
+
+    if not all(map(in_lattice, change.basis.T)):
+        return  # another lattice is asked for
+    if not all(in_lattice(change.basis @ centring) for centring in wanted):
+        raise OptionError(
+            f"space_group={group.xhm()} is centred where the lattice of the crystal on the axes {change} is not: "
+            "reflections that it has would be absent.",
+            advice="Give the axes of the centred cell too, with change_of_basis_op=, or a primitive space group.",
+        )
+    times = round(abs(np.linalg.det(change.basis)) * len(points) / len(wanted))
+    if times > 1:
+        context.warn(
+            f"The lattice of the crystal is centred on the axes {change}, {group.xhm()} is not: {times - 1} of {times} "
+            "reflections predicted will be absent."
+        )
 
 
 def _say_cell(context: Context, experiment: Experiment, crystal: Crystal) -> None:

@@ -13,6 +13,7 @@ from xtal.files.atomic import writing
 from xtal.models import Experiment
 from xtal.run import Context
 from xtal.run.images import FrameReader
+from xtal.words import counted
 from xtal_steps_images.colours import binned, colours, grey_levels
 from xtal_steps_images.maps import display_map
 from xtal_steps_images.mosaic import Mosaic
@@ -48,13 +49,14 @@ def run(context: Context) -> None:
             folder.mkdir(parents=True, exist_ok=True)
             with context.progress(len(chosen), "images") as progress, telling_what_is_written(written):
                 for z in chosen:
-                    name = options.output.file or f"{prefix}{z + 1:0{options.padding}d}.{options.output.format}"
+                    numbered = f"{prefix}{z + 1:0{options.padding}d}.{options.output.format}"
+                    name = os.path.expanduser(options.output.file or numbered)
                     save(painter.picture(z), folder / name, options)
                     written.append(folder / name)
                     progress.advance(1)
             more = f" is the last of {len(chosen)} pictures" if len(chosen) > 1 else ""
             context.print(f"{written[-1]}{more}")
-    context.summary(f"{len(written)} picture{'s' * (len(written) > 1)}")
+    context.summary(counted(len(written), "picture"))
 
 
 def frames_of(reader: FrameReader, options: BitmapOptions) -> list[int]:

@@ -9,6 +9,7 @@ import numpy as np
 from xtal.errors import DataError
 from xtal.files.atomic import writing
 from xtal.run import Context
+from xtal.words import counted
 from xtal_steps_images.cbf import read_cbf, summed
 from xtal_steps_images.written import telling_what_is_written
 
@@ -23,7 +24,10 @@ def run(context: Context) -> None:
     """
     n = context.options.merge_n_images
     if len(context.experiments) != 1:
-        raise DataError(f"These are {len(context.experiments)} experiments: the images of one at a time are added up.")
+        raise DataError(
+            f"These are {len(context.experiments)} experiments: the images of one at a time are added up.",
+            advice="Give the images of one.",
+        )
     with context.frames(context.experiments[0]) as reader:
         paths = [reader.path(z) for z in range(reader.z0, reader.z1)]
     count = len(paths) // n
@@ -40,9 +44,10 @@ def run(context: Context) -> None:
             written.append(name)
             progress.advance(1)
     left = len(paths) - count * n
+    named = names[0].name if count == 1 else f"{names[0].name} to {names[-1].name}"
     context.summary(
-        f"{names[0].name} to {names[-1].name}: {count} images, each the sum of {n}"
-        + (f"; the last {left} are in none" if left else "")
+        f"{named}: {counted(count, 'image,', 'images, each')} the sum of {n}"
+        + (f"; the last {counted(left, 'is', 'are')} in none" if left else "")
     )
 
 

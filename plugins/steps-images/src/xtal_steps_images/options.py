@@ -51,7 +51,7 @@ class JpegOptions:
 class BitmapOutput:
     """The files, besides the start of their names."""
 
-    file: str | None = option(None, help="Name of the picture, where one image is drawn", level=1)
+    file: str | None = option(None, help="Name of the picture, where one image is drawn", level=1, writes=True)
     format: Literal["png", "jpeg", "tiff"] = option("png", help="Kind of files")
 
 

@@ -193,7 +193,9 @@ class ImageStatistics:
 
 @frozen
 class ShowOutput:
-    png: str | None = option(None, help="Draw the image into this file, pixel by pixel where it is not too large")
+    png: str | None = option(
+        None, help="Draw the image into this file, pixel by pixel where it is not too large", writes=True
+    )
 
 
 @frozen

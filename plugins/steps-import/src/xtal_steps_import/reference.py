@@ -14,6 +14,7 @@ from attrs import evolve
 from xtal.errors import DataError
 from xtal.files import read_experiments
 from xtal.models import Detector, Experiment, ExperimentList, Goniometer
+from xtal.words import counted
 from xtal_steps_import.options import ImportInput
 from xtal_steps_import.scans import same_beam, same_detector, same_goniometer
 
@@ -77,7 +78,7 @@ def _check_detector(e: Experiment, reference: Detector, path: Path) -> None:
         [(p.image_size, tuple(np.round(p.pixel_size, 6))) for p in detector] for detector in (e.detector, reference)
     ]
     if facts[0] != facts[1]:
-        texts = [f"{len(f)} panel{'s' if len(f) > 1 else ''} of {f[0][0][0]} x {f[0][0][1]} pixels" for f in facts]
+        texts = [f"{counted(len(f), 'panel')} of {f[0][0][0]} x {f[0][0][1]} pixels" for f in facts]
         raise DataError(
             f"The detector of the reference {path} ({texts[1]}) is not that of the images ({texts[0]}).",
             advice="Give another reference, use_detector_reference=False or check_reference_geometry=False.",

@@ -6,6 +6,7 @@ import os
 
 from xtal.models import Experiment, ExperimentList
 from xtal.run import Context
+from xtal.words import counted
 from xtal_steps_import.fit import fitting_table
 from xtal_steps_import.geometry import beam_centre
 
@@ -26,14 +27,14 @@ def report(context: Context, experiments: ExperimentList, forms: dict[int, str])
             rows[-1][1] = "0"
         row = rows[stills[key]]
         n = int(row[1].split()[0]) + 1
-        row[1] = f"{n} still{'s' if n > 1 else ''}"
+        row[1] = counted(n, "still")
     columns = ["images", "numbers", "oscillation (°)", "format", "detector (px)", "distance (mm)", "λ (Å)", "beam (px)"]
     fitting_table(context, "Scans", columns, rows)
     n_scans = sum(e.scan is not None for e in experiments)
     n_images = sum(e.scan.n_images for e in experiments if e.scan is not None)
     n_stills = len(experiments) - n_scans
-    parts = [f"{_count(n_images, 'image')} in {_count(n_scans, 'scan')}"] if n_scans else []
-    parts += [_count(n_stills, "still")] if n_stills else []
+    parts = [f"{counted(n_images, 'image')} in {counted(n_scans, 'scan')}"] if n_scans else []
+    parts += [counted(n_stills, "still")] if n_stills else []
     context.summary(
         f"{' and '.join(parts)}, {_several(list(dict.fromkeys(map(_detector, experiments))))}",
         f"wavelength {_several([f'{e.beam.wavelength:.5g} Å' for e in experiments])}, "
@@ -58,10 +59,6 @@ def _row(e: Experiment, form: str) -> list[str]:
 def _detector(e: Experiment) -> str:
     fast, slow = e.detector[0].image_size
     return f"{len(e.detector)} x " * (len(e.detector) > 1) + f"{fast} x {slow}"
-
-
-def _count(n: int, what: str) -> str:
-    return f"{n} {what}" + ("" if n == 1 else "s")
 
 
 def _several(texts: list[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from xtal.errors import OptionError, UsageError
@@ -72,7 +73,7 @@ def _show_image(context: Context, experiment: Experiment, formats: Formats, form
     if context.reporter.verbosity >= 2:
         _draw(context, grid, beam, letters)
     if options.output.png:
-        target = context.directory / options.output.png
+        target = context.directory / os.path.expanduser(options.output.png)
         large, beam = draw_grid(arrays, masks, experiment.detector, experiment.beam, LARGEST_PNG)
         write_png(target, colours(large, beam))
         context.outputs["png"] = target

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from xtal.run import Context
 from xtal.table import Flag, ReflectionTable, Shoeboxes
 from xtal.table.shoebox import MaskBit
+from xtal.words import counted
 from xtal_steps_import.fit import fitting_table
 from xtal_steps_import.options import ShowOptions
 
@@ -28,7 +29,7 @@ NOT_IN_ROWS = ("shoebox",)
 
 def show_reflections(context: Context, table: ReflectionTable, options: ShowOptions) -> None:
     """Range and mean of each column, flags, identifiers, rows."""
-    context.print(f"{len(table)} reflections")
+    context.print(counted(len(table), "reflection"))
     rows = [row for name in table.columns() for row in _column_rows(name, table[name])]
     fitting_table(context, "Columns", ["column", "min", "max", "mean"], rows)
     if "flags" in table and (options.show_flags or len(table)):

@@ -21,6 +21,7 @@ from xtal.run.context import Context
 from xtal.run.images import Arrays, FrameReader, Masks
 from xtal.table import Flag, ReflectionTable, Shoeboxes
 from xtal.table.shoebox import box_sizes
+from xtal.words import counted
 from xtal_steps_integrate.engine import BYTES_PER_VOXEL, Engine, Settings, groups_of_images
 from xtal_steps_integrate.options import IntegrateOptions
 from xtal_steps_integrate.report import report
@@ -32,6 +33,8 @@ CROWDED = 0.15
 """Part of all pixels in the foreground of some reflection beyond which background is scarce."""
 MOST_HELD = 50_000_000
 """Voxels of all boxes that a frame is part of, up to which they are made larger."""
+ASTRAY = 0.2
+"""Part of the spots at their predictions below which indices and models do not belong together."""
 HOPELESS = 2.0
 """Part of all pixels beyond which no reflection could be told from its neighbours."""
 
@@ -129,8 +132,8 @@ def _integrate_images(
     spoilt = int(np.count_nonzero(table["num_pixels.bad"]))
     if spoilt:
         context.print(
-            f"In {spoilt} reflection{'s' * (spoilt > 1)} pixels are brighter or darker than their neighbours allow ("
-            "hot or dead ones that no mask names, zingers): they are left out, and nothing is summed there."
+            f"{counted(spoilt, 'reflection holds', 'reflections hold')} pixels brighter or darker than their neighbours "
+            "allow (hot or dead ones that no mask names, zingers): these are left out, and what they belong to is not summed."
         )
     table["counts_per_photon"] = np.full(len(table), _widen_variances(context, table))
     del table["background.noise"], table["background.mean.variance"], table["num_pixels.bad"]
@@ -165,11 +168,17 @@ def _predictions(
     context: Context, groups: list[list[int]], spots: ReflectionTable, profile: ProfileModel
 ) -> dict[int, ReflectionTable]:
     """Reflections of all experiments to integrate: predicted, sized, boxed."""
-    tables: dict[int, ReflectionTable] = {}
+    tables = {k: _predicted(context, k) for group in groups for k in group}
+    if not any(map(len, tables.values())):
+        limits = [(name, getattr(context.options.prediction, name)) for name in ("d_min", "d_max")]
+        given = " and ".join(f"{name}={value:g}" for name, value in limits if value is not None)
+        raise DataError(
+            f"No reflection is predicted on the images{' with ' * bool(given)}{given}.",
+            advice="Change the limits of resolution, or check cell, distance and wavelength: xtal run show FILE.expt.",
+        )
     matched: dict[int, Pairs | None] = {}
     found: dict[int, ProfileEstimate | None] = {}
-    for k in (k for group in groups for k in group):
-        tables[k] = _predicted(context, k)
+    for k in tables:
         matched[k] = _matched(context, k, spots, tables[k])
         if context.options.create_profile_model or not context.experiments[k].profile:
             found[k] = _estimate(context, k, spots, tables[k], profile, matched[k])
@@ -210,6 +219,11 @@ def _matched(context: Context, k: int, spots: ReflectionTable, predicted: Reflec
     context.print(
         f"Experiment {k}: {len(predicted)} reflections predicted, {len(mine)} of {len(usable)} spots matched."
     )
+    if len(predicted) and len(mine) < ASTRAY * len(usable):
+        context.warn(
+            f"Experiment {k}: most spots are not where their indices are predicted. Give the .expt and the .refl that "
+            "one step wrote together, and refine first."
+        )
     return usable[mine], theirs
 
 
@@ -261,7 +275,7 @@ def share_profiles(context: Context, found: dict[int, ProfileEstimate | None]) -
     for k, own in found.items():
         if own is not None and (own.n_spots >= FEW or alike):
             context.experiments[k].profile = own.profile
-            context.print(f"Experiment {k}: profile model from {own.n_spots} spots: {_sizes(own.profile)}")
+            context.print(f"Experiment {k}: profile model from {counted(own.n_spots, 'spot')}: {_sizes(own.profile)}")
             for note in own.notes:
                 context.warn(f"Experiment {k}: {note}")
             continue

@@ -6,6 +6,7 @@ import numpy as np
 
 from xtal.run.context import Context
 from xtal.table import Flag, ReflectionTable
+from xtal.words import counted
 
 SHELLS = 8
 
@@ -34,7 +35,7 @@ def report(context: Context, table: ReflectionTable) -> None:
     context.table("Integrated reflections by resolution", columns, rows)
     everything = np.arange(len(table))
     context.summary(
-        f"{len(table)} reflections integrated: {int(fitted.sum())} by profile fitting, "
+        f"{counted(len(table), 'reflection')} integrated: {int(fitted.sum())} by profile fitting, "
         f"{int(summed.sum())} by summation.",
         f"{int(partial.sum())} partial, {int(table.has_flags(Flag.OVERLOADED).sum())} overloaded, "
         f"{int(table.has_flags(Flag.OVERLAPPED_FG).sum())} overlapped, "

@@ -10,6 +10,7 @@ import numpy as np
 from xtal.errors import DataError
 from xtal.files.mtz import write_merged_mtz
 from xtal.physics.merging import merge, merged_columns, merging_statistics, scaled_intensities, shown
+from xtal.words import counted
 from xtal_steps_reduce.common import common_space_group, crystals_of, median_cell, report_statistics
 
 if TYPE_CHECKING:
@@ -37,10 +38,11 @@ def run(context: Context) -> None:
     wavelengths = [e.beam.wavelength for e in context.experiments]
     if np.ptp(wavelengths) > 1e-4:
         context.warn("The experiments differ in wavelength; they are merged into one data set all the same.")
+    n_experiments = counted(len(context.experiments), "experiment")
     with context.writing("mtz") as path:
         write_merged_mtz(
             path, merged.hkl, columns, cell, group, wavelength=float(np.mean(wavelengths)),
-            history=[f"From xtal: merge of {len(data)} observations of {len(context.experiments)} experiments"],
+            history=[f"From xtal: merge of {len(data)} observations of {n_experiments}"],
         )  # fmt: skip
     dropped = overall.n_unique - len(merged.hkl)
     if options.anomalous:

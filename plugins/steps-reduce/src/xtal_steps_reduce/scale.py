@@ -19,6 +19,7 @@ from xtal.physics.scaling import (
     scaling_data,
 )
 from xtal.table import Flag, ReflectionTable
+from xtal.words import counted
 from xtal_steps_reduce.common import (
     common_space_group,
     crystals_of,
@@ -70,7 +71,7 @@ def run(context: Context) -> None:
     context.write_reflections(table)
     context.summary(
         f"{overall.n_observations} observations of {overall.n_unique} reflections to {overall.d_min:.2f} Å, "
-        f"{n_outliers} outlier{'' if n_outliers == 1 else 's'}; "
+        f"{counted(n_outliers, 'outlier')}; "
         f"Friedel mates {'apart' if options.anomalous else 'together'}",
         f"Rmeas {shown(overall.r_meas, 3)} (Friedel mates apart {shown(overall.r_meas_anom, 3)}), "
         f"CC1/2 {shown(overall.cc_half, 3)}, anomalous CC {shown(overall.cc_anom, 3)}, "

@@ -17,6 +17,7 @@ import numpy as np
 from xtal.errors import AlgorithmFailed, DataError, OptionError
 from xtal.options import differences
 from xtal.run import Context
+from xtal.words import counted
 from xtal_steps_server.options import ClientOptions
 from xtal_steps_server.replies import as_xml
 
@@ -52,7 +53,7 @@ def run(context: Context) -> None:
         raise OptionError("No image was given.", advice="Give image files, or image=NAME for one of the server's.")
     if options.grid and options.grid[0] * options.grid[1] != len(names):
         nx, ny = options.grid
-        raise OptionError(f"grid={nx},{ny} has {nx * ny} places for {len(names)} images.")
+        raise OptionError(f"grid={nx},{ny} has {nx * ny} places for {counted(len(names), 'image')}.")
     get(options, "/")  # whether there is a server is told once, not for each image
     replies = list(ask(options, names, context.nproc))
     show(context, replies)
@@ -97,7 +98,8 @@ def get(options: ClientOptions, path: str) -> dict[str, Any]:
                 continue
             text = error.read()
         except (URLError, OSError) as error:
-            cause = getattr(error, "reason", error)
+            reason = getattr(error, "reason", error)
+            cause = getattr(reason, "strerror", None) or reason
             raise DataError(
                 f"No find_spots_server answers at {options.host} port {options.port}: {cause}.",
                 advice="Start one with xtal run find_spots_server, or give host= and port=.",
@@ -124,7 +126,8 @@ def show(context: Context, replies: list[dict[str, Any]]) -> None:
     if options.table:
         good = [r for r in replies if "error" not in r]
         columns = {**COLUMNS, **(LATTICE_COLUMNS if options.index else {})}
-        context.table("Spots", list(columns), [[cell(r.get(key, "")) for key in columns.values()] for r in good])
+        if good:
+            context.table("Spots", list(columns), [[cell(r.get(key, "")) for key in columns.values()] for r in good])
         for reply in replies:
             if "error" in reply:
                 context.warn(f"{reply.get('image', '')}: {reply['error']}")

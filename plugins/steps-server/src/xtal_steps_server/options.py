@@ -53,8 +53,8 @@ class ClientOptions:
     action: str = option("ask", help="ask about images, ping the server, or stop it", choices=("ask", "ping", "stop"))
     image: tuple[str, ...] = option((), help="Image by its name on the server; may be repeated", multiple=True, level=1)
     table: bool = option(False, help="Print a table in place of XML")
-    json: str | None = option(None, help="Write all answers to this file")
-    plot: str | None = option(None, help="Draw the numbers of spots into this PNG file", level=1)
+    json: str | None = option(None, help="Write all answers to this file", writes=True)
+    plot: str | None = option(None, help="Draw the numbers of spots into this PNG file", level=1, writes=True)
     grid: tuple[int, ...] | None = option(
         None, help="Images per row and column: a map of spots in spot_count.png", size=2, level=1
     )

@@ -20,9 +20,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from xtal.errors import DataError, OptionError, XtalError
-from xtal.options import Entry, parse
+from xtal.options import Entry, of_command, parse
 from xtal.plugins import Plugins
 from xtal.run import Context
+from xtal.words import counted
 from xtal_steps_server.lattices import known_options, lattices_of, shared_out
 from xtal_steps_server.options import RequestOptions, ServerOptions
 from xtal_steps_server.replies import as_xml
@@ -110,8 +111,7 @@ class Service:
                 reply |= lattices_of(self.plugins, found.experiment, found.table, theirs, integrate=options.integrate)
             return 200, {"image": name, **reply}, form
         except (XtalError, OSError) as error:
-            told = str(error).replace("See --help", "See xtal run find_spots_client --help")
-            return FAILED, {"image": name, "error": told}, form
+            return FAILED, {"image": name, "error": of_command(str(error), "xtal run find_spots_client")}, form
         except Exception as error:
             return FAILED, {"image": name, "error": f"A defect of the server: {type(error).__name__}: {error}"}, form
 
@@ -204,6 +204,8 @@ def run(context: Context) -> None:
             service.application(), log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=30
         )
         service.server = uvicorn.Server(config)
-        context.print(f"Serving {service.n_workers} images at a time on http://{host}:{port}/ (GET /Ctrl-C stops it)")
+        context.print(
+            f"Serving {counted(service.n_workers, 'image')} at a time on http://{host}:{port}/ (GET /Ctrl-C stops it)"
+        )
         anyio.run(service.server.serve, [listening])
     context.summary("The server was stopped.")

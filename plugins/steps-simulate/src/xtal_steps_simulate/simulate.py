@@ -10,6 +10,7 @@ import numpy as np
 from attrs import define
 from numpy.typing import NDArray
 
+from xtal.words import counted
 from xtal_steps_simulate.cbf import CUTOFF, write_cbf
 from xtal_steps_simulate.crossings import REACH, Crossings, find_crossings
 from xtal_steps_simulate.detector import NODE_WEIGHTS, background, pixel_status
@@ -197,8 +198,8 @@ def run(context: Any) -> None:
     seen = (crossings.xyz[:, 2] >= 0) & (crossings.xyz[:, 2] < model.n_images)
     total = model.n_images * model.width
     context.summary(
-        f"{model.n_images} images of {model.width:g} degrees, {model.image_size[0]} x {model.image_size[1]} px, "
-        f"in {directory}",
+        f"{counted(model.n_images, 'image')} of {model.width:g} degrees, "
+        f"{model.image_size[0]} x {model.image_size[1]} px, in {directory}",
         f"{model.group.hm}, cell {' '.join(f'{v:g}' for v in model.unit_cell)}; {int(seen.sum())} reflections "
         f"({seen.sum() / total:.0f} per degree) to {crossings.d.min():.2f} Å",
         "The truth is in truth.json and truth.npz there",

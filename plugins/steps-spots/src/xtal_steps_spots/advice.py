@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from xtal.models import Experiment
 from xtal.physics.resolution import d_at, highest_resolution
 from xtal.physics.spots import ice_rings
+from xtal.words import counted
 
 F = NDArray[np.float64]
 
@@ -110,11 +111,14 @@ def causes_of_many(
             "set ice_rings.filter=True."
         )
     if n_hot:
-        found.append(f"{n_hot} pixels are strong on almost every image: set write_hot_mask=True and lookup.mask=.")
+        found.append(
+            f"{counted(n_hot, 'pixel is', 'pixels are')} strong on almost every image: set write_hot_mask=True and "
+            "lookup.mask=."
+        )
     if n_often:
         found.append(
-            f"{n_often} pixels are strong on half of the images or more, as no reflection is: set "
-            f"hot_fraction={OFTEN:g}, write_hot_mask=True and lookup.mask=."
+            f"{counted(n_often, 'pixel is', 'pixels are')} strong on half of the images or more, as no reflection is: "
+            f"set hot_fraction={OFTEN:g}, write_hot_mask=True and lookup.mask=."
         )
     if background and background.level > 100:
         found.append(f"The background is high ({background.level:.0f} ADU): check the pedestal of the detector.")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from xtal.errors import UsageError
 from xtal.run import Context
+from xtal.words import counted
 from xtal_steps_spots.imagesets import imagesets
-from xtal_steps_spots.report import many
 
 
 def run(context: Context) -> None:
@@ -14,10 +14,10 @@ def run(context: Context) -> None:
     sets = imagesets(context.experiments)
     if len(names) != len(sets):
         raise UsageError(
-            f"{many(len(names), 'mask')} for {many(len(sets), 'set')} of images.",
+            f"{counted(len(names), 'mask')} for {counted(len(sets), 'set')} of images.",
             advice="Give one for each, in their order: xtal run apply_mask imported.expt mask=pixels.mask",
         )
     for name, members in zip(names, sets, strict=True):
         masked, total = context.use_mask(name, members)
-        context.summary(f"{name}: {masked} of {total} pixels ({100 * masked / total:.2f} %) are masked")
+        context.summary(f"{name}: {masked} of {total} pixels ({100 * masked / total:.2f} %) masked")
     context.write_experiments(context.experiments)

@@ -11,7 +11,7 @@ from xtal.options import option, scope
 class BlanksOutput:
     """What is written, besides the figures."""
 
-    plot: str | None = option(None, help="Draw the three curves into this PNG file")
+    plot: str | None = option(None, help="Draw the three curves into this PNG file", writes=True)
 
 
 @frozen

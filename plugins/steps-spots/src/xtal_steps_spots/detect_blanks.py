@@ -15,6 +15,7 @@ from xtal.errors import DataError
 from xtal.models import Scan
 from xtal.run import Context
 from xtal.table import Flag, ReflectionTable
+from xtal.words import counted
 from xtal_steps_spots.blanks_options import BlanksOptions
 from xtal_steps_spots.imagesets import imagesets
 
@@ -69,7 +70,10 @@ def run(context: Context) -> None:
     options: BlanksOptions = context.options
     sets = imagesets(context.experiments)
     if len(sets) > 1:
-        raise DataError(f"These are {len(sets)} scans: blanks are looked for in one at a time.")
+        raise DataError(
+            f"These are {len(sets)} scans: blanks are looked for in one at a time.",
+            advice="Import and search one by itself.",
+        )
     scan = context.experiments[0].scan
     if scan is None or scan.is_still:
         raise DataError("A still has no blank images to look for: detect_blanks needs a rotation scan.")
@@ -136,7 +140,9 @@ def tell(context: Context, what: str, blanks: Blanks | None) -> None:
     for first, last in regions:
         context.print(f"Potential blank images: {first + 1} -> {last}")
     n = sum(last - first for first, last in regions)
-    context.summary(f"{what}: {n} images are potentially blank" if n else f"{what}: no blank images")
+    context.summary(
+        f"{what}: {counted(n, 'image is', 'images are')} potentially blank" if n else f"{what}: no blank images"
+    )
 
 
 def draw(found: dict[str, Blanks | None], path: Path) -> None:

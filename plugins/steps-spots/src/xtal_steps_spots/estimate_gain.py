@@ -11,6 +11,7 @@ from xtal.errors import AlgorithmFailed, DataError
 from xtal.files import write_gain_map
 from xtal.physics.spots.local import local_statistics
 from xtal.run import Context
+from xtal.words import counted
 from xtal_steps_spots.imagesets import imagesets
 
 Array = NDArray[np.float64]
@@ -29,7 +30,10 @@ def run(context: Context) -> None:
     options = context.options
     sets = imagesets(context.experiments)
     if len(sets) > 1:
-        raise DataError(f"These are {len(sets)} sets of images: the gain is estimated of one at a time.")
+        raise DataError(
+            f"These are {len(sets)} sets of images: the gain is estimated of one at a time.",
+            advice="Give the images of one.",
+        )
     experiment = sets[0][0]
     gains = []
     with context.frames(experiment) as reader:
@@ -48,7 +52,7 @@ def run(context: Context) -> None:
     if options.output.gain_map:
         with context.writing("gain_map", options.output.gain_map) as path:
             write_gain_map(path, [panel.image_size[::-1] for panel in experiment.detector], gains[0])
-    context.summary(f"gain {np.mean(gains):.2f} ADU per photon, from {len(gains)} image{'s' * (len(gains) > 1)}")
+    context.summary(f"gain {np.mean(gains):.2f} ADU per photon, from {counted(len(gains), 'image')}")
 
 
 def dispersions(

@@ -10,6 +10,7 @@ from xtal.files import write_mask
 from xtal.models import ExperimentList
 from xtal.run import Context
 from xtal.table import MaskBit, ReflectionTable, Shoeboxes
+from xtal.words import counted
 from xtal_steps_spots.generate_mask import numbered
 from xtal_steps_spots.hot import FEWEST, hot_at
 from xtal_steps_spots.imagesets import imagesets
@@ -31,11 +32,18 @@ def run(context: Context) -> None:
         raise DataError("The spots carry no pixels.", advice="Find them again with shoeboxes=True.")
     sets = imagesets(context.experiments)
     names = numbered(context.output_name("mask"), len(sets))
+    n_hot = []
     for members, name in zip(sets, names, strict=True):
         masks = hot_masks(context, members, table)
+        n_hot.append(sum(int((~mask).sum()) for mask in masks))
         with context.writing("mask", name) as path:
             write_mask(path, masks)
-        context.summary(f"{name}: {sum(int((~m).sum()) for m in masks)} hot pixels")
+        context.summary(f"{name}: {counted(n_hot[-1], 'hot pixel')}")
+    if not all(n_hot):
+        context.print(
+            "Spots that find_spots drops, on warm pixels or of too few, are not in the table: "
+            "its write_hot_mask=True counts all strong pixels."
+        )
 
 
 def hot_masks(context: Context, members: ExperimentList, table: ReflectionTable) -> list[NDArray[np.bool_]]:
@@ -45,7 +53,7 @@ def hot_masks(context: Context, members: ExperimentList, table: ReflectionTable)
     n_images = experiment.scan.n_images if experiment.scan else 1
     if n_images < FEWEST:
         raise DataError(
-            f"{n_images} images do not tell hot pixels from spots: {FEWEST} are needed.",
+            f"{counted(n_images, 'image does', 'images do')} not tell hot pixels from spots: {FEWEST} are needed.",
             advice="Take a longer scan, or mask pixels by hand: xtal run generate_mask untrusted.pixel=y,x",
         )
     rows = np.isin(table["id"], numbers)
@@ -58,12 +66,7 @@ def hot_masks(context: Context, members: ExperimentList, table: ReflectionTable)
         mask.reshape(-1)[at] = False
         masks.append(mask)
         listed += [[str(number), str(k % shape[1]), str(k // shape[1]), str(counts[k])] for k in at]
-    if not listed:
-        context.print(
-            "Spots that find_spots drops, on warm pixels or of too few, are not in the table: "
-            "its write_hot_mask=True counts all strong pixels."
-        )
-    else:
+    if listed:
         more = f" (the first {LISTED} of {len(listed)})" if len(listed) > LISTED else ""
         context.table(f"Hot pixels{more}", ["panel", "fast", "slow", "images on which it is strong"], listed[:LISTED])
     return masks

@@ -17,12 +17,13 @@ from xtal.physics.spots import Spots, SpotStream
 from xtal.physics.spots.stream import Finished
 from xtal.run import Context
 from xtal.table import ReflectionTable
+from xtal.words import counted
 from xtal_steps_spots import advice, report
 from xtal_steps_spots.filters import density_filter, gradient_filter, pair_filter, warm_filter
 from xtal_steps_spots.frames import excluded_frames, frame_ranges
 from xtal_steps_spots.hot import HotPixels
 from xtal_steps_spots.imagesets import images_key
-from xtal_steps_spots.masks import search_masks
+from xtal_steps_spots.masks import hardly_any, limits_against_detector, search_masks
 from xtal_steps_spots.options import FilterOptions, FindSpotsOptions, SpotfinderOptions
 from xtal_steps_spots.pieces import Pieces
 from xtal_steps_spots.search import Search
@@ -81,15 +82,15 @@ def run(context: Context) -> None:
         done[images] = number
         found.append(search_experiment(context, number, experiment, counts))
         if len(context.experiments) > 1:
-            context.print(f"Experiment {number}: {len(found[-1].table)} spots")
+            context.print(f"Experiment {number}: {counted(len(found[-1].table), 'spot')}")
     tables = [f.table for f in found]
     table = tables[0] if len(tables) == 1 else ReflectionTable.concatenate(tables)
     table.identifiers = {i: e.identifier for i, e in enumerate(context.experiments) if e.identifier}
     if len(table) == 0:
         raise AlgorithmFailed(
-            f"No spot was found on {counts.images} image{'s' * (counts.images != 1)}: {counts.pixels} strong pixels, "
-            f"{counts.groups} groups of them, none of which passed the filters.",
-            advice=advice_for_none(counts, found),
+            f"No spot was found on {counted(counts.images, 'image')}: {counted(counts.pixels, 'strong pixel')}, "
+            f"{counted(counts.groups, 'group')} of them, none of which passed the filters.",
+            advice=advice_for_none(options.spotfinder, counts, found),
         )
     searched = {f.number: f.searched for f in found}
     report.print_spots(context, table, searched)
@@ -261,7 +262,7 @@ def write_hot_pixels(context: Context, found: list[Found]) -> None:
             reader.close()
             with context.writing(f"hot_mask_{f.number}", name) as path:
                 write_mask(path, masks)
-            context.use_mask(context.directory / name, ExperimentList([experiments[f.number]]))
+            context.use_mask(context.outputs[f"hot_mask_{f.number}"], ExperimentList([experiments[f.number]]))
     if options.output.experiments:
         from xtal.files import write_experiments
 
@@ -285,14 +286,16 @@ def advise(context: Context, found: list[Found]) -> None:
             context.warn(f"{name}{n / images:.0f} spots per image are more than crystals give. " + " ".join(causes))
         elif advice.too_few(n, images):
             causes = advice.causes_of_few(f.experiment, xyz, panel, f.background)
-            context.warn(
-                f"{name}Only {report.many(n, 'spot')} found: indexing is unlikely to succeed. " + " ".join(causes)
-            )
+            context.warn(f"{name}Only {counted(n, 'spot')} found: indexing is unlikely to succeed. " + " ".join(causes))
 
 
-def advice_for_none(counts: Counts, found: list[Found]) -> str:
+def advice_for_none(options: SpotfinderOptions, counts: Counts, found: list[Found]) -> str:
     """What to try where nothing was found."""
     f = found[0]
+    masks = search_masks(f.experiment, options)
+    if masks is not None and hardly_any(masks):
+        left, told = sum(int(m.sum()) for m in masks), limits_against_detector(f.experiment, options.filter)
+        return f"The limits of the search leave {counted(left, 'pixel')} of the detector. {told}".rstrip()
     if counts.groups == 0:
         return " ".join(advice.causes_of_few(f.experiment, np.empty((0, 3)), np.empty(0), f.background))
     if counts.large_pixels > counts.pixels // 2:

@@ -12,7 +12,10 @@ class GainOutput:
     """What is written."""
 
     gain_map: str | None = option(
-        None, help="Write a map of the first image's gain, the same for all pixels, to this file, for DIALS", level=1
+        None,
+        help="Write a map of the first image's gain, the same for all pixels, to this file, for DIALS",
+        level=1,
+        writes=True,
     )
 
 

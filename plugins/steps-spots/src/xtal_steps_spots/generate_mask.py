@@ -13,7 +13,7 @@ from xtal.models import Experiment, ExperimentList
 from xtal.run import Context
 from xtal_steps_spots.imagesets import imagesets
 from xtal_steps_spots.mask_step_options import GenerateMaskOptions
-from xtal_steps_spots.masks import Mask, drawn_parts
+from xtal_steps_spots.masks import Mask, drawn_parts, hardly_any, limits_against_detector
 
 LARGEST_SIDE = 1000
 """Pixels of the side of a panel in the picture."""
@@ -28,15 +28,15 @@ def run(context: Context) -> None:
     names = numbered(context.output_name("mask"), len(sets))
     plots = numbered(options.plot, len(sets)) if options.plot else []
     for number, (members, name) in enumerate(zip(sets, names, strict=True)):
-        masks = mask_of(context, members[0])
+        masks = mask_of(context, members[0], f"Masked pixels of {name}")
         with context.writing("mask", name) as path:
             write_mask(path, masks)
-        attach(members, context.outputs["mask"])
+        attach(members, context.directory / name)
         if plots:
             with context.writing("plot", plots[number]) as path:
                 draw(masks, path)
         bad, total = sum(int((~m).sum()) for m in masks), sum(m.size for m in masks)
-        context.summary(f"{name}: {bad} of {total} pixels ({100 * bad / total:.2f} %) are masked")
+        context.summary(f"{name}: {bad} of {total} pixels ({100 * bad / total:.2f} %) masked")
     if options.output.experiments:
         with context.writing("experiments", options.output.experiments) as path:
             write_experiments(context.experiments, path)
@@ -60,8 +60,8 @@ def attach(experiments: ExperimentList, path: Path) -> None:
             experiment.images.mask = str(path.absolute())
 
 
-def mask_of(context: Context, experiment: Experiment) -> list[Mask]:
-    """Per panel (slow, fast), True is good: all causes together, each of which is told.
+def mask_of(context: Context, experiment: Experiment, title: str) -> list[Mask]:
+    """Per panel (slow, fast), True is good: all causes together, each of which is told in a table.
 
     Raises
     ------
@@ -87,9 +87,15 @@ def mask_of(context: Context, experiment: Experiment) -> list[Mask]:
     if not rows:
         context.warn("No option asks for a mask: every pixel is good. See xtal run generate_mask --help.")
     else:
-        context.table("Masked pixels", ["by", "pixels", "of them new", "new (%)"], rows)
+        context.table(title, ["by", "pixels", "of them new", "new (%)"], rows)
     if not any(mask.any() for mask in masks):
-        raise DataError("The mask leaves no pixel of the detector.", advice="Change the limits or the shapes.")
+        raise DataError(
+            "The mask leaves no pixel of the detector.",
+            advice=limits_against_detector(experiment, context.options) or "Change the shapes or the border.",
+        )
+    if hardly_any(masks):
+        told = limits_against_detector(experiment, context.options)
+        context.warn(f"The mask leaves {sum(int(m.sum()) for m in masks)} of {total} pixels. {told}".rstrip())
     return masks
 
 

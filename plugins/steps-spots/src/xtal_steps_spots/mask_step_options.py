@@ -12,7 +12,7 @@ from xtal_steps_spots.mask_options import MaskOptions
 class GenerateMaskOutput:
     """What is written, besides the mask."""
 
-    experiments: str | None = option(None, help="Write the experiments, with the mask, to this file")
+    experiments: str | None = option(None, help="Write the experiments, with the mask, to this file", writes=True)
 
 
 @frozen
@@ -22,7 +22,7 @@ class GenerateMaskOptions(MaskOptions):
     merge_imageset_mask: bool = option(
         False, help="Mask also what the images mask themselves: gaps, the format's mask, one that was imported", level=1
     )
-    plot: str | None = option(None, help="Draw the mask into this PNG file")
+    plot: str | None = option(None, help="Draw the mask into this PNG file", writes=True)
     output: GenerateMaskOutput = scope(GenerateMaskOutput)
 
 

@@ -10,12 +10,15 @@ from numpy.typing import NDArray
 
 from xtal.errors import OptionError
 from xtal.models import Detector, Experiment, Panel
-from xtal.physics.resolution import highest_resolution
+from xtal.physics.resolution import highest_resolution, resolution_range
 from xtal.physics.spots import circle_mask, ice_rings, polygon_mask, resolution_mask
+from xtal.words import counted
 from xtal_steps_spots.mask_options import MaskOptions, UntrustedOptions
 from xtal_steps_spots.options import SpotfinderOptions
 
 Mask = NDArray[np.bool_]
+FEW_LEFT = 0.01
+"""Part of the pixels: hardly anyone means to look at fewer."""
 
 
 def search_masks(experiment: Experiment, options: SpotfinderOptions) -> list[Mask] | None:
@@ -36,9 +39,25 @@ def search_masks(experiment: Experiment, options: SpotfinderOptions) -> list[Mas
     if masks is not None and not any(mask.any() for mask in masks):
         raise OptionError(
             "No pixel of the detector lies within the limits of the search.",
-            advice="Change d_min, d_max, resolution_range, border, untrusted or region_of_interest.",
+            advice=limits_against_detector(experiment, f)
+            or "Change resolution_range, border, untrusted or region_of_interest.",
         )
     return masks
+
+
+def limits_against_detector(experiment: Experiment, options: MaskOptions) -> str:
+    """The limits of resolution beside what the detector covers; "" where none are given."""
+    given = [f"{name}={value:g}" for name in ("d_min", "d_max") if (value := getattr(options, name)) is not None]
+    given += [f"resolution_range={a:g},{b:g}" for a, b in options.resolution_range]
+    if not given:
+        return ""
+    fine, coarse = resolution_range(experiment.detector, experiment.beam)
+    return f"Change {', '.join(given)}: the pixels of the detector are at {fine:.2f} to {coarse:.4g} Å."
+
+
+def hardly_any(masks: list[Mask]) -> bool:
+    """Whether so few pixels are good that something was got wrong."""
+    return sum(int(mask.sum()) for mask in masks) < FEW_LEFT * sum(mask.size for mask in masks)
 
 
 def drawn_masks(experiment: Experiment, options: MaskOptions) -> list[Mask] | None:
@@ -114,7 +133,9 @@ def mask_region(masks: list[Mask], region: UntrustedOptions, detector: Detector)
     """
     number = region.panel or 0
     if number >= len(detector):
-        raise OptionError(f"untrusted.panel={number}: the detector has {len(detector)} panels, counted from 0.")
+        raise OptionError(
+            f"untrusted.panel={number}: the detector has {counted(len(detector), 'panel')}, counted from 0."
+        )
     mask = masks[number]
     slow, fast = mask.shape
     if region.circle is region.rectangle is region.polygon is region.pixel is None:

@@ -92,7 +92,9 @@ class SpotfinderOptions:
     force_2d: bool = option(False, help="Do not join spots over successive images of a scan", level=1)
     compute_mean_background: bool = option(False, help="Tell the mean of what is not strong", level=1)
     write_hot_mask: bool = option(False, help="Write a mask of pixels that are strong on almost every image", level=1)
-    hot_mask_prefix: str = option("hot_mask", help="Its name: PREFIX_0.h5 for experiment 0 and so on", level=1)
+    hot_mask_prefix: str = option(
+        "hot_mask", help="Its name: PREFIX_0.h5 for experiment 0 and so on", level=1, writes=True
+    )
     hot_fraction: float = option(
         0.9, help="A pixel is hot that is strong on this part of the images, 10 of them at least", gt=0, le=1, level=1
     )
@@ -104,7 +106,7 @@ class FindSpotsOutput:
 
     shoeboxes: bool = option(True, help="Keep the pixels of spots in the table", level=1)
     experiments: str | None = option(
-        None, help="Write the experiments, with the mask of hot pixels, to this file", level=1
+        None, help="Write the experiments, with the mask of hot pixels, to this file", level=1, writes=True
     )
 
 
@@ -115,5 +117,5 @@ class FindSpotsOptions:
     spotfinder: SpotfinderOptions = scope(SpotfinderOptions)
     maximum_trusted_value: float | None = trusted_limit()
     per_image_statistics: bool = option(False, help="Print spots and intensity of each image", level=1)
-    plot: str | None = option(None, help="Draw spots per image into this PNG file")
+    plot: str | None = option(None, help="Draw spots per image into this PNG file", writes=True)
     output: FindSpotsOutput = scope(FindSpotsOutput)

@@ -13,6 +13,7 @@ from xtal.physics.resolution import d_at
 from xtal.physics.spots.statistics import statistics_per_image
 from xtal.run import Context
 from xtal.table import ReflectionTable
+from xtal.words import counted
 from xtal_steps_spots.histogram import histogram
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def print_spots(context: Context, table: ReflectionTable, searched: Searched) ->
     """Spots against images, as a picture and, on request, as a table."""
     if context.options.per_image_statistics:
         per_image(context, table, searched)
-    context.print(histogram(*counted(table, searched), title=f"spots per {image_of(searched)}"))
+    context.print(histogram(*spots_per_image(table, searched), title=f"spots per {image_of(searched)}"))
 
 
 def image_of(searched: Searched) -> str:
@@ -37,7 +38,7 @@ def image_of(searched: Searched) -> str:
     return "image" if len(searched) == 1 else "image, counted over all experiments"
 
 
-def counted(table: ReflectionTable, searched: Searched) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def spots_per_image(table: ReflectionTable, searched: Searched) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Numbers of the images that were searched, and the spots on each.
 
     The numbers are those of the scan; of several experiments, which may all have an image 1, images are counted on.
@@ -80,7 +81,7 @@ def plot(table: ReflectionTable, searched: Searched, path: Path) -> None:
 
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.subplots()
-    axes.plot(*counted(table, searched), ".-", linewidth=0.5)
+    axes.plot(*spots_per_image(table, searched), ".-", linewidth=0.5)
     axes.set(xlabel=image_of(searched), ylabel="spots", ylim=(0, None))
     whole_numbers(axes)
     figure.savefig(path, format="png", dpi=120)
@@ -98,7 +99,7 @@ def bad_images(context: Context, bad: dict[int, str]) -> None:
     if bad:
         named = "; ".join(f"image {z + 1}: {bad[z].rstrip('.')}" for z in sorted(bad)[:LISTED])
         more = f"; and {len(bad) - LISTED} more" if len(bad) > LISTED else ""
-        context.warn(f"{many(len(bad), 'image')} passed over: {named}{more}")
+        context.warn(f"{counted(len(bad), 'image')} passed over: {named}{more}")
 
 
 def mean_background(context: Context, background: dict[int, tuple[int, float]]) -> None:
@@ -112,26 +113,21 @@ def summarise(context: Context, table: ReflectionTable, counts: Any) -> None:
     """Three lines."""
     n, images = len(table), counts.images
     dropped = [
-        (counts.small, "were too small"),
+        (counts.small, "too small"),
         (counts.large, "too large"),
-        (counts.off_centre, "had the highest pixel off the centre"),
-        (counts.steep, "lay on a steep background"),
+        (counts.off_centre, "with the highest pixel off the centre"),
+        (counts.steep, "on a steep background"),
         (counts.crowded, "in crowded places"),
         (counts.warm, "on warm pixels"),
     ]
     parts = [f"{k} {why}" for i, (k, why) in enumerate(dropped) if k or i < 3]
     name = context.options.spotfinder.threshold.name
-    hot = f", {many(counts.hot, 'hot pixel')}" if counts.hot else ""
+    hot = f", {counted(counts.hot, 'hot pixel')}" if counts.hot else ""
     context.summary(
-        f"{many(n, 'spot')} on {many(images, 'image')} ({n / images:.1f} per image), {limit_of(context, table)}",
-        f"kept of {counts.groups} groups of strong pixels: {', '.join(parts)}",
-        f"threshold {name}: {counts.pixels} strong pixels{hot}",
+        f"{counted(n, 'spot')} on {counted(images, 'image')} ({n / images:.1f} per image), {limit_of(context, table)}",
+        f"kept of {counted(counts.groups, 'group')} of strong pixels; dropped: {', '.join(parts)}",
+        f"threshold {name}: {counted(counts.pixels, 'strong pixel')}{hot}",
     )
-
-
-def many(n: int, noun: str) -> str:
-    """The number with its noun."""
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def limit_of(context: Context, table: ReflectionTable) -> str:

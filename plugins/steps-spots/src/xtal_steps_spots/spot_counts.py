@@ -14,7 +14,8 @@ from xtal.physics.resolution import d_at
 from xtal.physics.spots.statistics import NONE, SpotStatistics, spot_statistics, statistics_per_image
 from xtal.run import Context
 from xtal.table import ReflectionTable
-from xtal_steps_spots.report import many, whole_numbers
+from xtal.words import counted
+from xtal_steps_spots.report import whole_numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,7 +59,7 @@ def run(context: Context) -> None:
         with context.writing("plot", options.plot) as path:
             plot(images, found, path)
     context.summary(
-        f"{many(overall.n_spots_total, 'spot')} on {many(len(found), 'image')}, "
+        f"{counted(overall.n_spots_total, 'spot')} on {counted(len(found), 'image')}, "
         f"{overall.n_spots_no_ice} of them off ice rings"
     )
 
@@ -160,9 +161,14 @@ def plot(images: list[int], found: list[SpotStatistics], path: Path) -> None:
 
 def draw_resolution(axes: Axes, n: NDArray[Any], found: list[SpotStatistics]) -> None:
     """Estimates of the images that have enough spots; fine resolution at the top."""
+    n_shown = 0
     for label, key, _ in METHODS:
         d = np.array([getattr(s, key) for s in found])
         shown = (d > 0) & (d < COARSE) & (np.array([s.n_spots_total for s in found]) > FEW)
         axes.plot(n[shown], d[shown], ".", label=label)
+        n_shown += int(shown.sum())
     axes.set(ylabel="resolution (Å)")
     axes.invert_yaxis()
+    if n_shown == 0:
+        axes.set(yticks=[])
+        axes.text(0.5, 0.5, f"no image has more than {FEW} spots", transform=axes.transAxes, ha="center")

@@ -11,9 +11,10 @@ from xtal.errors import DataError
 from xtal.models import ExperimentList
 from xtal.run import Context
 from xtal.table import ReflectionTable
+from xtal.words import counted
 from xtal_steps_tables.clusters import cell_groups
 from xtal_steps_tables.combine_options import CombineOptions, CombineOutput
-from xtal_steps_tables.outputs import counted, derived_identifier, write_pair
+from xtal_steps_tables.outputs import derived_identifier, write_pair
 from xtal_steps_tables.references import share_models
 from xtal_steps_tables.subsets import batches, choose, counts, number_images, same_images, significant, subset
 
@@ -45,7 +46,7 @@ def _joined(context: Context) -> tuple[ExperimentList, ReflectionTable | None]:
     expts, refls = context.inputs["experiments"], context.inputs.get("reflections", [])
     if refls and len(refls) != len(expts):
         raise DataError(
-            f"{len(expts)} experiment lists and {len(refls)} reflection tables were given.",
+            f"{counted(len(expts), 'experiment list')} and {counted(len(refls), 'reflection table')} were given.",
             advice="Give one .refl for each .expt, in the same order.",
         )
     experiments = context.experiments
@@ -66,7 +67,7 @@ def _joined(context: Context) -> tuple[ExperimentList, ReflectionTable | None]:
     if "imageset_id" in table:
         placed |= np.asarray(table["imageset_id"]) >= 0
     if not placed.all():
-        context.warn(f"{int((~placed).sum())} reflections that belong to no experiment are left out.")
+        context.warn(f"Left out {counted(int((~placed).sum()), 'reflection')} of no experiment.")
         table = table.select(placed)
     return experiments, table
 
@@ -93,10 +94,12 @@ def _selected(
         n = counts(table, len(experiments))
         numbers = [k for k in numbers if (low is None or n[k] >= low) and (high is None or n[k] <= high)]
         if len(numbers) < len(experiments):
-            context.print(f"Left out {len(experiments) - len(numbers)} experiments by their number of reflections")
+            context.print(
+                f"Left out {counted(len(experiments) - len(numbers), 'experiment')} by their number of reflections"
+            )
         if options.significance_filter.enable:
             kept = significant(experiments, table, options.significance_filter) | (np.asarray(table["id"]) < 0)
-            context.print(f"Left out {int((~kept).sum())} reflections past the significant resolution")
+            context.print(f"Left out {counted(int((~kept).sum()), 'reflection')} past the significant resolution")
             table = table.select(kept)
     if not numbers:
         raise DataError("No experiment is left.", advice="Widen the limits on the number of reflections.")
@@ -115,7 +118,7 @@ def _place(experiments: ExperimentList, number: int) -> tuple[str, int]:
 
 def _report(context: Context, experiments: ExperimentList, table: ReflectionTable | None) -> None:
     if table is None:
-        context.print(f"{len(experiments)} experiments")
+        context.print(counted(len(experiments), "experiment"))
         return
     rows = [[str(k), str(n)] for k, n in enumerate(counts(table, len(experiments)))]
     shown = rows if len(rows) <= 30 else [*rows[:20], ["...", ""], *rows[-5:]]

@@ -16,6 +16,7 @@ from xtal.physics.spots.masks import ice_rings
 from xtal.run import Context
 from xtal.table import Flag, ReflectionTable
 from xtal.units import DEG
+from xtal.words import counted
 from xtal_steps_tables.filter_options import DeadTimeOptions, FilterOptions, IceRingOptions
 from xtal_steps_tables.flag_expression import NAMES, select_by_flags
 
@@ -33,11 +34,13 @@ def run(context: Context) -> None:
     if options == FilterOptions(ice_rings=options.ice_rings) and not options.ice_rings.filter:
         context.print("No filter was given: these flags are set.")
         count_flags(context, table)
-        context.summary(f"{len(table)} reflections; give flag_expression=, d_min= or another filter to select some")
+        context.summary(
+            f"{counted(len(table), 'reflection')}; give flag_expression=, d_min= or another filter to select some"
+        )
         return
     _check(options)
     n = len(table)
-    context.print(f"{n} reflections loaded")
+    context.print(f"{counted(n, 'reflection')} loaded")
     if options.d_min or options.d_max or options.ice_rings.filter:
         table = with_resolution(context, table, experiments)
     table = apply_filters(context, table, experiments, options)
@@ -69,7 +72,7 @@ def apply_filters(
     """The rows that pass every filter; says after each how many are left."""
     for name, select in _filters(experiments, options):
         table = table.select(select(table))
-        context.print(f"{len(table)} reflections left by {name}")
+        context.print(f"{counted(len(table), 'reflection')} left by {name}")
     return table
 
 
@@ -114,7 +117,7 @@ def with_resolution(context: Context, table: ReflectionTable, experiments: Exper
     if any(e.crystal is not None for e in experiments):
         assigned = np.asarray(table["id"]) >= 0
         if not assigned.all():
-            context.print(f"{int((~assigned).sum())} reflections that belong to no crystal are left out")
+            context.print(f"Left out {counted(int((~assigned).sum()), 'reflection')} of no crystal")
             table = table.select(assigned)
         d = np.zeros(len(table))
         for k, experiment in enumerate(experiments):

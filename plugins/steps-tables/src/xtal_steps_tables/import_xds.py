@@ -8,7 +8,8 @@ from xtal.errors import DataError, UsageError
 from xtal.models import Experiment, ExperimentList
 from xtal.run import Context
 from xtal.table import ReflectionTable
-from xtal_steps_tables.outputs import counted, write_pair
+from xtal.words import counted
+from xtal_steps_tables.outputs import write_pair
 from xtal_steps_tables.xds_files import Geometry, geometry_of_header, geometry_of_xparm, header_of, read_text
 from xtal_steps_tables.xds_models import experiment_of, vary_crystal
 from xtal_steps_tables.xds_options import ImportXdsOptions
@@ -58,7 +59,7 @@ def _xds_inp(folder: Path) -> Path:
         return folder / "XDS.INP"
     alike = sorted(p.name for p in folder.iterdir() if p.name.lower() == "xds.inp")
     raise DataError(
-        f"There is no XDS.INP in {folder}.",
+        f"The folder {folder} holds no XDS.INP.",
         advice=f"Rename {alike[0]} to XDS.INP." if alike else "Give the folder in which XDS ran.",
     )
 
@@ -68,7 +69,7 @@ def _file_of_models(folder: Path, name: str | None) -> Path:
         if (folder / candidate).is_file():
             return folder / candidate
     wanted = name or " or ".join(MODELS)
-    raise DataError(f"There is no {wanted} in {folder}.", advice="Give the folder in which XDS ran.")
+    raise DataError(f"The folder {folder} holds no {wanted}.", advice="Give the folder in which XDS ran.")
 
 
 def geometry_of(path: Path) -> Geometry:
@@ -87,7 +88,7 @@ def geometry_of(path: Path) -> Geometry:
 
 def _vary(context: Context, experiment: Experiment, geometry: Geometry, folder: Path) -> None:
     if not (folder / "INTEGRATE.LP").is_file():
-        context.warn(f"There is no INTEGRATE.LP in {folder}: the crystal does not vary.")
+        context.warn(f"The folder {folder} holds no INTEGRATE.LP: the crystal does not vary.")
         return
     vary_crystal(experiment, geometry, folder / "INTEGRATE.LP")
 

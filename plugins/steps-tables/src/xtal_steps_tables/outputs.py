@@ -11,6 +11,7 @@ from xtal.models import ExperimentList
 from xtal.run import Context
 from xtal.run.provenance import KEY, write_made
 from xtal.table import ReflectionTable
+from xtal.words import counted
 
 
 def write_pair(
@@ -33,11 +34,6 @@ def write_pair(
             write_made(path, context.made, write_reflections(content, path))
         context.outputs[path.name if role in context.outputs else role] = path
         context.print(f"Wrote {path} ({counted(len(content), role[:-1])})")
-
-
-def counted(n: int, what: str) -> str:
-    """ "1 experiment", "2 experiments"."""
-    return f"{n} {what}{'' if n == 1 else 's'}"
 
 
 def derived_identifier(*told: Any) -> str:

@@ -9,7 +9,8 @@ from xtal.errors import OptionError, UsageError
 from xtal.models import ExperimentList
 from xtal.run import Context
 from xtal.table import ReflectionTable
-from xtal_steps_tables.outputs import counted, derived_identifier, write_pair
+from xtal.words import counted
+from xtal_steps_tables.outputs import derived_identifier, write_pair
 from xtal_steps_tables.slice_options import SliceOptions
 from xtal_steps_tables.slicing import Range, block_ranges, cut_experiments, cut_table, need_frames, ranges_between
 

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from xtal.errors import AlgorithmFailed
 from xtal.units import DEG
+from xtal.words import counted
 
 F = NDArray[np.float64]
 
@@ -51,7 +52,7 @@ def estimate_max_cell(
     nearest = nearest[nearest > 0]
     if len(nearest) < 10:
         raise AlgorithmFailed(
-            f"{len(nearest)} spots are too few to tell how large the cell is.",
+            f"{counted(len(nearest), 'spot is', 'spots are')} too few to tell how large the cell is.",
             advice="Find more spots, or give indexing.max_cell=.",
         )
     lengths = 1.0 / nearest
