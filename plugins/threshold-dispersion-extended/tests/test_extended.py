@@ -83,6 +83,26 @@ def test_the_rows_looked_at_together_do_not_matter(height, kernel_size):
     assert not kernel.signal.any()
 
 
+@pytest.mark.parametrize("kernel_size", [(1, 1), (5, 3), (15, 15)])
+@pytest.mark.parametrize("height", [20, 3 * ROWS])
+def test_signals_are_kept_as_long_as_they_are_needed(height, kernel_size):
+    """Signals and background side by side everywhere; at the end of whole `ROWS` of them no row of the ring is free."""
+    rng, reach = np.random.default_rng(height), max(kernel_size)
+    y, x = np.mgrid[:height, :150]
+    crowded = (x + y) % (5 * reach + 5) < 2 * reach + 2
+    image = np.where(crowded, rng.integers(0, 41, x.shape), rng.poisson(5.0, x.shape)).astype(np.int32)
+    mask = rng.random(image.shape) < 0.98
+    options = DispersionExtendedOptions(kernel_size=kernel_size)
+    expected = twin(image, mask, options)
+    assert 0.2 < expected.mean() < 0.5
+    strong = np.empty(image.shape, bool)
+    kernel = DispersionExtended(options).prepare(None, 0, mask)
+    for _ in range(2):
+        kernel(image, mask, strong, 0)
+        np.testing.assert_array_equal(strong, expected)
+        assert not kernel.signal.any()
+
+
 def test_spots_across_tiles():
     """Wide images: runs of signal pixels from one tile into the next, over a whole one, and to the last column."""
     rng = np.random.default_rng(5)

@@ -21,12 +21,12 @@ ROWS = 32
 
 
 def signal_rows(reach: int, half_slow: int) -> int:
-    """Rows for which signals are kept at a time, a power of two; row j of the image is row j modulo that.
+    """Rows for which signals are kept at a time; row j of the image is row j modulo that.
 
-    Those of `ROWS` rows are kept until the windows of the rows after them are passed (`mark_strong`).
+    Those of `ROWS` rows are kept until the windows of the rows after them are passed, and at the end of an image the
+    rows that were waited for are added (`mark_strong`).
     """
-    needed = ROWS + reach + 2 * half_slow
-    return 1 << (needed - 1).bit_length()
+    return ROWS + reach + 2 * half_slow
 
 
 @jit
