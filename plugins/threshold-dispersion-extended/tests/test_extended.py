@@ -37,12 +37,13 @@ def twin(image, mask, o: DispersionExtendedOptions):
 
 
 def frame(rng, shape=(41, 53)):
-    """Background with spots, some of them at a gap and at the edges."""
+    """Background with spots, some of them at a gap and at the edges, and pixels that are too bright to count."""
     y, x = np.mgrid[: shape[0], : shape[1]]
     expected = 1.0 + 0.03 * y
     for cy, cx in [*rng.uniform(0, 1, (10, 2)) * shape, (15, 18), (0, 30), (39, 51)]:
         expected = expected + 60 * np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / 3)
     image = rng.poisson(expected).astype(np.int32)
+    image[rng.integers(0, shape[0], 9), rng.integers(0, shape[1], 9)] = 2**24 + 5
     image[:, 20:23] = -1
     return image, image >= 0
 
@@ -120,6 +121,18 @@ def test_spots_across_tiles():
     assert strong[22, TILE - 1 : 2 * TILE + 1].all()
     assert strong[33, -2:].all()
     np.testing.assert_array_equal(strong, twin(image, mask, DispersionExtendedOptions()))
+
+
+def test_nothing_stands_out_of_a_negative_background():
+    """Whose standard deviation is no number."""
+    found = []
+    for level in (0, -1):
+        image = np.full((30, 30), level, np.int32)
+        image[14:17, 14:17] = 40
+        strong = np.empty(image.shape, bool)
+        DispersionExtended().prepare(None, 0, image < 99)(image, image < 99, strong, 0)
+        found.append(strong.sum())
+    assert found == [9, 0]
 
 
 def test_spots_at_a_gap_are_kept_on_request():
