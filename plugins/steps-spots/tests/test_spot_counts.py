@@ -22,6 +22,7 @@ from xtal.physics.spots.statistics import (
     limit_of_ranks,
     on_ice,
     out_of_order,
+    shells_of_equal_numbers,
     spot_statistics,
     statistics_per_image,
     wilson_outliers,
@@ -78,6 +79,16 @@ def test_wilson_outliers_agree_with_a_slow_loop() -> None:
     assert set(np.flatnonzero(wilson_outliers(intensity, ice))) == expected
 
 
+def test_shells_hold_equal_numbers_of_spots() -> None:
+    d = uniform(450, 2.0)
+    shells = shells_of_equal_numbers(d)
+    assert len(shells) == 20
+    assert {len(s) for s in shells} == {22, 23}
+    coarse_first = np.argsort(-d)
+    assert [set(s) for s in shells[:2]] == [set(coarse_first[1:23]), set(coarse_first[23:45])]
+    assert sorted(np.concatenate(shells)) == sorted(coarse_first[1:])
+
+
 def strengths_slowly(d: np.ndarray, intensity: np.ndarray, variance: np.ndarray, ice: np.ndarray) -> float:
     """`estimated_d_min`, spot by spot; no two of ``d`` are the same."""
     coarse_first, n = sorted(range(len(d)), key=lambda i: -d[i]), max(5, min(len(d) // 20, 20))
@@ -119,15 +130,17 @@ def counts_slowly(d: np.ndarray) -> float:
     return next(edges[k + 1] ** (-1 / 3) for k in range(n - 1) if counts[k] < few and counts[k + 1] < few)
 
 
-def test_figures_of_an_image_agree_with_slow_computations() -> None:
-    random = np.random.default_rng(7)
-    d = np.concatenate([uniform(440, 2.5), uniform(25, 1.6, seed=2)])
+@pytest.mark.parametrize("seed", range(6))
+def test_figures_of_an_image_agree_with_slow_computations(seed: int) -> None:
+    """Spots that become fewer beyond 2.5 angstrom, some on rings of ice, some of unknown variance."""
+    random = np.random.default_rng(seed)
+    d = np.concatenate([uniform(440, 2.5, seed), (2.5**-3 + random.exponential(0.02, 60)) ** (-1 / 3)])
     intensity = random.exponential(1.0, len(d)) * 5000 * np.exp(-20 / d**2) + 20
     intensity[:40:4] *= 50
     variance = intensity * random.uniform(1, 2, len(d))
     variance[5:9] = 0.0
     known = variance > 0
-    ice = np.array([any(abs(x**-2 - (a**-2 + b**-2) / 2) < 0.002 for a, b in ice_rings(1.5)) for x in d])
+    ice = np.array([any(abs(x**-2 - (a**-2 + b**-2) / 2) < 0.002 for a, b in ice_rings(1.3)) for x in d])
     assert 20 < ice.sum() < 100
     found = spot_statistics(d, intensity, variance)
     assert (found.n_spots_total, found.n_spots_no_ice) == (len(d), (~ice).sum())

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from xtal.testing import check_threshold
+from xtal_threshold_dispersion.dispersion import elbow_threshold
 from xtal_threshold_dispersion.kernels import TILE
 from xtal_threshold_dispersion_extended.extended import DispersionExtended
 from xtal_threshold_dispersion_extended.kernels import ROWS, SIGNAL, shrink_rows
@@ -162,6 +163,17 @@ def test_shrinking_counts_the_outside_as_marked(reach, masked_counts):
     np.testing.assert_array_equal(signal, expected)
     held = [[expected[j, t * TILE : (t + 1) * TILE].any() for t in range(3)] for j in range(17)]
     np.testing.assert_array_equal(tiles & SIGNAL > 0, held)
+
+
+def test_global_threshold_from_the_first_image():
+    image, mask = frame(np.random.default_rng(8))
+    found = DispersionExtended(DispersionExtendedOptions(global_threshold="auto"))
+    found.learn(image)
+    strong = np.empty(image.shape, bool)
+    found.prepare(None, 0, mask)(image, mask, strong, 0)
+    limit = found.window.global_threshold
+    assert limit == elbow_threshold(image) > 5
+    np.testing.assert_array_equal(strong, twin(image, mask, DispersionExtendedOptions(global_threshold=limit)))
 
 
 def test_conformance():

@@ -122,21 +122,25 @@ class Search:
 
     def run(self, first: int, last: int, executor: Any) -> Iterator[tuple[int, list[StrongPixels]]]:
         """Blocks in order: number of frames, and their strong pixels per panel."""
-        self._learn(first, last)
+        self.learn(first, last)
         blocks = self.blocks(first, last, executor.n_workers)
         for block, pixels in zip(blocks, executor.map(self.block, blocks), strict=True):
             yield len(block), pixels
 
-    def _learn(self, first: int, last: int) -> None:
+    @property
+    def learns(self) -> bool:
+        """Whether the threshold wants to see the first image."""
+        return hasattr(self.threshold, "learn")
+
+    def learn(self, first: int, last: int) -> None:
         """Show the first image to a threshold that wants to see it."""
-        learn = getattr(self.threshold, "learn", None)
-        if learn is None:
+        if not self.learns:
             return
         for z in range(first, last):
             if z not in self.excluded:
                 work = self._workspace()
                 if self._load(z, work):
-                    learn(work.corrected[0])
+                    self.threshold.learn(work.corrected[0])
                     return
 
     def block(self, frames: range) -> list[StrongPixels]:
