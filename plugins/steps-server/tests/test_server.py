@@ -115,6 +115,7 @@ def test_filters_masks_and_limits_are_obeyed(served: Path, tmp_path: Path, run_s
         [f"lookup.mask={served}/pixels.mask"],
         ["maximum_trusted_value=100"],
         ["background_gradient.filter=True", "background_gradient.gradient_cutoff=0.5"],
+        ["threshold.global_threshold=auto"],
         ["spot_density.filter=True"],
     ):
         ours, steps = both(*words)

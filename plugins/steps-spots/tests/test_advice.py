@@ -34,6 +34,16 @@ def test_rings_of_a_powder_are_no_weak_spots():
     assert "rings of a powder" in caught.value.advice
 
 
+def test_lone_pixels_advise_smaller_spots():
+    def lone(z, panel, shape):
+        slow, fast = np.indices(shape)
+        return np.where((slow % 12 == 0) & (fast % 12 == z), 30, 0)
+
+    with pytest.raises(AlgorithmFailed, match="No spot was found") as caught:
+        run(Frames(lone))
+    assert caught.value.advice.startswith("Lower min_spot_size=")
+
+
 def test_few_spots_are_a_warning():
     def one(z, panel, shape):
         image = np.zeros(shape, np.int32)

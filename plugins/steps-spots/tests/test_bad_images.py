@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from spots_in_memory import SIZE, Context, Frames, run, spotty
+from spots_in_memory import SIZE, Above, Context, Frames, run, spotty
 
 from xtal.errors import DataError, OptionError
 from xtal.testing import tiny_experiment
@@ -41,6 +41,23 @@ def test_bad_images_are_named_and_passed_over_on_request():
     assert "2 images passed over: image 5: Image 5 is truncated; image 8: Image 8 holds no good" in context.warnings[0]
     with pytest.raises(DataError, match="Image 8 holds no good pixel"):
         run(Frames(lambda z, p, shape: np.full(shape, -1) if z == 7 else spotty(z, p, shape)))
+
+
+def test_a_threshold_learns_from_the_counts_of_the_first_image_that_is_searched():
+    seen = []
+
+    class Learning(Above):
+        def learn(self, image):
+            seen.append(image.copy())
+
+    experiment = tiny_experiment(size=SIZE)
+    experiment.detector[0].pedestal = 5.0
+    frames = Frames(lambda z, panel, shape: damaged(2)(z, panel, shape) + 5)
+    options = SpotfinderOptions(exclude_images=("1:2",), skip_bad_images=True)
+    context = Context([experiment], [frames], options)
+    context.plugin = lambda choice: Learning()
+    step.run(context)
+    np.testing.assert_array_equal(seen, [spotty(3, 0, SIZE[::-1])])
 
 
 def test_excluded_images():

@@ -13,7 +13,7 @@ from xtal.testing import simulated, tiny_experiment
 from xtal_steps_spots import find_spots as step
 from xtal_steps_spots import search
 from xtal_steps_spots.frames import frame_ranges
-from xtal_steps_spots.options import FindSpotsOptions, FindSpotsOutput
+from xtal_steps_spots.options import FindSpotsOptions, FindSpotsOutput, LookupOptions, SpotfinderOptions
 
 
 def test_spots_are_found_and_described():
@@ -122,6 +122,16 @@ def test_gain_and_pedestal_are_corrected(gain, pedestal, kind):
 def test_no_correction_leaves_the_raw_array():
     panel = tiny_experiment().detector[0]
     assert search.Correction.of_panel(panel, np.dtype(np.int32)) is None
+
+
+def test_a_mask_that_is_given_takes_the_place_of_the_imported_one():
+    context = Context(
+        [tiny_experiment(size=SIZE)], [Frames(spotty)], SpotfinderOptions(lookup=LookupOptions(mask="a.mask"))
+    )
+    used = []
+    context.use_mask = used.append
+    step.run(context)
+    assert used == ["a.mask"]
 
 
 def test_shoeboxes_on_request_only():

@@ -25,15 +25,23 @@ def test_hot_pixels_are_told_and_masked_on_request(tmp_path):
     assert "4 hot pixels" in run(Frames(hot)).lines[2]
     experiment = tiny_experiment(size=SIZE)
     options = SpotfinderOptions(write_hot_mask=True, hot_mask_prefix="warm")
+    frames, gap = Frames(hot), np.ones((SIZE[1], SIZE[0]), bool)
+    gap[7, 9] = False
+    frames.static_mask = lambda: [gap]
     context = Context(
-        [experiment], [Frames(hot)], options, directory=tmp_path, output=FindSpotsOutput(experiments="hot.expt")
+        [tiny_experiment(9, SIZE), experiment],
+        [Frames(spotty, z1=9), frames],
+        options,
+        directory=tmp_path,
+        output=FindSpotsOutput(experiments="hot.expt"),
     )
     used = []
-    context.use_mask = lambda path, experiments: used.append(path)
+    context.use_mask = lambda path, experiments: used.append((path.name, [e.scan.n_images for e in experiments]))
     step.run(context)
-    (mask,) = read_mask(tmp_path / "warm_0.h5", [(SIZE[1], SIZE[0])])
-    np.testing.assert_array_equal(np.argwhere(~mask), [[10, 5], [30, 40], [30, 41], [30, 42]])
-    assert used == [tmp_path / "warm_0.h5"]
+    few, mask = (read_mask(tmp_path / f"warm_{k}.h5", [(SIZE[1], SIZE[0])])[0] for k in range(2))
+    assert few.all()
+    np.testing.assert_array_equal(np.argwhere(~mask), [[7, 9], [10, 5], [30, 40], [30, 41], [30, 42]])
+    assert used == [("warm_0.h5", [9]), ("warm_1.h5", [10])]
     assert (tmp_path / "hot.expt").is_file()
     assert "hot pixel" not in run(Frames(hot, z1=9), tiny_experiment(9, SIZE)).lines[2]
 

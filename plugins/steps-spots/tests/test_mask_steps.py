@@ -28,6 +28,7 @@ from xtal_steps_spots.hot import hot_at
 def test_local_statistics_agree_with_a_slow_loop() -> None:
     random = np.random.default_rng(3)
     image, mask = random.normal(1e6, 3.0, (9, 11)), random.random((9, 11)) > 0.3
+    mask[:, :6] &= random.random((9, 6)) > 0.9  # windows of one good pixel, or none
     count, mean, variance = local_statistics(image, mask, (1, 2))
     for j in range(9):
         for i in range(11):
@@ -36,6 +37,15 @@ def test_local_statistics_agree_with_a_slow_loop() -> None:
             assert count[j, i] == len(values)
             assert mean[j, i] == pytest.approx(values.mean() if len(values) else 0.0, abs=1e-8)
             assert variance[j, i] == pytest.approx(values.var(ddof=1) if len(values) > 1 else 0.0, abs=1e-6)
+
+
+def test_a_flat_image_does_not_vary_and_one_that_is_masked_has_no_mean() -> None:
+    image = np.full((30, 30), 0.1)
+    image[:, 13:] = 0.7
+    _, mean, variance = local_statistics(image, image > 0, (2, 2))
+    assert mean[4, 4] == pytest.approx(0.1)
+    assert (variance >= 0).all()
+    assert not np.any(local_statistics(image, image < 0, (2, 2)))
 
 
 @pytest.mark.parametrize(("gain", "pedestal"), [(1.0, 0.0), (2.5, 0.0), (0.6, 100.0)])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,14 @@ from matplotlib.figure import Figure
 
 from xtal.errors import OptionError
 from xtal.files import read_reflections
+from xtal.physics.spots import ice_rings
 from xtal.physics.spots.statistics import (
+    SpotStatistics,
     limit_of_counts,
     limit_of_ranks,
     on_ice,
     out_of_order,
+    shells_of_equal_numbers,
     spot_statistics,
     statistics_per_image,
     wilson_outliers,
@@ -72,6 +77,83 @@ def test_wilson_outliers_agree_with_a_slow_loop() -> None:
             break
         expected |= found
     assert set(np.flatnonzero(wilson_outliers(intensity, ice))) == expected
+
+
+def test_shells_hold_equal_numbers_of_spots() -> None:
+    d = uniform(450, 2.0)
+    shells = shells_of_equal_numbers(d)
+    assert len(shells) == 20
+    assert {len(s) for s in shells} == {22, 23}
+    coarse_first = np.argsort(-d)
+    assert [set(s) for s in shells[:2]] == [set(coarse_first[1:23]), set(coarse_first[23:45])]
+    assert sorted(np.concatenate(shells)) == sorted(coarse_first[1:])
+
+
+def strengths_slowly(d: np.ndarray, intensity: np.ndarray, variance: np.ndarray, ice: np.ndarray) -> float:
+    """`estimated_d_min`, spot by spot; no two of ``d`` are the same."""
+    coarse_first, n = sorted(range(len(d)), key=lambda i: -d[i]), max(5, min(len(d) // 20, 20))
+    ends = [int((k + 1) * len(d) / n + 0.5) for k in range(n)]
+    points, left_out = [], {i for i in range(len(d)) if ice[i]}
+    for begin, end in zip([1, *ends[:-1]], ends, strict=True):  # the coarsest spot of all is in no shell
+        shell = coarse_first[begin:end]
+        left_out |= {shell[k] for k in np.flatnonzero(wilson_outliers(intensity[shell], ice[shell]))}
+        kept = sorted((math.log(intensity[i] / math.sqrt(variance[i])), i) for i in shell if i not in left_out)
+        low, high = kept[int(0.1 * len(kept))][1], kept[int(0.9 * len(kept))][0]
+        points.append((d[low] ** -2, high))
+    slope, offset = np.polynomial.Polynomial.fit(*zip(*points, strict=True), 1).convert().coef[::-1]
+    below = [
+        d[i]
+        for i in range(len(d))
+        if i not in left_out and math.log(intensity[i] / math.sqrt(variance[i])) < slope * d[i] ** -2 + offset
+    ]
+    return min(below)
+
+
+def ranks_slowly(d: np.ndarray) -> float:
+    """`d_min_distl_method_1`, point by point: the last one about as far from the chord as the farthest."""
+    step = max(2, math.ceil(len(d) / 40))
+    points = [sorted(d, reverse=True)[k * step] for k in range(len(d) // step)]
+    rise = [x**-3 - points[0] ** -3 for x in points]
+    last = max(range(4, len(points)), key=lambda k: rise[k] / k)
+    gaps = [abs(rise[last] * k - last * rise[k]) / math.hypot(last, rise[last]) for k in range(last)]
+    return points[max(k for k in range(last) if gaps[k] > max(gaps) - 0.5 * np.std(gaps, ddof=1))]
+
+
+def counts_slowly(d: np.ndarray) -> float:
+    """`d_min_distl_method_2`, shell by shell: the edge between the first two that hold few."""
+    y = sorted(x**-3 for x in d)
+    first = math.ceil(min(max(25, 0.05 * len(y)), 0.25 * len(y)))
+    n = min(max(math.ceil((y[-1] - y[0]) / (y[first] - y[0])), 20), 40)
+    edges = [y[0] + k * (y[-1] - y[0]) / n for k in range(n + 1)]
+    counts = [sum(a < x <= b for x in y) for a, b in itertools.pairwise(edges)]
+    few = 0.15 * (counts[0] + counts[1]) / 2
+    return next(edges[k + 1] ** (-1 / 3) for k in range(n - 1) if counts[k] < few and counts[k + 1] < few)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_figures_of_an_image_agree_with_slow_computations(seed: int) -> None:
+    """Spots that become fewer beyond 2.5 angstrom, some on rings of ice, some of unknown variance."""
+    random = np.random.default_rng(seed)
+    d = np.concatenate([uniform(440, 2.5, seed), (2.5**-3 + random.exponential(0.02, 60)) ** (-1 / 3)])
+    intensity = random.exponential(1.0, len(d)) * 5000 * np.exp(-20 / d**2) + 20
+    intensity[:40:4] *= 50
+    variance = intensity * random.uniform(1, 2, len(d))
+    variance[5:9] = 0.0
+    known = variance > 0
+    ice = np.array([any(abs(x**-2 - (a**-2 + b**-2) / 2) < 0.002 for a, b in ice_rings(1.3)) for x in d])
+    assert 20 < ice.sum() < 100
+    found = spot_statistics(d, intensity, variance)
+    assert (found.n_spots_total, found.n_spots_no_ice) == (len(d), (~ice).sum())
+    assert found.n_spots_4A == sum(x > 4 for x in d) > 50
+    assert found.total_intensity == pytest.approx(sum(intensity[~ice]))
+    columns = (c[known] for c in (d, intensity, variance, ice))
+    assert found.estimated_d_min == pytest.approx(strengths_slowly(*columns))
+    assert found.d_min_distl_method_1 == pytest.approx(ranks_slowly(d[known]))
+    assert found.d_min_distl_method_2 == pytest.approx(counts_slowly(d[known]))
+    (image,) = statistics_per_image(np.full(len(d), 0.5), 0, 1, (d, intensity, variance), resolution=False)
+    assert image == SpotStatistics(*list(found.as_dict().values())[:4])
+    on_rings = spot_statistics(d[ice], intensity[ice], variance[ice])
+    assert (on_rings.n_spots_total, on_rings.d_min_distl_method_1) == (ice.sum(), -1)
 
 
 def test_images_are_counted_apart() -> None:

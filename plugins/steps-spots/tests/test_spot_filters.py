@@ -66,6 +66,43 @@ def test_spots_on_a_slope_are_dropped_on_request():
     assert (flat[:, 0] > 36).sum() < 0.6 * (everything[:, 0] > 36).sum()
 
 
+SLOPES = ((2.0, 0.5), (0.5, -3.0))
+"""Along x and y, of each of two panels."""
+
+
+def test_slopes_are_those_of_the_ring_around_a_spot_over_its_images():
+    """Whatever stands within the ring, and in pixels of it that are bad on one image."""
+    spots = [
+        (0, (10, 12, 20, 23), 0, 3),
+        (0, (44, 47, 5, 7), 1, 2),
+        (1, (8, 11, 40, 42), 4, 6),
+        (1, (20, 22, 5, 8), 6, 7),
+    ]
+    read = []
+
+    def make(z, panel, shape):
+        read.append(z)
+        y, x = np.indices(shape)
+        image = 500 + SLOPES[panel][0] * x + SLOPES[panel][1] * y
+        for p, (x0, x1, y0, y1), _, _ in spots:
+            if p == panel:
+                image[y0 - 2 : y1 + 2, x0 - 2 : x1 + 2] = 9999
+        if z == 1 and panel == 0:
+            image[17, 8] = -1e6  # of the ring around the first spot
+        return image
+
+    reader = Frames(make, z1=9, shapes=((40, 50), (60, 30)), dtype=np.float64)
+    table = {
+        "panel": np.array([p for p, *_ in spots]),
+        "bbox": np.array([[*box, first, last] for _, box, first, last in spots]),
+    }
+    steepest = [3 * 2.0, 2.0, 2 * 3.0, 3.0]
+    for cutoff in (1.9, 2.1, 2.9, 3.1, 5.9, 6.1):
+        kept = filters.gradient_filter(table, reader, 2, cutoff)
+        assert kept.tolist() == [s < cutoff for s in steepest]
+    assert set(read) == {0, 1, 2, 4, 5, 6}
+
+
 def test_crowded_places_are_dropped_on_request():
     rng = np.random.default_rng(1)
     xy = np.concatenate([rng.uniform(0, 1000, (4000, 2)), rng.uniform(505, 515, (400, 2))])
@@ -92,7 +129,9 @@ def test_spots_on_warm_pixels_are_dropped():
     assert len(everything) - len(expected) == 2
     equal(kept.table, expected)
     assert "2 on warm pixels" in kept.lines[1]
-    still = tiny_experiment(size=SIZE)
+    twice_round, still = tiny_experiment(size=SIZE), tiny_experiment(size=SIZE)
+    twice_round.scan.oscillation_deg = (0.0, -72.0)
+    equal(run(Frames(warm), twice_round).table, everything)
     still.scan.oscillation_deg = (0.0, 0.0)
     small = {"min_spot_size": 1}
     both = [

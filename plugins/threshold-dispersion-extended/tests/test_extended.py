@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from xtal.testing import check_threshold
+from xtal_threshold_dispersion.dispersion import elbow_threshold
 from xtal_threshold_dispersion.kernels import TILE
 from xtal_threshold_dispersion_extended.extended import DispersionExtended
 from xtal_threshold_dispersion_extended.kernels import ROWS, SIGNAL, shrink_rows
@@ -37,12 +38,13 @@ def twin(image, mask, o: DispersionExtendedOptions):
 
 
 def frame(rng, shape=(41, 53)):
-    """Background with spots, some of them at a gap and at the edges."""
+    """Background with spots, some of them at a gap and at the edges, and pixels that are too bright to count."""
     y, x = np.mgrid[: shape[0], : shape[1]]
     expected = 1.0 + 0.03 * y
     for cy, cx in [*rng.uniform(0, 1, (10, 2)) * shape, (15, 18), (0, 30), (39, 51)]:
         expected = expected + 60 * np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / 3)
     image = rng.poisson(expected).astype(np.int32)
+    image[rng.integers(0, shape[0], 9), rng.integers(0, shape[1], 9)] = 2**24 + 5
     image[:, 20:23] = -1
     return image, image >= 0
 
@@ -83,6 +85,26 @@ def test_the_rows_looked_at_together_do_not_matter(height, kernel_size):
     assert not kernel.signal.any()
 
 
+@pytest.mark.parametrize("kernel_size", [(1, 1), (5, 3), (15, 15)])
+@pytest.mark.parametrize("height", [20, 3 * ROWS])
+def test_signals_are_kept_as_long_as_they_are_needed(height, kernel_size):
+    """Signals and background side by side everywhere; at the end of whole `ROWS` of them no row of the ring is free."""
+    rng, reach = np.random.default_rng(height), max(kernel_size)
+    y, x = np.mgrid[:height, :150]
+    crowded = (x + y) % (5 * reach + 5) < 2 * reach + 2
+    image = np.where(crowded, rng.integers(0, 41, x.shape), rng.poisson(5.0, x.shape)).astype(np.int32)
+    mask = rng.random(image.shape) < 0.98
+    options = DispersionExtendedOptions(kernel_size=kernel_size)
+    expected = twin(image, mask, options)
+    assert 0.2 < expected.mean() < 0.5
+    strong = np.empty(image.shape, bool)
+    kernel = DispersionExtended(options).prepare(None, 0, mask)
+    for _ in range(2):
+        kernel(image, mask, strong, 0)
+        np.testing.assert_array_equal(strong, expected)
+        assert not kernel.signal.any()
+
+
 def test_spots_across_tiles():
     """Wide images: runs of signal pixels from one tile into the next, over a whole one, and to the last column."""
     rng = np.random.default_rng(5)
@@ -100,6 +122,18 @@ def test_spots_across_tiles():
     assert strong[22, TILE - 1 : 2 * TILE + 1].all()
     assert strong[33, -2:].all()
     np.testing.assert_array_equal(strong, twin(image, mask, DispersionExtendedOptions()))
+
+
+def test_nothing_stands_out_of_a_negative_background():
+    """Whose standard deviation is no number."""
+    found = []
+    for level in (0, -1):
+        image = np.full((30, 30), level, np.int32)
+        image[14:17, 14:17] = 40
+        strong = np.empty(image.shape, bool)
+        DispersionExtended().prepare(None, 0, image < 99)(image, image < 99, strong, 0)
+        found.append(strong.sum())
+    assert found == [9, 0]
 
 
 def test_spots_at_a_gap_are_kept_on_request():
@@ -129,6 +163,17 @@ def test_shrinking_counts_the_outside_as_marked(reach, masked_counts):
     np.testing.assert_array_equal(signal, expected)
     held = [[expected[j, t * TILE : (t + 1) * TILE].any() for t in range(3)] for j in range(17)]
     np.testing.assert_array_equal(tiles & SIGNAL > 0, held)
+
+
+def test_global_threshold_from_the_first_image():
+    image, mask = frame(np.random.default_rng(8))
+    found = DispersionExtended(DispersionExtendedOptions(global_threshold="auto"))
+    found.learn(image)
+    strong = np.empty(image.shape, bool)
+    found.prepare(None, 0, mask)(image, mask, strong, 0)
+    limit = found.window.global_threshold
+    assert limit == elbow_threshold(image) > 5
+    np.testing.assert_array_equal(strong, twin(image, mask, DispersionExtendedOptions(global_threshold=limit)))
 
 
 def test_conformance():

@@ -88,6 +88,20 @@ def test_passing_over_empty_tiles_changes_nothing(case, level):
     np.testing.assert_array_equal(strong, twin(image, mask, options))
 
 
+@pytest.mark.parametrize("sigma_background", [2.0, 6.0, 9.0])
+@pytest.mark.parametrize("gain", [1.0, 1.9])
+def test_the_faintest_pixel_that_makes_its_window_dispersed_is_not_passed_over(sigma_background, gain):
+    options = DispersionOptions(sigma_background=sigma_background, gain=gain)
+    found = []
+    for value in range(1, 9):
+        image, mask, strong = np.zeros((15, 20), np.int32), np.ones((15, 20), bool), np.empty((15, 20), bool)
+        image[7, 9] = value
+        Dispersion(options).prepare(None, 0, mask)(image, mask, strong, 0)
+        np.testing.assert_array_equal(strong, twin(image, mask, options))
+        found.append(strong[7, 9])
+    assert 0 < sum(found) < 8
+
+
 @pytest.mark.parametrize("column", [TILE - 1, TILE])
 def test_a_bad_pixel_counts_in_the_windows_of_the_next_tile(column):
     options = DispersionOptions(min_local=0, sigma_background=0.0, sigma_strong=0.1)
@@ -109,8 +123,8 @@ def test_global_threshold_from_the_first_image():
     found.learn(image * 50)
     assert found.window.global_threshold == first
     fixed = Dispersion(DispersionOptions(global_threshold=2.0))
-    fixed.learn(image)
     assert fixed.window.global_threshold == 2.0
+    assert not hasattr(fixed, "learn")
 
 
 def slow_elbow(image):

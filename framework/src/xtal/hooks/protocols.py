@@ -111,8 +111,8 @@ class ThresholdKernel(Protocol):
 class ThresholdAlgorithm(Protocol):
     """Decides which pixels belong to spots.
 
-    It may have one more method, ``learn(image)``, which is called with the first panel of the first image
-    of the search before any kernel works, for what follows from that image.
+    Where something follows from the first image it has one more method, ``learn(image)``, which is called with the
+    first panel of the first image of the search before any kernel works.
     """
 
     def prepare(self, experiment: Experiment, panel: int, mask: NDArray[np.bool_]) -> ThresholdKernel:

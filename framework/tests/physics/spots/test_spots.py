@@ -182,6 +182,8 @@ def test_spot_without_positive_sum_has_no_weight():
     spots = find_spots(pixels(image, strong), link_frames=True)
     np.testing.assert_array_equal(spots.centroid, [[2.0, 1.5, 0.5]])
     np.testing.assert_array_equal(spots.centroid_variance(), [[0.0, 0.0, 0.0]])
+    table = spots.table(0, 0, 0)
+    assert (table["intensity.sum.value"][0], table["intensity.sum.variance"][0]) == (-4.0, 4.0)
 
 
 def test_nothing_strong():
@@ -208,6 +210,11 @@ def test_ice_rings_are_those_of_hexagonal_ice():
     np.testing.assert_allclose([a**-2 - b**-2 for a, b in rings], 0.002)
 
 
+def test_a_ring_that_is_wider_than_its_distance_reaches_the_beam():
+    ((_, coarse),) = ice_rings(3.8, width=0.2)
+    assert coarse == pytest.approx(1000.0)
+
+
 def test_rings_of_another_lattice():
     cell = gemmi.UnitCell(3.6, 3.6, 3.6, 90, 90, 90)
     rings = ice_rings(1.2, unit_cell=(3.6, 3.6, 3.6, 90, 90, 90), space_group="F m -3 m", width=0.01)
@@ -221,9 +228,10 @@ def test_resolution_mask(parallax):
     panel = experiment.detector[0]
     panel.parallax = parallax
     d = d_of_panel(panel, experiment.beam)
+    d_min, d_max = (float(np.sort(d, axis=None)[k]) for k in (3000, -30))  # limits are met by pixels
     excluded = [(3.0, 3.2), (3.1, 3.4), (6.0, 6.5)]
-    mask = resolution_mask(panel, experiment.beam, d_min=2.6, d_max=20.0, excluded=excluded)
-    expected = (d > 2.6) & (d < 20)
+    mask = resolution_mask(panel, experiment.beam, d_min=d_min, d_max=d_max, excluded=excluded)
+    expected = (d > d_min) & (d < d_max)
     for a, b in excluded:
         expected &= ~((d >= a) & (d <= b))
     np.testing.assert_array_equal(mask, expected)

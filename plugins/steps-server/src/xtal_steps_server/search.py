@@ -101,6 +101,7 @@ class ImageSearch:
         prepared = self._prepare(path, options)
         experiment, f = prepared.experiment, options.spotfinder.filter
         z = frame_of(path, options.spotfinder.scan_range, prepared.reader)
+        prepared.search.learn(z, z + 1)
         tables, resolutions = [], []
         for panel, pixels in enumerate(prepared.search.block(range(z, z + 1))):
             spots = filtered(find_spots(pixels, link_frames=False), experiment, f, Counts())
@@ -113,14 +114,18 @@ class ImageSearch:
         return Found(alone(prepared, z), table.select(rows), d[rows])
 
     def _prepare(self, path: Path, options: RequestOptions) -> Prepared:
-        """Open a file, or find it open: containers of many frames are kept, the least used is let go."""
+        """Open a file, or find it open: containers of many frames are kept, the least used is let go.
+
+        Not where the threshold learns: each image that is asked for is the first of its search.
+        """
         key = self._key(path, options)
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key]
         prepared = self._open(path, options)
-        if len(prepared.experiment.images.indices) > 1:  # type: ignore[union-attr,arg-type]  # set by _open
+        many = len(prepared.experiment.images.indices) > 1  # type: ignore[union-attr,arg-type]  # set by _open
+        if many and not prepared.search.learns:
             with self._lock:
                 self._kept[key] = prepared
                 if len(self._kept) > OPEN:

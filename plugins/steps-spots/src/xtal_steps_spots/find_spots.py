@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 import numpy as np
-from attrs import define, field
+from attrs import define
 from numpy.typing import NDArray
 
 from xtal.errors import AlgorithmFailed
@@ -50,7 +50,6 @@ class Counts:
     crowded: int = 0
     warm: int = 0
     hot: int = 0
-    bad: list[int] = field(factory=list)
 
 
 @define
@@ -140,7 +139,6 @@ def search_experiment(context: Context, number: int, experiment: Experiment, cou
         counts.images += len(searched)
         report.bad_images(context, search.bad)
         report.mean_background(context, search.background)
-        counts.bad += sorted(search.bad)
         table, numbers = pieces.table()
         kept = rows_kept(table, experiment, reader, options, counts)
         table, numbers = table.select(kept), numbers[kept]

@@ -103,7 +103,7 @@ class Search:
     ) -> None:
         self.experiment, self.reader, self.threshold, self.masks = experiment, reader, threshold, masks
         n_pixels = sum(slow * fast for slow, fast in reader.shapes)
-        self.most = math.ceil(max_fraction * n_pixels) if max_fraction < 1 else n_pixels
+        self.most = math.ceil(max_fraction * n_pixels)
         self.corrections = [Correction.of_panel(p, np.dtype(reader.dtype)) for p in experiment.detector]
         self.excluded, self.skip_bad, self.bad_advice = excluded, skip_bad, bad_advice
         self.measure_background = measure_background
@@ -122,21 +122,25 @@ class Search:
 
     def run(self, first: int, last: int, executor: Any) -> Iterator[tuple[int, list[StrongPixels]]]:
         """Blocks in order: number of frames, and their strong pixels per panel."""
-        self._learn(first, last)
+        self.learn(first, last)
         blocks = self.blocks(first, last, executor.n_workers)
         for block, pixels in zip(blocks, executor.map(self.block, blocks), strict=True):
             yield len(block), pixels
 
-    def _learn(self, first: int, last: int) -> None:
+    @property
+    def learns(self) -> bool:
+        """Whether the threshold wants to see the first image."""
+        return hasattr(self.threshold, "learn")
+
+    def learn(self, first: int, last: int) -> None:
         """Show the first image to a threshold that wants to see it."""
-        learn = getattr(self.threshold, "learn", None)
-        if learn is None:
+        if not self.learns:
             return
         for z in range(first, last):
             if z not in self.excluded:
                 work = self._workspace()
                 if self._load(z, work):
-                    learn(work.corrected[0])
+                    self.threshold.learn(work.corrected[0])
                     return
 
     def block(self, frames: range) -> list[StrongPixels]:
@@ -201,10 +205,6 @@ class Search:
                 advice=(gain or "Set threshold.gain= or raise threshold.sigma_strong= for a noisy detector.")
                 + " Or mask bad pixels, or raise max_strong_pixel_fraction=.",
             )
-
-    def nothing(self, n_frames: int) -> StrongPixels:
-        """Frames of the first panel without strong pixels."""
-        return StrongPixels.empty(n_frames, self.reader.shapes[0][1])
 
     def sample_background(self) -> Background | None:
         """What the largest panel of an image in the middle holds between its spots; None if it cannot be read."""

@@ -23,10 +23,8 @@ class DispersionExtended:
     def __init__(self, options: DispersionExtendedOptions | None = None) -> None:
         self.options = options or DispersionExtendedOptions()
         self.window = Window(self.options)
-
-    def learn(self, image: NDArray[Any]) -> None:
-        """See `xtal.hooks.protocols.ThresholdAlgorithm`."""
-        self.window.learn(image)
+        if self.window.learns:
+            self.learn = self.window.learn
 
     def prepare(self, experiment: Experiment, panel: int, mask: NDArray[np.bool_]) -> DispersionExtendedKernel:
         """A kernel with buffers of the panel's size; the experiment does not matter to it."""

@@ -21,12 +21,12 @@ ROWS = 32
 
 
 def signal_rows(reach: int, half_slow: int) -> int:
-    """Rows for which signals are kept at a time, a power of two; row j of the image is row j modulo that.
+    """Rows for which signals are kept at a time; row j of the image is row j modulo that.
 
-    Those of `ROWS` rows are kept until the windows of the rows after them are passed (`mark_strong`).
+    Those of `ROWS` rows are kept until the windows of the rows after them are passed, and at the end of an image the
+    rows that were waited for are added (`mark_strong`).
     """
-    needed = ROWS + reach + 2 * half_slow
-    return 1 << (needed - 1).bit_length()
+    return ROWS + reach + 2 * half_slow
 
 
 @jit
@@ -104,8 +104,8 @@ def compare_run(image, mask, signal, j, start, stop, above, sums, strong):
             entering += 1
         v = np.float64(image[j, i])
         mean = total / n if n >= 2.0 else 0.0
-        reached = v >= mean + n_sigma * np.sqrt(gain * mean)
-        strong[j, i] = reached and v > threshold and mask[j, i] and total >= 0.0
+        reached = v >= mean + n_sigma * np.sqrt(gain * mean)  # by none where the mean is negative
+        strong[j, i] = reached and v > threshold
 
 
 @inlined
@@ -136,7 +136,7 @@ def compare_rows(begin, end, image, mask, tiles, above, sums, signal, strong):
         for tile in range(tiles.shape[1]):
             if not tiles[j, tile] & SIGNAL:
                 continue
-            for i in range(max(tile * TILE, done), min((tile + 1) * TILE, nx)):
+            for i in range(tile * TILE, min((tile + 1) * TILE, nx)):
                 if i >= done and signal[row, i]:
                     done = i + 1
                     while done < nx and signal[row, done]:

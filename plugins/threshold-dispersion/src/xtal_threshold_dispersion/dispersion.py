@@ -43,12 +43,12 @@ class Window:
         self.harmless = math.floor((self.limits[m] / m).min() * (1 - 1e-12))
         self.sigma_strong = options.sigma_strong
         self.global_threshold = 0.0 if options.global_threshold == "auto" else float(options.global_threshold)
-        self._estimate = options.global_threshold == "auto"
+        self.learns = options.global_threshold == "auto"
 
     def learn(self, image: NDArray[Any]) -> None:
-        """Take the global threshold from the first image, where the options ask for that."""
-        if self._estimate:
-            self.global_threshold, self._estimate = elbow_threshold(image), False
+        """Take the global threshold from the first image."""
+        if self.learns:
+            self.global_threshold, self.learns = elbow_threshold(image), False
 
 
 class Marker:
@@ -134,10 +134,8 @@ class Dispersion:
 
     def __init__(self, options: DispersionOptions | None = None) -> None:
         self.window = Window(options or DispersionOptions())
-
-    def learn(self, image: NDArray[Any]) -> None:
-        """See `xtal.hooks.protocols.ThresholdAlgorithm`."""
-        self.window.learn(image)
+        if self.window.learns:
+            self.learn = self.window.learn
 
     def prepare(self, experiment: Experiment, panel: int, mask: NDArray[np.bool_]) -> DispersionKernel:
         """A kernel with buffers of the panel's size; neither the experiment nor the mask's values matter to it."""

@@ -52,7 +52,7 @@ def ice_rings(
     hkl = gemmi.make_miller_array(cell, group, d_min)
     inverse_squares = np.unique(np.round(cell.calculate_1_d2_array(hkl), 9))
     half = width / 2
-    return [((q + half) ** -0.5, max(q - half, 1e-6) ** -0.5) for q in inverse_squares if q < d_min**-2]
+    return [((q + half) ** -0.5, max(q - half, 1e-6) ** -0.5) for q in inverse_squares]
 
 
 def resolution_mask(
