@@ -132,8 +132,8 @@ def _integrate_images(
     spoilt = int(np.count_nonzero(table["num_pixels.bad"]))
     if spoilt:
         context.print(
-            f"{counted(spoilt, 'reflection holds', 'reflections hold')} pixels brighter or darker than their neighbours "
-            "allow (hot or dead ones that no mask names, zingers): these are left out, and what they belong to is not summed."
+            f"{counted(spoilt, 'reflection holds', 'reflections hold')} pixels brighter or darker than their "
+            "neighbours allow (hot or dead ones that no mask names, zingers): these are left out, the sums too."
         )
     table["counts_per_photon"] = np.full(len(table), _widen_variances(context, table))
     del table["background.noise"], table["background.mean.variance"], table["num_pixels.bad"]
