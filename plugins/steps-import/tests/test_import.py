@@ -291,7 +291,7 @@ def test_lists_on_the_standard_input(scan: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         [xtal, "run", "import"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
-    assert (done.returncode, "xtal run import [images]" in done.stdout) == (2, True)
+    assert (done.returncode, "xtal run import [IMAGES]" in done.stdout) == (2, True)
     done = subprocess.run([xtal, "run", "import", "-"], input="\n", capture_output=True, text=True, check=False)
     assert (done.returncode, "lists no file" in done.stderr) == (2, True)
 
