@@ -7,7 +7,6 @@ from attrs import define, field
 from numpy.typing import NDArray
 
 from xtal.physics.integration.kernels import (
-    foreground_bounds,
     foreground_pixels,
     pack_foreground,
     unpack_foreground,
@@ -61,14 +60,12 @@ class Foreground:
     @classmethod
     def of(cls, rows: Ints, boxes: Shoeboxes, some: Ints) -> Foreground:
         """That of boxes number ``some``, which are ``rows`` elsewhere."""
-        bbox = np.empty((len(some), 6), np.int32)
-        foreground_bounds(some, boxes.bbox, boxes.offsets, boxes.mask, bbox)
-        depth = bbox[:, 5] - bbox[:, 4]
-        pixels = np.empty(int(((bbox[:, 1] - bbox[:, 0]) * (bbox[:, 3] - bbox[:, 2])).sum()), np.int32)
-        numbers = np.empty(len(some), np.int64)
+        b, bbox, numbers = boxes.bbox[some], np.empty((len(some), 6), np.int32), np.empty(len(some), np.int64)
+        pixels = np.empty(int(((b[:, 1] - b[:, 0]) * (b[:, 3] - b[:, 2])).sum()), np.int32)
         alike = foreground_pixels(
             some, boxes.bbox, boxes.offsets, boxes.mask, boxes.background, bbox, pixels, numbers
         )  # fmt: skip
+        depth = bbox[:, 5] - bbox[:, 4]
         starts = np.concatenate([[0], np.cumsum(numbers)]).astype(np.int64)
         layers = np.minimum(depth, 1) if alike else depth
         n = int(numbers @ depth)

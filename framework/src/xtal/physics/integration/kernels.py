@@ -83,24 +83,6 @@ def gather(image, good, static, top, rows, bbox, core, offsets, shape, footprint
 
 
 @jit
-def foreground_bounds(rows, bbox, offsets, mask, out):
-    """Boxes ``rows`` cut in x and y to the foreground of their first layer (one pixel where there is none)."""
-    for k in range(len(rows)):
-        r = rows[k]
-        width, height = bbox[r, 1] - bbox[r, 0], bbox[r, 3] - bbox[r, 2]
-        xa, xb, ya, yb = width, 0, height, 0
-        for j in range(height):
-            for i in range(width):
-                if mask[offsets[r] + j * width + i] & FOREGROUND:
-                    xa, xb, ya, yb = min(xa, i), max(xb, i + 1), min(ya, j), max(yb, j + 1)
-        if xb == 0:
-            xa, xb, ya, yb = 0, 1, 0, 1
-        out[k, 0], out[k, 1] = bbox[r, 0] + xa, bbox[r, 0] + xb
-        out[k, 2], out[k, 3] = bbox[r, 2] + ya, bbox[r, 2] + yb
-        out[k, 4], out[k, 5] = bbox[r, 4], bbox[r, 5]
-
-
-@jit
 def copy_boxes(rows, offsets, data, mask, background, starts, data_to, mask_to, background_to):
     """Copy boxes ``rows`` to where others start."""
     for k in range(len(rows)):
@@ -136,7 +118,7 @@ def whole_counts(values, out):
 
 @jit
 def foreground_pixels(rows, bbox, offsets, mask, background, to, pixels, numbers):
-    """Where the foreground of boxes ``rows`` lies in the first layer of the smaller ones ``to``.
+    """Cut boxes ``rows`` in x and y to the foreground of their first layer (one pixel where there is none): ``to``.
 
     ``pixels`` (packed) gets the places of its pixels in the layers of ``to``, ``numbers`` how many each box has.
     Returns whether the background under it is the same on all layers of every box.
@@ -145,17 +127,23 @@ def foreground_pixels(rows, bbox, offsets, mask, background, to, pixels, numbers
     for k in range(len(rows)):
         r = rows[k]
         width, height = bbox[r, 1] - bbox[r, 0], bbox[r, 3] - bbox[r, 2]
-        nx, ny = to[k, 1] - to[k, 0], to[k, 3] - to[k, 2]
-        numbers[k] = -n
-        for y in range(ny):
-            first = offsets[r] + (y + to[k, 2] - bbox[r, 2]) * width + to[k, 0] - bbox[r, 0]
-            for x in range(nx):
-                if mask[first + x] & FOREGROUND:
-                    pixels[n] = y * nx + x
-                    n += 1
-                    for z in range(1, to[k, 5] - to[k, 4]):
-                        alike = alike and background[first + x + z * width * height] == background[first + x]
-        numbers[k] += n
+        first, xa, xb, ya, yb = n, width, 1, height, 1
+        for i in range(width * height):
+            at = offsets[r] + i
+            if mask[at] & FOREGROUND:
+                y, x = i // width, i % width
+                xa, xb, ya, yb = min(xa, x), max(xb, x + 1), min(ya, y), max(yb, y + 1)
+                pixels[n] = i
+                n += 1
+                for j in range(at, offsets[r + 1], width * height):
+                    alike = alike and background[j] == background[at]
+        if n == first:
+            xa, ya = 0, 0
+        for i in range(first, n):
+            pixels[i] = (pixels[i] // width - ya) * (xb - xa) + pixels[i] % width - xa
+        numbers[k] = n - first
+        to[k, 0], to[k, 1], to[k, 2], to[k, 3] = bbox[r, 0] + xa, bbox[r, 0] + xb, bbox[r, 2] + ya, bbox[r, 2] + yb
+        to[k, 4], to[k, 5] = bbox[r, 4], bbox[r, 5]
     return alike
 
 
