@@ -264,6 +264,30 @@ def test_several_modules_are_panels(tmp_path: Path) -> None:
     assert [np.count_nonzero(~g) for g in good] == [0, 2570]
 
 
+def test_whole_frames_and_frames_of_modules_in_one_virtual_dataset(tmp_path: Path) -> None:
+    data = frames(3)
+    path = write_nxmx(tmp_path / "a_master.h5", 3)
+    layout = h5py.VirtualLayout((3, *SHAPE), "uint16")
+    for k, part in enumerate((np.s_[:2], np.s_[2:, :257], np.s_[2:, 257:])):
+        store(tmp_path / f"a_{k}.h5", data[part])
+        layout[part] = h5py.VirtualSource(f"a_{k}.h5", "/entry/data/data", data[part].shape)
+    virtual(path, layout)
+    for frame in range(3):
+        np.testing.assert_array_equal(read(path, frame), data[frame])
+
+
+def test_linked_data_that_are_virtual_themselves(tmp_path: Path) -> None:
+    path, second = tmp_path / "b_master.h5", tmp_path / "b_data_000002.h5"
+    data = write_dectris(path)
+    second.rename(tmp_path / "c.h5")
+    layout = h5py.VirtualLayout((2, *SHAPE), "uint32")
+    layout[:] = h5py.VirtualSource("c.h5", "/entry/data/data", (2, *SHAPE))
+    with h5py.File(second, "w") as file:
+        file.create_virtual_dataset("/entry/data/data", layout)
+    for frame in range(4):
+        np.testing.assert_array_equal(read(path, frame), data[frame])
+
+
 def test_angles_frame_by_frame(tmp_path: Path) -> None:
     path = write_nxmx(tmp_path / "a.nxs", 4)
     store(path, frames(4))
