@@ -17,6 +17,7 @@ import pytest
 from xtal.errors import DataError, ImageWarning
 from xtal.testing import load_module
 from xtal_format_nxmx.bitshuffle import unpack
+from xtal_format_nxmx.chunks import usual_block
 from xtal_format_nxmx.format import NXmx
 
 made = load_module(Path(__file__).with_name("nxmx_files.py"))
@@ -577,6 +578,16 @@ def test_unpacking_against_a_slow_twin(dtype: str, n: int, block: int) -> None:
     for short in (chunk[:-1], chunk[:11], chunk[:0]):
         with pytest.raises(ValueError, match="damaged"):
             unpack(short, out)
+
+
+def test_what_a_chunk_says_of_its_blocks_and_size() -> None:
+    data = np.random.default_rng(1).poisson(3.0, 3 * 4096 + 5).astype(np.uint16)
+    whole, out = bitshuffled(data, usual_block(2)), np.zeros_like(data)
+    unpack(np.frombuffer(whole[:8] + bytes(4) + whole[12:], np.uint8), out)  # blocks of the usual size
+    np.testing.assert_array_equal(out, data)
+    for head in ((data.nbytes + 2).to_bytes(8, "big") + whole[8:12], whole[:8] + (24).to_bytes(4, "big")):
+        with pytest.raises(ValueError, match="damaged"):
+            unpack(np.frombuffer(head + whole[12:], np.uint8), out)
 
 
 def test_damaged_chunks_end_in_data_or_an_error() -> None:

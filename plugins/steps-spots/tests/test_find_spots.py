@@ -95,7 +95,12 @@ def test_scan_range_outside_is_an_error():
 
 @pytest.mark.parametrize(
     ("asked", "expected"),
-    [((), [(3, 13)]), (((5, 6),), [(4, 6)]), (((5, 7), (6, 9)), [(4, 9)]), (((1, 4), (13, 99)), [(3, 4), (12, 13)])],
+    [
+        ((), [(3, 13)]),
+        (((1, 2), (5, 6)), [(4, 6)]),
+        (((5, 7), (6, 9)), [(4, 9)]),
+        (((1, 4), (13, 99)), [(3, 4), (12, 13)]),
+    ],
 )
 def test_frame_ranges(asked, expected):
     assert frame_ranges(3, 13, asked) == expected
