@@ -7,6 +7,7 @@ import gzip
 import lzma
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from xtal.cli.formats import main
@@ -84,6 +85,46 @@ def test_notes_are_heard_once_and_only_by_who_listens() -> None:
         notes.read("a", 0.3, "A")
         notes.assumed("b", (1, 2), "so it is")
     assert [(n.kind, n.value) for n in heard] == [("read", "0.3"), ("assumed", "1, 2")]
+
+
+@pytest.mark.parametrize("compress", [bytes, gzip.compress, bz2.compress])
+def test_the_head_of_a_file_is_that_of_its_content(tmp_path: Path, compress) -> None:
+    path = tmp_path / "a.img"
+    path.write_bytes(compress(bytes(range(200))))
+    assert raw.read_head(path, 50) == bytes(range(50))
+    assert raw.read_head(path) == bytes(range(200))
+
+
+@pytest.mark.parametrize(
+    ("slow", "fast", "n_bytes", "fits"),
+    [
+        (2**13, 2**14, 4, True),
+        (2**13, 2**14, 2, True),
+        (2**13 + 1, 2**14, 2, False),  # widened to four bytes
+        (2**13, 2**14, 8, False),
+        (0, 9, 4, False),
+        (-3, -3, 4, False),
+    ],
+)
+def test_images_larger_than_any_are_refused(slow: int, fast: int, n_bytes: int, fits: bool) -> None:
+    if fits:
+        raw.check_claim(Path("a.img"), slow, fast, n_bytes)
+        return
+    with pytest.raises(DataError, match=f"claims {fast} x {slow} pixels"):
+        raw.check_claim(Path("a.img"), slow, fast, n_bytes)
+
+
+def test_pixels_become_those_of_the_first_file_of_the_scan() -> None:
+    path, out = Path("a.img"), np.empty((2, 2), np.uint16)
+    raw.fill(out, np.array([[-5, 0], [65535, 70000]], np.int64), path)
+    assert out.tolist() == [[0, 0], [65535, 65535]]
+    real = np.empty((2, 2), np.float32)
+    raw.fill(real, np.array([[0.5, 1], [2, 3]]), path)
+    assert real.tolist() == [[0.5, 1], [2, 3]]
+    with pytest.raises(DataError, match="pixels of type float32"):
+        raw.fill(out, real, path)
+    with pytest.raises(DataError, match=r"a\.img has 4 x 1 pixels"):
+        raw.fill(out, out.reshape(1, 4), path)
 
 
 @pytest.mark.parametrize("compress", [gzip.compress, bz2.compress])

@@ -17,6 +17,7 @@ import pytest
 from xtal.errors import DataError, ImageWarning
 from xtal.testing import load_module
 from xtal_format_nxmx.bitshuffle import unpack
+from xtal_format_nxmx.chunks import usual_block
 from xtal_format_nxmx.format import NXmx
 
 made = load_module(Path(__file__).with_name("nxmx_files.py"))
@@ -262,6 +263,30 @@ def test_several_modules_are_panels(tmp_path: Path) -> None:
     good = source.masks()
     assert good is not None
     assert [np.count_nonzero(~g) for g in good] == [0, 2570]
+
+
+def test_whole_frames_and_frames_of_modules_in_one_virtual_dataset(tmp_path: Path) -> None:
+    data = frames(3)
+    path = write_nxmx(tmp_path / "a_master.h5", 3)
+    layout = h5py.VirtualLayout((3, *SHAPE), "uint16")
+    for k, part in enumerate((np.s_[:2], np.s_[2:, :257], np.s_[2:, 257:])):
+        store(tmp_path / f"a_{k}.h5", data[part])
+        layout[part] = h5py.VirtualSource(f"a_{k}.h5", "/entry/data/data", data[part].shape)
+    virtual(path, layout)
+    for frame in range(3):
+        np.testing.assert_array_equal(read(path, frame), data[frame])
+
+
+def test_linked_data_that_are_virtual_themselves(tmp_path: Path) -> None:
+    path, second = tmp_path / "b_master.h5", tmp_path / "b_data_000002.h5"
+    data = write_dectris(path)
+    second.rename(tmp_path / "c.h5")
+    layout = h5py.VirtualLayout((2, *SHAPE), "uint32")
+    layout[:] = h5py.VirtualSource("c.h5", "/entry/data/data", (2, *SHAPE))
+    with h5py.File(second, "w") as file:
+        file.create_virtual_dataset("/entry/data/data", layout)
+    for frame in range(4):
+        np.testing.assert_array_equal(read(path, frame), data[frame])
 
 
 def test_angles_frame_by_frame(tmp_path: Path) -> None:
@@ -553,6 +578,16 @@ def test_unpacking_against_a_slow_twin(dtype: str, n: int, block: int) -> None:
     for short in (chunk[:-1], chunk[:11], chunk[:0]):
         with pytest.raises(ValueError, match="damaged"):
             unpack(short, out)
+
+
+def test_what_a_chunk_says_of_its_blocks_and_size() -> None:
+    data = np.random.default_rng(1).poisson(3.0, 3 * 4096 + 5).astype(np.uint16)
+    whole, out = bitshuffled(data, usual_block(2)), np.zeros_like(data)
+    unpack(np.frombuffer(whole[:8] + bytes(4) + whole[12:], np.uint8), out)  # blocks of the usual size
+    np.testing.assert_array_equal(out, data)
+    for head in ((data.nbytes + 2).to_bytes(8, "big") + whole[8:12], whole[:8] + (24).to_bytes(4, "big")):
+        with pytest.raises(ValueError, match="damaged"):
+            unpack(np.frombuffer(head + whole[12:], np.uint8), out)
 
 
 def test_damaged_chunks_end_in_data_or_an_error() -> None:

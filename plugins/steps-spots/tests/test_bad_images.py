@@ -73,6 +73,8 @@ def test_excluded_images():
     assert not ((bbox[:, 4] < 6) & (bbox[:, 5] > 3)).any()
     context = run(Frames(spotty, z1=9), tiny_experiment(9, SIZE), exclude_images=("4:6",), exclude_images_multiple=9)
     assert "on 5 images" in context.lines[0]
+    outside = SpotfinderOptions(exclude_images=("1:5", "9:99"))
+    assert excluded_frames(0, 1, 3, 10, outside) == {3, 4, 8, 9}
     two = SpotfinderOptions(exclude_images=("1:2:3",))
     assert excluded_frames(0, 2, 0, 10, two) == set()
     assert excluded_frames(1, 2, 0, 10, two) == {1, 2}

@@ -41,6 +41,38 @@ def test_blocks_and_threads_change_nothing(threads, block, monkeypatch):
     equal(run(threads=threads).table, expected)
 
 
+def test_spots_have_their_order_and_their_pixels_whatever_is_dropped(monkeypatch):
+    """By run of images, panel and first pixel; of two panels, with spots too small and a warm pixel among them."""
+
+    def make(z, panel, shape):
+        image = spotty(z, panel, shape)
+        image[45, 5 + 2 * z] = 50
+        image[47, 50] = 50 * (z in (0, 1, 2, 6, 7, 8))
+        return image
+
+    monkeypatch.setattr(
+        search.Search, "blocks", lambda self, a, b, n: [range(z, min(z + 2, b)) for z in range(a, b, 2)]
+    )
+    shape, experiment = (SIZE[1], SIZE[0]), tiny_experiment(size=SIZE)
+    experiment.detector = Detector(experiment.detector.panels * 2)
+    options = SpotfinderOptions(scan_range=((1, 4), (6, 10)))
+    context = Context([experiment], [Frames(make, shapes=[shape] * 2)], options, threads=2)
+    step.run(context)
+    table, keys = context.table, []
+    assert " 0 were too small" not in context.lines[1]
+    assert "on warm pixels" in context.lines[1]
+    for k in range(len(table)):
+        panel, (x0, x1, y0, y1, first, last) = int(table["panel"][k]), table["bbox"][k].tolist()
+        data, mask, _ = table["shoebox"].box(k)
+        image = np.stack([make(z, panel, shape)[y0:y1, x0:x1] for z in range(first, last)])
+        assert np.count_nonzero(mask) == table["n_signal"][k]
+        assert (image[mask > 0] > 20).all()
+        np.testing.assert_array_equal(data, np.where(mask > 0, image, 0))
+        keys.append((first >= 5, panel, *(np.argwhere(mask)[0] + (first, y0, x0)).tolist()))
+    assert len(keys) > 20
+    assert keys == sorted(keys)
+
+
 @pytest.mark.parametrize(("n", "workers"), [(1, 4), (180, 2), (2000, 16), (7, 1)])
 def test_blocks_cover_all_frames_once(n, workers):
     blocks = search.Search.blocks(None, 5, 5 + n, workers)
@@ -63,7 +95,12 @@ def test_scan_range_outside_is_an_error():
 
 @pytest.mark.parametrize(
     ("asked", "expected"),
-    [((), [(3, 13)]), (((5, 6),), [(4, 6)]), (((5, 7), (6, 9)), [(4, 9)]), (((1, 4), (13, 99)), [(3, 4), (12, 13)])],
+    [
+        ((), [(3, 13)]),
+        (((1, 2), (5, 6)), [(4, 6)]),
+        (((5, 7), (6, 9)), [(4, 9)]),
+        (((1, 4), (13, 99)), [(3, 4), (12, 13)]),
+    ],
 )
 def test_frame_ranges(asked, expected):
     assert frame_ranges(3, 13, asked) == expected

@@ -112,6 +112,34 @@ def test_crowded_places_are_dropped_on_request():
     assert filters.density_filter(xy[:1]).all()
 
 
+def test_places_are_crowded_beyond_the_flat_part_of_the_histogram_alone():
+    """Few cells hold three spots, but a hundred hold four: there it is not yet flat."""
+    counts = np.repeat([1, 2, 3, 4, 20, 0], [1000, 200, 1, 100, 1, 2500 - 1302])
+    counts = np.random.default_rng(3).permutation(counts).reshape(50, 50)
+    counts[0, 0] = counts[-1, -1] = 1
+    cells = np.repeat(np.argwhere(counts >= 0), counts.ravel(), axis=0)
+    xy = np.concatenate([[[0, 0], [500, 1000]], cells * (10, 20) + (5, 10)])
+    keep = filters.density_filter(xy)
+    assert (~keep).sum() == 20
+    assert keep[2:][counts[tuple(cells.T)] < 20].all()
+
+
+def test_warm_pixels_hold_spots_of_one_pixel_of_their_panel():
+    spots = [
+        (0, (10, 11, 20, 21)), (0, (10, 11, 20, 21)), (0, (9, 12, 19, 22)),  # warm, and a large spot upon it
+        (1, (10, 11, 20, 21)), (0, (20, 21, 10, 11)),  # elsewhere
+        (0, (30, 31, 40, 43)), (0, (30, 31, 40, 43)),  # high
+        (0, (40, 43, 40, 41)), (0, (40, 43, 40, 41)),  # wide
+    ]  # fmt: skip
+    box = np.array([b for _, b in spots])
+    table = {
+        "panel": np.array([p for p, _ in spots]),
+        "bbox": np.c_[box, np.zeros_like(box[:, :2])],
+        "xyzobs.px.value": np.c_[(box[:, ::2] + box[:, 1::2]) / 2, np.zeros(len(spots))],
+    }
+    assert filters.warm_filter(table, 10**6, 1).tolist() == [False] * 3 + [True] * 6
+
+
 def warm(z, panel, shape):
     """Spots, and a pixel that is strong on images 1 to 3 and 6 to 9, beside one that is on 3 to 5 alone."""
     image = spotty(z, panel, shape)

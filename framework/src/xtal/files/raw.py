@@ -48,7 +48,7 @@ def check_claim(path: Path, slow: int, fast: int, n_bytes: int = 4) -> None:
     DataError
         Names the file.
     """
-    if not 0 < slow * fast * max(n_bytes, 4) <= LARGEST or min(slow, fast) < 1:
+    if min(slow, fast) < 1 or slow * fast * max(n_bytes, 4) > LARGEST:
         raise DataError(
             f"The image {path} claims {fast} x {slow} pixels, which no image has.",
             advice="Its header is damaged: copy it again, or leave it out.",
