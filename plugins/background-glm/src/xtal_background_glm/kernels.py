@@ -46,7 +46,7 @@ def robust_poisson(bbox, offsets, data, mask, background, c, min_pixels, per_fra
             mu, contrast, error, even = 0.0, 0.0, 0.0, True
             if n >= min_pixels and not negative and total > 0:
                 mu, contrast, error, even = robust_fit(
-                    histogram[:m, :top], others[:, :extra], numbers[:m], x[:m], under, total / n, c
+                    histogram[:m], top, others, extra, numbers[:m], x[:m], under, total / n, c
                 )
             ok = n >= min_pixels and not negative and even
             if ok and width > 0.0:
@@ -64,13 +64,13 @@ def robust_poisson(bbox, offsets, data, mask, background, c, min_pixels, per_fra
         out[r, 2] = dispersion
 
 
-@jit
+@inlined
 def usable(bits):
     """Whether a pixel belongs to the background and is good."""
     return bits & (VALID | BACKGROUND | OVERLAPPED) == VALID | BACKGROUND
 
 
-@jit
+@inlined
 def expected_steps(shape, mask):
     """How the expected shape, of one frame, is cut into steps.
 
@@ -99,7 +99,7 @@ def expected_steps(shape, mask):
     return low, (high - low) / STEPS, middle, mean / within
 
 
-@jit
+@inlined
 def gather(data, mask, shape, low, width, middle, histogram, others, numbers, x):
     """Take up the background pixels: counts below `BINS` in histograms by step, larger and fractional ones in a list.
 
@@ -140,7 +140,7 @@ def gather(data, mask, shape, low, width, middle, histogram, others, numbers, x)
     return n, top, extra, total, total2, negative
 
 
-@jit
+@inlined
 def fill(background, mu, contrast, middle):
     """Put the fitted level in place of the expected shape."""
     for at in range(len(background)):
@@ -148,8 +148,8 @@ def fill(background, mu, contrast, middle):
         background[at] = mu * max(1.0 + contrast * x, 0.0)
 
 
-@jit
-def robust_fit(histogram, others, numbers, x, under, mean, c):
+@inlined
+def robust_fit(histogram, top, others, extra, numbers, x, under, mean, c):
     """Fit mu (1 + contrast x) to the counts of pixels, of which ``numbers`` have each x.
 
     Solves sum (psi(r) - E[psi(r)]) / sqrt(m) dm = 0, where dm are the derivatives of the mean m of a pixel, with psi(r)
@@ -158,7 +158,8 @@ def robust_fit(histogram, others, numbers, x, under, mean, c):
 
     Parameters
     ----------
-    histogram : (x, counts); others : (2, .) counts that are not in it and their numbers of x
+    histogram : (x, >= top) pixels of each count below ``top``
+    others : (2, >= extra) counts that are not in it and their numbers of x
     under : x for which the variance is told
     mean : of all counts
 
@@ -171,7 +172,7 @@ def robust_fit(histogram, others, numbers, x, under, mean, c):
     for k in range(len(x)):
         n, lowest = n + numbers[k], min(lowest, x[k])
     hold, largest = 1.0 / (TRUST * TRUST), 0.95 / -lowest
-    mu, contrast = starting_mean(histogram, n, mean), min(1.0, largest)
+    mu, contrast = starting_mean(histogram, top, n, mean), min(1.0, largest)
     error, spread, allowed = 0.0, 0.0, 0.0
     for _ in range(100):
         spread, allowed = 0.0, 0.0
@@ -182,7 +183,7 @@ def robust_fit(histogram, others, numbers, x, under, mean, c):
             if numbers[k] == 0.0:
                 continue
             a, b = 1.0 + contrast * x[k], mu * x[k]
-            psi, psi2 = cut_sums(histogram[k], others, k, mu * a, c)
+            psi, psi2 = cut_sums(histogram[k], top, others, extra, k, mu * a, c)
             expected, expected2, grows = poisson_sums(mu * a, c)
             spread += psi2
             allowed += numbers[k] * expected2
@@ -217,32 +218,36 @@ def pixels_of(histogram, count):
     return n
 
 
-@jit
-def starting_mean(histogram, n, mean):
+@inlined
+def starting_mean(histogram, top, n, mean):
     """The mean of what is within three sigma of the median; ``mean`` where that is less than half of the pixels."""
-    below, median, top = 0, 0, histogram.shape[1]
-    while median < top and 2 * (below + pixels_of(histogram, median)) < n:
-        below += pixels_of(histogram, median)
+    below, median = 0, 0
+    while median < top:
+        here = pixels_of(histogram, median)
+        if 2 * (below + here) >= n:
+            break
+        below += here
         median += 1
     reach = median + 3 * math.sqrt(median + 1.0)
     few, near = 0, 0.0
     for y in range(min(top, int(reach) + 1)):
-        few += pixels_of(histogram, y)
-        near += pixels_of(histogram, y) * y
+        here = pixels_of(histogram, y)
+        few += here
+        near += here * y
     return near / few if 2 * few >= n and near > 0 else mean
 
 
-@jit
-def cut_sums(histogram, others, k, mu, c):
+@inlined
+def cut_sums(histogram, top, others, extra, k, mu, c):
     """Sums over the pixels of step k of psi(r) and of its square."""
     s = math.sqrt(mu)
     psi, spread = 0.0, 0.0
-    for y in range(len(histogram)):
+    for y in range(top):
         if histogram[y]:
             cut = min(max((y - mu) / s, -c), c)
             psi += histogram[y] * cut
             spread += histogram[y] * cut * cut
-    for i in range(others.shape[1]):
+    for i in range(extra):
         if others[1, i] == k:
             cut = min(max((others[0, i] - mu) / s, -c), c)
             psi += cut
@@ -250,7 +255,7 @@ def cut_sums(histogram, others, k, mu, c):
     return psi, spread
 
 
-@jit
+@inlined
 def poisson_sums(mu, c):
     """E[psi(r)], E[psi(r)^2] and E[psi(r) r], by which psi grows with mu, under the Poisson distribution."""
     s = math.sqrt(mu)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from xtal.jit import jit
+from xtal.jit import inlined, jit
 
 VALUE_LIMIT = 1 << 24
 """Pixels from this value on count as masked in all sums, as in DIALS."""
@@ -135,7 +135,7 @@ def any_marked(marked, j, a, b):
     return found > 0
 
 
-@jit
+@inlined
 def mark_rows(begin, end, image, mask, test, tiles, strong):
     """Pixels of rows begin to end in whose window the index of dispersion is too large for a flat background.
 
@@ -178,7 +178,7 @@ def mark_rows(begin, end, image, mask, test, tiles, strong):
             continue
         tiles[j] = 0
         strong[j] = False
-        tile = 0
+        tile = np.int64(0)  # no literal, for which what is called would be compiled once more
         while tile < n_tiles:  # runs of tiles near flagged ones whose sums stand at the same row
             if not is_near(last, tile, low):
                 tile += 1

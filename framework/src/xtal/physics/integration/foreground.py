@@ -10,7 +10,6 @@ from xtal.physics.integration.kernels import (
     foreground_pixels,
     pack_foreground,
     unpack_foreground,
-    whole_counts,
 )
 from xtal.table import Shoeboxes
 
@@ -20,8 +19,9 @@ Values = NDArray[np.float32] | NDArray[np.uint16]
 
 def copy_counts(values: NDArray[np.float32]) -> Values:
     """A copy, in half the room where all are whole numbers below 65536, as counts of photons are."""
-    out = np.empty(len(values), np.uint16)
-    return out if whole_counts(values, out) else values.copy()
+    with np.errstate(invalid="ignore"):  # what does not fit becomes another number
+        whole = values.astype(np.uint16)
+    return whole if np.array_equal(whole, values) else values.copy()
 
 
 @define
@@ -113,7 +113,8 @@ class Foregrounds:
         for k in np.unique(part).tolist():
             here, p = np.flatnonzero(part == k), self.parts[k]
             unpack_foreground(
-                place[here], p.bbox, p.pixels, p.starts, p.voxels, p.levels, p.layers, p.data, p.mask, p.background,
+                place[here], p.bbox, p.pixels, p.starts, p.voxels, p.levels, p.layers,
+                p.data.astype(np.float32, copy=False), p.mask, p.background,
                 out.offsets[here], out.data, out.mask, out.background,
             )  # fmt: skip
         return out

@@ -104,19 +104,6 @@ def put_layers(rows, part, starts, data, mask, bbox, offsets, data_to, mask_to):
 
 
 @jit
-def whole_counts(values, out):
-    """Copy values into integers; False, as soon as one is none that these hold."""
-    for i in range(len(values)):
-        value = values[i]
-        if not 0.0 <= value <= 65535.0:
-            return False
-        out[i] = np.uint16(value)
-        if out[i] != value:
-            return False
-    return True
-
-
-@jit
 def foreground_pixels(rows, bbox, offsets, mask, background, to, pixels, numbers):
     """Cut boxes ``rows`` in x and y to the foreground of their first layer (one pixel where there is none): ``to``.
 
@@ -250,7 +237,7 @@ def over_frames(data, mask, background, first, last, area):
     return excess if seen else UNSEEN, total
 
 
-@jit
+@inlined
 def stands_alone(excess, total, width, height, x, y):
     """Whether the second brightest neighbour of a pixel is, with all its noise, below `LONELY` of it."""
     i = y * width + x
@@ -271,7 +258,7 @@ def stands_alone(excess, total, width, height, x, y):
     return known >= 4 and max(second, 0.0) + 4.0 * math.sqrt(noise2 + 1.0) < LONELY * excess[i]
 
 
-@jit
+@inlined
 def is_dead(excess, total, width, height, x, y):
     """Whether a pixel counted nothing where the spot says that it should have counted more than `BESIDE_DEAD`.
 
