@@ -44,6 +44,9 @@ A beam centre off by whole spots or the wrong sense over 2° and more leave less
 SHARES = (1.0, 0.5, 0.25)
 """Shares of the spots, of lowest resolution, whose differences are tried: wide images scatter the others."""
 
+CLEARLY = 0.2
+"""Mean log likelihood that another beam centre must bring."""
+
 SMALL = 0.1
 """Shift of the detector, in spacings of spots, that refinement finds without a search."""
 
@@ -219,29 +222,36 @@ class Search:
         The shift is taken only if the lattice is then clearly better.
         """
         rlp, slopes = np.asarray(table["rlp"]), shift_derivatives(table, experiments)
-        slope = float(np.median(np.linalg.norm(slopes[:, :, :2], axis=1)))
         normal = 0.02 * experiments[0].detector[0].distance if self.detector_free else 0.0
-        rows = evenly(len(rlp), 3000)
         best, best_shift = trials, np.zeros(3)
         for share in SHARES:
             for trial in self.lattices_of_differences(table, experiments, max_cell, share):
-                spacing = 1.0 / max(cell_of(trial.A).parameters[:3]) / slope
-                reach = self.options.beam_search.scope * spacing
-                for start in coherent_shifts(trial.A, rlp, slopes, spacing, reach, STARTS):
-                    moved, sigma = rlp[rows] + slopes[rows] @ start, np.array([spacing, spacing, normal])
-                    a_matrix, more = fit_with_shift(trial.A, moved, slopes[rows], sigma)
-                    score = score_lattice(a_matrix, moved + slopes[rows] @ more)
-                    if score.log_likelihood > best[0].score.log_likelihood + 0.2:
-                        fitted = LatticeTrial(reduce_setting(a_matrix), score, "beam centre moved")
-                        best, best_shift = [fitted, *trials], start + more
+                spacing = spacing_of(trial.A, slopes)
+                fitted, shift = self.moved_onto(trial.A, rlp, slopes, np.array([spacing, spacing, normal]))
+                better = fitted.score.log_likelihood - best[0].score.log_likelihood
+                if better > CLEARLY:
+                    best, best_shift = [fitted, *trials], shift
+                elif better > -CLEARLY and np.linalg.norm(np.append(shift[:2], best_shift)) < SMALL * spacing:
+                    return trials, np.zeros(3)
             if best[0].score.log_likelihood > SURE:
                 break
-        if np.linalg.norm(best_shift[:2]) * slope * max(cell_of(best[0].A).parameters[:3]) < SMALL:
+        if np.linalg.norm(best_shift[:2]) < SMALL * spacing_of(best[0].A, slopes):
             return trials, np.zeros(3)
         if best[0].score.log_likelihood < SURE:  # of scattered spots the differences may give a multiple of the cell
             with contextlib.suppress(AlgorithmFailed):
                 best = [*best, *self.attempts(rlp + slopes @ best_shift, experiments, max_cell)]
         return sorted(best, key=lambda t: -t.score.log_likelihood), best_shift
+
+    def moved_onto(self, a_matrix: F, rlp: F, slopes: F, sigma_mm: F) -> tuple[LatticeTrial, F]:
+        """A lattice and the shift (3,) of the detector that brings spots nearest to it; ``sigma_mm`` as in a fit."""
+        rows, found = evenly(len(rlp), 3000), []
+        reach = self.options.beam_search.scope * sigma_mm[0]
+        for start in coherent_shifts(a_matrix, rlp, slopes, sigma_mm[0], reach, STARTS):
+            moved = rlp[rows] + slopes[rows] @ start
+            fitted, more = fit_with_shift(a_matrix, moved, slopes[rows], sigma_mm)
+            found.append((score_lattice(fitted, moved + slopes[rows] @ more), fitted, start + more))
+        score, fitted, shift = max(found, key=lambda f: f[0].log_likelihood)
+        return LatticeTrial(reduce_setting(fitted), score, "beam centre moved"), shift
 
     def lattices_of_differences(
         self, table: ReflectionTable, experiments: ExperimentList, max_cell: float, share: float
@@ -295,6 +305,11 @@ class Search:
                     demand_spots_of_its_own(trial, trials[0], known)
                 return (crystal, k, trials) if k < len(trials) else (crystal, 0, [trial, *trials])
         return None
+
+
+def spacing_of(a_matrix: F, slopes: F) -> float:
+    """Shift of the detector in its plane, mm, that moves spots by the shortest spacing of a lattice."""
+    return 1.0 / max(cell_of(a_matrix).parameters[:3]) / float(np.median(np.linalg.norm(slopes[:, :, :2], axis=1)))
 
 
 def times_too_large(trial: LatticeTrial, best: LatticeTrial) -> int:
