@@ -67,12 +67,12 @@ def share_right(folder: Path, truth: Path, known: Path) -> float:
     right, found = (read_experiments(path / "indexed.expt")[0].crystal for path in (known, folder))
     assert right is not None and found is not None
     tables = [read_reflections(path / "indexed.refl") for path in (known, folder)]
-    basis = np.rint(6 * np.linalg.inv(right.A) @ found.A) / 6
-    n = len(tables[1])  # spots are in order of images
-    ours = np.asarray(tables[1]["miller_index"]) @ basis.T
-    same = np.all(np.abs(np.asarray(tables[0]["miller_index"])[:n] - ours) < 1e-6, axis=1)
-    indexed = np.asarray(tables[0]["id"])[:n] >= 0
-    return float((same & indexed & (np.asarray(tables[1]["id"]) >= 0)).sum() / indexed.sum())
+    tables[0] = tables[0].select(np.arange(len(tables[1])))  # spots are in order of images there, in any order here
+    a, b = (t.select(np.lexsort(np.asarray(t["xyzobs.px.value"]).T)) for t in tables)
+    ours = np.asarray(b["miller_index"]) @ np.rint(6 * np.linalg.inv(right.A) @ found.A).T / 6
+    same = np.all(np.abs(np.asarray(a["miller_index"]) - ours) < 1e-6, axis=1)
+    indexed = np.asarray(a["id"]) >= 0
+    return float((same & indexed & (np.asarray(b["id"]) >= 0)).sum() / indexed.sum())
 
 
 def prepare(data: Path, known: Path) -> Path:
