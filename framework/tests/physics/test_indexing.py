@@ -11,10 +11,12 @@ from xtal.models.crystal import b_matrix
 from xtal.physics.indexing import (
     assign_indices,
     best_lattices,
+    coherent_shifts,
     estimate_max_cell,
     fit_setting,
     fit_with_shift,
     log_evidence,
+    neighbour_differences,
     offset_classes,
     same_lattice,
     score_lattice,
@@ -189,6 +191,42 @@ def test_detector_shift_and_wrong_origin_are_found(monkeypatch: pytest.MonkeyPat
     assert len(found) == 1 and found[0].modulus == 2 and found[0].remainder == 1
     _, offset = shift_for_offset(found, a_matrix, slopes, np.zeros(3))
     assert (offset.sum() + 1) % 2 == 0
+
+
+def test_differences_are_vectors_of_the_lattice_whatever_its_origin() -> None:
+    """Also where half of the spots are of another lattice: of those across most are dropped."""
+    a_matrix, _, rlp = points((40, 55, 70, 90, 90, 90), 4.0, noise=0.0)
+    other = points((40, 55, 70, 90, 90, 90), 4.0, noise=0.0, seed=5)[2] @ rotation_matrix((1, 2, 3), 0.5).T
+    spots = np.concatenate([rlp, other])
+    phi, groups = np.zeros(len(spots)), np.zeros(len(spots), np.int64)
+    for moved in (spots, spots + np.array([0.004, -0.013, 0.02])):
+        steps = neighbour_differences(moved, phi, groups)
+        across = [
+            score_lattice(turn @ a_matrix, steps, 0.01).fraction
+            for turn in (np.eye(3), rotation_matrix((1, 2, 3), 0.5))
+        ]
+        assert min(across) > 0.3 and sum(across) > 0.9
+    assert len(neighbour_differences(rlp, np.arange(len(rlp)) * 1.0, groups[: len(rlp)])) == 0
+    assert len(neighbour_differences(rlp[:1], phi[:1], groups[:1])) == 0
+
+
+def test_coherent_shifts_are_peaks_of_a_slow_sum() -> None:
+    a_matrix, _, rlp = points((40, 55, 70, 90, 90, 90), 4.0, n=300)
+    rng = np.random.default_rng(2)
+    slopes = np.eye(3) / 150.0 + 0.002 * rng.normal(size=(len(rlp), 3, 3))
+    true = np.array([1.9, -3.1, 0.0])
+    moved = rlp - slopes @ true
+    found = coherent_shifts(a_matrix, moved, slopes, 2.0, 6.0, 5)
+
+    def slow(shift: np.ndarray) -> float:
+        h = (moved + slopes @ shift) @ np.linalg.inv(a_matrix).T
+        return float(np.cos(2 * np.pi * h).sum())
+
+    np.testing.assert_allclose(found[0], true, atol=0.11)
+    values = [slow(shift) for shift in found]
+    assert values == sorted(values, reverse=True)
+    for step in ([0.2, 0, 0], [-0.2, 0, 0], [0, 0.2, 0], [0, -0.2, 0]):
+        assert slow(found[1] + np.array(step)) <= values[1] or np.abs(found[1][:2]).max() > 5.9
 
 
 def test_too_few_vectors_span_no_lattice() -> None:

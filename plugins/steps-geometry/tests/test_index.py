@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from attrs import evolve
 
 from xtal.errors import AlgorithmFailed, OptionError
 from xtal.files import read_experiments, read_reflections, write_experiments, write_reflections
@@ -32,6 +34,7 @@ from xtal.physics.rays import map_to_reciprocal
 from xtal.table import Flag, ReflectionTable
 from xtal_steps_geometry import index_search
 from xtal_steps_geometry.index_options import KnownSymmetryOptions
+from xtal_steps_geometry.index_origin import Origin, warn_of_doubt
 from xtal_steps_geometry.index_search import Sight, like_in_volume
 from xtal_steps_geometry.index_sense import clearly_better, with_carried_over
 
@@ -442,8 +445,39 @@ def test_beam_centre_is_sought_where_a_multiple_of_the_cell_loses_but_a_few_spot
     assert check(tmp_path, truth, hkl) > 0.98
 
 
+@pytest.mark.parametrize("shift", [(3.9, 1.4), (-1.6, 3.8)])
+def test_beam_centre_of_a_short_scan_that_is_off_by_24_pixels(
+    tmp_path: Path, run_step: Callable[..., Any], shift: tuple[float, float]
+) -> None:
+    """Four spacings of spots: over 8° the spots lie on whole indices from many wrong origins, bent somewhat."""
+    truth = experiment((38, 60, 79, 90, 90, 90), "P 1", n=16)
+    spots, hkl = spots_of(truth)
+    header = copy.deepcopy(truth)
+    header.detector[0].origin = header.detector[0].origin + np.array([*shift, 0.0])
+    save(tmp_path, [header], spots)
+    run_step("index", tmp_path / "imported.expt", tmp_path / "strong.refl")
+    assert check(tmp_path, truth, hkl) > 0.98
+    found = read_experiments(tmp_path / "indexed.expt")[0]
+    assert np.abs(found.detector[0].origin - truth.detector[0].origin)[:2].max() < 0.3 * 0.172
+
+
+def test_a_beam_centre_that_two_origins_fit_alike_is_told() -> None:
+    told: list[str] = []
+    context: Any = SimpleNamespace(warn=told.append)
+    here, there = Origin(np.eye(3), np.zeros(3), 1e-4), Origin(np.eye(3), np.array([1.2, -0.4, 0.0]), 1.1e-4)
+    warn_of_doubt(context, {(0, 0, 0): here, (0, 0, 1): there}, (0, 0, 0))
+    assert "[0, 0, 1], the detector 1.20, -0.40 mm further" in told[0] and "to 0.110 x" in told[0]
+    warn_of_doubt(context, {(0, 0, 0): here, (0, 0, 1): evolve(there, off=1.3e-4)}, (0, 0, 0))
+    warn_of_doubt(context, {(0, 0, 0): here}, (0, 0, 0))
+    assert len(told) == 1
+
+
+@pytest.mark.parametrize(
+    ("search", "words"),
+    [("auto", "the detector was moved by"), ("False", "The beam centre was off by whole spots")],
+)
 def test_one_image_whose_beam_centre_is_off_by_lattice_vectors(
-    tmp_path: Path, run_step: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, run_step: Callable[..., Any], capsys: pytest.CaptureFixture[str], search: str, words: str
 ) -> None:
     """All spots get whole indices from the wrong origin too; only the right one leaves cell and detector straight."""
     truth = experiment((77, 77, 77, 90, 90, 90), "I 2 3", n=1, distance=100.0)
@@ -457,8 +491,8 @@ def test_one_image_whose_beam_centre_is_off_by_lattice_vectors(
     _, shift = min(even, key=lambda found: np.linalg.norm(found[1]))
     header.detector[0].origin = header.detector[0].origin + np.array([shift[0], -shift[1], 0.0])
     save(tmp_path, [header], spots)
-    run_step("index", tmp_path / "imported.expt", tmp_path / "strong.refl")
-    assert "The beam centre was off by whole spots" in capsys.readouterr().err
+    run_step("index", tmp_path / "imported.expt", tmp_path / "strong.refl", f"beam_search.enable={search}")
+    assert words in capsys.readouterr().err
     assert check(tmp_path, truth, hkl) > 0.98
     found = read_experiments(tmp_path / "indexed.expt")[0]
     assert np.linalg.norm(found.detector[0].origin - truth.detector[0].origin) < 0.3

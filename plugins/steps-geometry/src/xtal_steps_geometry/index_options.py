@@ -62,9 +62,9 @@ class BeamSearchOptions:
     """Search for an error of the beam centre."""
 
     enable: Literal["auto"] | bool = option(
-        "auto", help="auto: only where the lattice explains the spots badly or from a wrong origin", level=1
+        "auto", help="auto: only where the lattice explains the spots no better than from a wrong origin", level=1
     )
-    scope: float = option(1.0, help="Range of the search in spacings of spots", level=1, gt=0)
+    scope: float = option(4.0, help="Range of the search in spacings of spots", level=1, gt=0)
 
 
 @frozen

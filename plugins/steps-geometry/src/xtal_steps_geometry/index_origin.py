@@ -99,17 +99,37 @@ def correct_origin(context: Context, state: State, given: ExperimentList, settin
     held = "distance" in settings.detector_fix
     sigma = np.array([np.inf, np.inf, 0.0 if held else DISTANCE * distance])
     fits = origins(table, given, state.crystals[0].A, sigma)
-    best = min(fits, key=lambda offset: fits[offset].off)
-    here = fits[0, 0, 0]
-    if fits[best].off > CLEARLY * here.off:
+    best, here = min(fits, key=lambda offset: fits[offset].off), next(iter(fits))
+    if fits[best].off <= CLEARLY * fits[here].off:
+        x, y, z = fits[best].shift
+        context.warn(
+            f"The beam centre was off by whole spots: counted from {list(best)} indices fit the spots to "
+            f"{told(fits[best])} instead of {told(fits[here])}. The detector was moved by {x:.2f}, {y:.2f} mm along "
+            f"fast and slow and {z:.2f} mm along its normal from where it was given."
+        )
+        again(context, state, settings, shifted(given, fits[best].shift), fits[best].a_matrix)
+        here = best
+    warn_of_doubt(context, fits, here)
+
+
+def warn_of_doubt(context: Context, fits: Mapping[tuple[int, ...], Origin], here: tuple[int, ...]) -> None:
+    """Say where indices that count from another point of the lattice fit about as well."""
+    others = [offset for offset in fits if offset != here]
+    if not others:
         return
-    x, y, z = fits[best].shift
+    other = min(others, key=lambda offset: fits[offset].off)
+    if CLEARLY * fits[other].off > fits[here].off:
+        return
+    x, y, _ = fits[other].shift - fits[here].shift
     context.warn(
-        f"The beam centre was off by whole spots: counted from {list(best)} indices fit the spots to "
-        f"{1000 * fits[best].off:.3f} instead of {1000 * here.off:.3f} x 10⁻³/Å. The detector was moved by {x:.2f}, "
-        f"{y:.2f} mm along fast and slow and {z:.2f} mm along its normal from where it was given."
+        f"The beam centre cannot be told from these spots, and indices may be wrong: counted from {list(other)}, the "
+        f"detector {x:.2f}, {y:.2f} mm further along fast and slow, they fit to {told(fits[other])}, as they are to "
+        f"{told(fits[here])}. Give the beam centre to import, or index more images."
     )
-    again(context, state, settings, shifted(given, fits[best].shift), fits[best].a_matrix)
+
+
+def told(origin: Origin) -> str:
+    return f"{1000 * origin.off:.3f} x 10⁻³/Å"
 
 
 def origins(

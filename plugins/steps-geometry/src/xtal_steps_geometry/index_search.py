@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from itertools import product
 from typing import Any
 
 import gemmi
@@ -18,9 +17,11 @@ from xtal.models.crystal import b_matrix, cell_of, space_group_of
 from xtal.physics.indexing import (
     LatticeTrial,
     best_lattices,
+    coherent_shifts,
     estimate_max_cell,
     evenly,
     fit_with_shift,
+    neighbour_differences,
     offset_classes,
     reduce_setting,
     score_lattice,
@@ -34,8 +35,23 @@ from xtal_steps_geometry.index_options import IndexingOptions, KnownSymmetryOpti
 
 F = NDArray[np.float64]
 
-POOR = 2.0
-"""A mean log likelihood below this says that the lattice explains the spots badly."""
+SURE = 5.0
+"""Mean log likelihood from which on beam centre and sense of rotation are not asked after.
+
+A beam centre off by whole spots or the wrong sense over 2° and more leave less, but so do scattered spots.
+"""
+
+SHARES = (1.0, 0.5, 0.25)
+"""Shares of the spots, of lowest resolution, whose differences are tried: wide images scatter the others."""
+
+CLEARLY = 0.2
+"""Mean log likelihood that another beam centre must bring."""
+
+SMALL = 0.1
+"""Shift of the detector, in spacings of spots, that refinement finds without a search."""
+
+LATTICES, STARTS = 4, 12
+"""Lattices of differences, and shifts of the detector for each, that are looked at closely."""
 
 GOOD = 3.0
 """A mean log likelihood from which on no longest cell edge but the estimated one is tried.
@@ -102,8 +118,12 @@ class Search:
     def __init__(self, method: IndexingMethod, options: IndexingOptions, detector_free: bool) -> None:
         self.method, self.options, self.detector_free = method, options, detector_free
 
-    def sight(self, table: ReflectionTable, experiments: ExperimentList) -> Sight:
+    def sight(self, table: ReflectionTable, experiments: ExperimentList, quick: bool = False) -> Sight:
         """Lattices of the spots of a table with ``rlp`` and ``imageset_id``.
+
+        Parameters
+        ----------
+        quick : no longest cell edge but the estimated one is tried
 
         Raises
         ------
@@ -118,12 +138,12 @@ class Search:
             )
         max_cell = self.max_cell(table, experiments)
         try:
-            return Sight(self.attempts(rlp, experiments, max_cell), max_cell)
+            return Sight(self.attempts(rlp, experiments, max_cell, quick), max_cell)
         except AlgorithmFailed:
             if not self.bounded_by_cell:
                 raise
             max_cell = longest_edge(rlp, table, experiments)
-            return Sight(self.attempts(rlp, experiments, max_cell), max_cell)
+            return Sight(self.attempts(rlp, experiments, max_cell, quick), max_cell)
 
     def find(self, sight: Sight, table: ReflectionTable, experiments: ExperimentList, search_beam: bool) -> Found:
         """The best lattice of what was seen at first sight of the spots.
@@ -136,7 +156,7 @@ class Search:
         rlp, trials, max_cell = np.asarray(table["rlp"]), sight.trials, sight.max_cell
         shift = np.zeros(3)
         wanted = self.options.beam_search.enable
-        poor = trials[0].score.log_likelihood < POOR or counts_from_elsewhere(trials[0].A, rlp)
+        poor = trials[0].score.log_likelihood < SURE or counts_from_elsewhere(trials[0].A, rlp)
         if search_beam and (wanted is True or (wanted == "auto" and poor)):
             trials, shift = self.beam_search(table, experiments, max_cell, trials)
             rlp = rlp + shift_derivatives(table, experiments) @ shift
@@ -165,11 +185,11 @@ class Search:
             return 1.3 * max(primitive_cell(known).parameters[:3])
         return longest_edge(np.asarray(table["rlp"]), table, experiments)
 
-    def attempts(self, rlp: F, experiments: ExperimentList, max_cell: float) -> list[LatticeTrial]:
+    def attempts(self, rlp: F, experiments: ExperimentList, max_cell: float, quick: bool = False) -> list[LatticeTrial]:
         """Lattices found with the estimated longest edge; where they are poor, with twice and half of it too."""
         best: list[LatticeTrial] = []
         failure: AlgorithmFailed | None = None
-        factors = (1.0,) if not isinstance(self.options.max_cell, str) else (1.0, 2.0, 0.5)
+        factors = (1.0,) if quick or not isinstance(self.options.max_cell, str) else (1.0, 2.0, 0.5)
         for factor in factors:
             try:
                 trials = self.lattices(rlp, experiments, factor * max_cell)
@@ -197,32 +217,56 @@ class Search:
     def beam_search(
         self, table: ReflectionTable, experiments: ExperimentList, max_cell: float, trials: list[LatticeTrial]
     ) -> tuple[list[LatticeTrial], F]:
-        """Search over shifts of the detector, bounded by the spacing of spots, each followed by a fit.
+        """Lattices of the differences between spots, and the shift of the detector that brings the spots onto them.
 
         The shift is taken only if the lattice is then clearly better.
         """
-        rlp, derivatives = np.asarray(table["rlp"]), shift_derivatives(table, experiments)
-        rows = evenly(len(rlp), 3000)
-        some, slopes = rlp[rows], derivatives[rows]
-        spacing = 1.3 / max_cell / float(np.median(np.linalg.norm(slopes[:, :, :2], axis=1)))
-        distance = experiments[0].detector[0].distance
-        sigma = np.array([spacing, spacing, 0.02 * distance if self.detector_free else 0.0])
-        steps = self.options.beam_search.scope * np.linspace(-1, 1, 5)
+        rlp, slopes = np.asarray(table["rlp"]), shift_derivatives(table, experiments)
+        normal = 0.02 * experiments[0].detector[0].distance if self.detector_free else 0.0
         best, best_shift = trials, np.zeros(3)
-        for u, w in sorted(product(steps, steps), key=lambda s: (s[0] ** 2 + s[1] ** 2, s)):
-            start = np.array([u * spacing, w * spacing, 0.0])
-            try:
-                here = self.lattices(some + slopes @ start, experiments, max_cell)
-            except AlgorithmFailed:
-                continue
-            for trial in here[:3]:
-                a_matrix, more = fit_with_shift(trial.A, some + slopes @ start, slopes, sigma)
-                shift = start + more
-                score = score_lattice(a_matrix, some + slopes @ shift)
-                if score.log_likelihood > best[0].score.log_likelihood + 0.2:
-                    fitted = LatticeTrial(reduce_setting(a_matrix), score, "beam centre moved")
+        for share in SHARES:
+            for trial in self.lattices_of_differences(table, experiments, max_cell, share):
+                spacing = spacing_of(trial.A, slopes)
+                fitted, shift = self.moved_onto(trial.A, rlp, slopes, np.array([spacing, spacing, normal]))
+                better = fitted.score.log_likelihood - best[0].score.log_likelihood
+                if better > CLEARLY:
                     best, best_shift = [fitted, *trials], shift
-        return best, best_shift
+                elif better > -CLEARLY and np.linalg.norm(np.append(shift[:2], best_shift)) < SMALL * spacing:
+                    return trials, np.zeros(3)
+            if best[0].score.log_likelihood > SURE:
+                break
+        if np.linalg.norm(best_shift[:2]) < SMALL * spacing_of(best[0].A, slopes):
+            return trials, np.zeros(3)
+        if best[0].score.log_likelihood < SURE:  # of scattered spots the differences may give a multiple of the cell
+            with contextlib.suppress(AlgorithmFailed):
+                best = [*best, *self.attempts(rlp + slopes @ best_shift, experiments, max_cell)]
+        return sorted(best, key=lambda t: -t.score.log_likelihood), best_shift
+
+    def moved_onto(self, a_matrix: F, rlp: F, slopes: F, sigma_mm: F) -> tuple[LatticeTrial, F]:
+        """A lattice and the shift (3,) of the detector that brings spots nearest to it; ``sigma_mm`` as in a fit."""
+        rows, found = evenly(len(rlp), 3000), []
+        reach = self.options.beam_search.scope * sigma_mm[0]
+        for start in coherent_shifts(a_matrix, rlp, slopes, sigma_mm[0], reach, STARTS):
+            moved = rlp[rows] + slopes[rows] @ start
+            fitted, more = fit_with_shift(a_matrix, moved, slopes[rows], sigma_mm)
+            found.append((score_lattice(fitted, moved + slopes[rows] @ more), fitted, start + more))
+        score, fitted, shift = max(found, key=lambda f: f[0].log_likelihood)
+        return LatticeTrial(reduce_setting(fitted), score, "beam centre moved"), shift
+
+    def lattices_of_differences(
+        self, table: ReflectionTable, experiments: ExperimentList, max_cell: float, share: float
+    ) -> list[LatticeTrial]:
+        """Lattices of the differences between neighbouring spots, of a share of the spots of lowest resolution."""
+        rlp, phi = np.asarray(table["rlp"]), np.asarray(table["xyzobs.mm.value"])[:, 2]
+        length = np.linalg.norm(rlp, axis=1)
+        low = length <= np.quantile(length, share)
+        differences = neighbour_differences(rlp[low], phi[low], spot_groups(table, experiments)[low])
+        if len(differences) < 10:
+            return []
+        try:
+            return self.lattices(differences, experiments, max_cell)[:LATTICES]
+        except AlgorithmFailed:
+            return []
 
     def best_of_all(
         self, trials: list[LatticeTrial], rlp: F, table: ReflectionTable, experiments: ExperimentList
@@ -261,6 +305,11 @@ class Search:
                     demand_spots_of_its_own(trial, trials[0], known)
                 return (crystal, k, trials) if k < len(trials) else (crystal, 0, [trial, *trials])
         return None
+
+
+def spacing_of(a_matrix: F, slopes: F) -> float:
+    """Shift of the detector in its plane, mm, that moves spots by the shortest spacing of a lattice."""
+    return 1.0 / max(cell_of(a_matrix).parameters[:3]) / float(np.median(np.linalg.norm(slopes[:, :, :2], axis=1)))
 
 
 def times_too_large(trial: LatticeTrial, best: LatticeTrial) -> int:

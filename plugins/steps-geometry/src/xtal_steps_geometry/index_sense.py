@@ -13,12 +13,9 @@ from xtal.run import Context
 from xtal.table import ReflectionTable
 from xtal_steps_geometry.index_checks import LEAST_EVIDENCE
 from xtal_steps_geometry.index_cycles import State, map_spots
-from xtal_steps_geometry.index_search import Search, Sight
+from xtal_steps_geometry.index_search import GOOD, SURE, Search, Sight
 
 F = NDArray[np.float64]
-
-SURE = 5.0
-"""Mean log likelihood from which on the other sense is not tried: the wrong one reaches less over 2° and more."""
 
 CLEARLY = 1.0
 """What the other sense must bring in mean log likelihood: the wrong one costs about 2 over 1°, 3 to 7 over more."""
@@ -38,22 +35,24 @@ def first_sight(context: Context, state: State, search: Search) -> Sight:
     if turning and not sure and context.options.indexing.try_inverted_axis:
         images, table = inverted(state.images), state.table.copy()
         map_spots(table, images)
-        other = look(search, table, images)
+        other = look(search, table, images, quick=isinstance(given, Sight))
         if isinstance(other, Sight):
             given = with_carried_over(given, other, np.asarray(state.table["rlp"]), np.asarray(table["rlp"]))
             if clearly_better(other, given, np.asarray(table["rlp"])):
                 warn(context, turning[0], other, given)
                 state.images, state.table = images, table
-                return other
+                return other if other.trials[0].score.log_likelihood > GOOD else search.sight(table, images)
     if isinstance(given, AlgorithmFailed):
         raise given
     return given
 
 
-def look(search: Search, table: ReflectionTable, images: ExperimentList) -> Sight | AlgorithmFailed:
+def look(
+    search: Search, table: ReflectionTable, images: ExperimentList, quick: bool = False
+) -> Sight | AlgorithmFailed:
     """Lattices at first sight, or why there are none."""
     try:
-        return search.sight(table, images)
+        return search.sight(table, images, quick)
     except AlgorithmFailed as error:
         return error
 

@@ -1,6 +1,7 @@
 """Indexing: the largest cell, bases from lattice vectors, scores, assignment of indices."""
 
 from xtal.physics.indexing.assign import Assignment, assign_indices
+from xtal.physics.indexing.beam import coherent_shifts, neighbour_differences
 from xtal.physics.indexing.geometry import fit_shift, fit_with_shift, shift_derivatives, shifted
 from xtal.physics.indexing.max_cell import estimate_max_cell
 from xtal.physics.indexing.origin import OffsetClass, offset_classes, plane_shifts, shift_for_offset
@@ -22,6 +23,7 @@ __all__ = [
     "Score",
     "assign_indices",
     "best_lattices",
+    "coherent_shifts",
     "compare_cells",
     "estimate_max_cell",
     "evenly",
@@ -29,6 +31,7 @@ __all__ = [
     "fit_shift",
     "fit_with_shift",
     "log_evidence",
+    "neighbour_differences",
     "offset_classes",
     "plane_shifts",
     "reduce_setting",

@@ -15,6 +15,9 @@ F = NDArray[np.float64]
 MODULI = (2, 3, 4, 5, 7)
 """Multiples of a cell that are thought of; 6 shows as 2 or 3."""
 
+SOME = 500
+"""Indices that tell most classes apart before all are counted."""
+
 
 @frozen(eq=False)
 class OffsetClass:
@@ -32,14 +35,17 @@ class OffsetClass:
 def offset_classes(hkl: NDArray[np.int32], share: float = 0.95) -> list[OffsetClass]:
     """The classes that at least ``share`` of the indices (n, 3) belong to; none where all is well."""
     hkl = np.asarray(hkl, dtype=np.int64)
+    some = hkl[:: max(1, len(hkl) // SOME)]
     out = []
     for modulus in MODULI:
         for v in product(range(modulus), repeat=3):
             if math.gcd(modulus, *v) > 1:
                 continue
-            counts = np.bincount((hkl @ np.array(v)) % modulus, minlength=modulus)
-            remainder = int(np.argmax(counts))
-            if remainder != 0 and counts[remainder] >= share * len(hkl):
+            first = np.bincount((some @ np.array(v)) % modulus, minlength=modulus)
+            remainder = int(np.argmax(first))
+            if remainder == 0 or first[remainder] < (share - 0.1) * len(some):
+                continue
+            if ((hkl @ np.array(v)) % modulus == remainder).mean() >= share:
                 out.append(OffsetClass(np.array(v), modulus, remainder))
     return out
 
