@@ -84,7 +84,9 @@ def theirs(images, tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize(
+    "step", [pytest.param(s, marks=[pytest.mark.slow] * (s in ("index", "refine"))) for s in STEPS]
+)  # those that take the peer longest; that it reads what they read is told by its reports, too
 def test_dials_goes_on_from_our_files(step, ours, tmp_path):
     inputs, _ = STEPS[step]
     run([f"dials.{step}", *(str(ours / name) for name in inputs), *DIALS_OPTIONS.get(step, [])], tmp_path)
