@@ -22,7 +22,7 @@ from xtal.kernel_cache import compiling, prepare_cache
 prepare_cache()
 
 import numba  # noqa: E402  (the cache directory must be known first)
-from numba.core import event  # noqa: E402  (the same)
+from numba.core import event  # noqa: E402  (the cache directory, too)
 
 # somebody may have imported numba before us
 setattr(numba.config, "CACHE_DIR", os.environ["NUMBA_CACHE_DIR"])  # noqa: B010  (the attribute is made at run time)

@@ -412,6 +412,18 @@ def test_a_narrow_scan_indexed_in_one_sense_only_does_not_tell_the_sense() -> No
     assert same_lattice(mended.trials[0].A, truth.crystal.A)  # type: ignore[union-attr]  # the same
 
 
+def share_indexed_from(
+    folder: Path, run_step: Callable[..., Any], truth: Experiment, shift: tuple[float, float], **limits: float
+) -> float:
+    """Share of the spots of a crystal that are indexed right from a header whose detector is shifted, mm."""
+    spots, hkl = spots_of(truth, **limits)
+    header = copy.deepcopy(truth)
+    header.detector[0].origin = header.detector[0].origin + np.array([*shift, 0.0])
+    save(folder, [header], spots)
+    run_step("index", folder / "imported.expt", folder / "strong.refl")
+    return check(folder, truth, hkl)
+
+
 @pytest.mark.parametrize(
     ("cell", "shift"),
     [
@@ -424,12 +436,7 @@ def test_beam_centre_that_is_off_is_found(
     tmp_path: Path, run_step: Callable[..., Any], cell: Any, shift: tuple[float, float]
 ) -> None:
     truth = experiment(cell, "P 1", n=60)
-    spots, hkl = spots_of(truth)
-    header = copy.deepcopy(truth)
-    header.detector[0].origin = header.detector[0].origin + np.array([*shift, 0.0])
-    save(tmp_path, [header], spots)
-    run_step("index", tmp_path / "imported.expt", tmp_path / "strong.refl")
-    assert check(tmp_path, truth, hkl) > 0.98
+    assert share_indexed_from(tmp_path, run_step, truth, shift) > 0.98
 
 
 def test_beam_centre_is_sought_where_a_multiple_of_the_cell_loses_but_a_few_spots(
@@ -437,12 +444,7 @@ def test_beam_centre_is_sought_where_a_multiple_of_the_cell_loses_but_a_few_spot
 ) -> None:
     """Eight pixels off, 83 % of the spots lie on a cell of twice the volume, which refinement does not mend."""
     truth = experiment((31.2, 38.7, 46.1, 90, 90, 90), "P 1", n=28)
-    spots, hkl = spots_of(truth, d_min=2.2)
-    header = copy.deepcopy(truth)
-    header.detector[0].origin = header.detector[0].origin + np.array([1.38, 0.24, 0.0])
-    save(tmp_path, [header], spots)
-    run_step("index", tmp_path / "imported.expt", tmp_path / "strong.refl")
-    assert check(tmp_path, truth, hkl) > 0.98
+    assert share_indexed_from(tmp_path, run_step, truth, (1.38, 0.24), d_min=2.2) > 0.98
 
 
 @pytest.mark.parametrize("shift", [(3.9, 1.4), (-1.6, 3.8)])
@@ -451,12 +453,7 @@ def test_beam_centre_of_a_short_scan_that_is_off_by_24_pixels(
 ) -> None:
     """Four spacings of spots: over 8° the spots lie on whole indices from many wrong origins, bent somewhat."""
     truth = experiment((38, 60, 79, 90, 90, 90), "P 1", n=16)
-    spots, hkl = spots_of(truth)
-    header = copy.deepcopy(truth)
-    header.detector[0].origin = header.detector[0].origin + np.array([*shift, 0.0])
-    save(tmp_path, [header], spots)
-    run_step("index", tmp_path / "imported.expt", tmp_path / "strong.refl")
-    assert check(tmp_path, truth, hkl) > 0.98
+    assert share_indexed_from(tmp_path, run_step, truth, shift) > 0.98
     found = read_experiments(tmp_path / "indexed.expt")[0]
     assert np.abs(found.detector[0].origin - truth.detector[0].origin)[:2].max() < 0.3 * 0.172
 
