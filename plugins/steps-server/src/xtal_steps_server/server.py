@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import ipaddress
 import os
 import re
@@ -33,6 +34,9 @@ BUSY = 503
 FAILED = 500
 REFUSED = 403
 SETTING = re.compile(r"[A-Za-z_][\w.]*")
+OBJECTS_PER_COLLECTION = 20_000
+"""New objects after which Python looks for garbage. Steps that end look more rarely (`xtal.cli.main`), a server lives
+long: each request leaves some."""
 
 
 class Service:
@@ -207,5 +211,6 @@ def run(context: Context) -> None:
         context.print(
             f"Serving {counted(service.n_workers, 'image')} at a time on http://{host}:{port}/ (GET /Ctrl-C stops it)"
         )
+        gc.set_threshold(OBJECTS_PER_COLLECTION)
         anyio.run(service.server.serve, [listening])
     context.summary("The server was stopped.")
