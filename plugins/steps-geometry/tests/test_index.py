@@ -439,6 +439,32 @@ def test_beam_centre_that_is_off_is_found(
     assert share_indexed_from(tmp_path, run_step, truth, shift) > 0.98
 
 
+def test_wide_images_do_not_make_the_cell_a_multiple(tmp_path: Path, run_step: Callable[..., Any]) -> None:
+    """Whose spots scatter by much of their spacing: a multiple of the cell has points near all of them."""
+    truth = experiment((38.2, 79.1, 79.1, 90, 90, 90), "P 41 21 2", n=10)
+    truth.scan = Scan((1, 10), (0.0, 2.0))
+    spots, hkl = spots_of(truth, d_min=2.0)
+    xyz = np.array(spots["xyzobs.px.value"])
+    xyz[:, 2] = np.floor(xyz[:, 2]) + 0.5
+    spots["xyzobs.px.value"] = xyz
+    save(tmp_path, [truth], spots)
+    run_step("index", tmp_path / "imported.expt", tmp_path / "strong.refl")
+    found = read_experiments(tmp_path / "indexed.expt")[0].crystal
+    assert found is not None
+    np.testing.assert_allclose(found.cell.parameters, (38.2, 79.1, 79.1, 90, 90, 90), rtol=5e-3)
+    assert check(tmp_path, truth, hkl) > 0.7
+
+
+def test_a_true_superstructure_stays(tmp_path: Path, run_step: Callable[..., Any]) -> None:
+    """Of which few spots are seen that the smaller cell has not."""
+    truth = experiment((38.2, 79.1, 158.2, 90, 90, 90), "P 2 2 2", n=30)
+    spots, hkl = spots_of(truth, d_min=2.5)
+    seen = (hkl[:, 2] % 2 == 0) | (np.arange(len(hkl)) % 8 == 0)
+    save(tmp_path, [truth], spots.select(np.flatnonzero(seen)))
+    run_step("index", tmp_path / "imported.expt", tmp_path / "strong.refl")
+    assert check(tmp_path, truth, hkl[seen]) > 0.98
+
+
 def test_beam_centre_is_sought_where_a_multiple_of_the_cell_loses_but_a_few_spots(
     tmp_path: Path, run_step: Callable[..., Any]
 ) -> None:

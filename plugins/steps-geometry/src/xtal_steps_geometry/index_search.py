@@ -20,10 +20,13 @@ from xtal.physics.indexing import (
     coherent_shifts,
     estimate_max_cell,
     evenly,
+    fit_setting,
     fit_with_shift,
+    large_enough,
     neighbour_differences,
     offset_classes,
     reduce_setting,
+    same_lattice,
     score_lattice,
     shift_derivatives,
     sublattices,
@@ -160,7 +163,7 @@ class Search:
         if search_beam and (wanted is True or (wanted == "auto" and poor)):
             trials, shift = self.beam_search(table, experiments, max_cell, trials)
             rlp = rlp + shift_derivatives(table, experiments) @ shift
-        fitting = self.with_symmetry(trials, rlp)
+        fitting = self.with_symmetry(self.without_multiples(trials, rlp), rlp)
         if fitting is None:
             cell = describe(self.best_of_all(trials, rlp, table, experiments).A)
             raise AlgorithmFailed(
@@ -276,6 +279,23 @@ class Search:
             with contextlib.suppress(AlgorithmFailed):
                 trials = trials + self.attempts(rlp, experiments, longest_edge(rlp, table, experiments))
         return max(trials, key=lambda t: t.score.log_likelihood)
+
+    def without_multiples(self, trials: list[LatticeTrial], rlp: F) -> list[LatticeTrial]:
+        """Lattices, in front of them the smaller cell of the first one that clearly more spots lie on, if there is one.
+
+        Where spots scatter by much of their spacing along an axis, as on wide images, a multiple of the cell has
+        points near all of them and scores higher, but fewer spots lie on its points.
+        """
+        best, least = trials[0], (self.options.min_cell_volume, self.options.min_cell)
+        rlp = rlp[evenly(len(rlp), 6000)]
+        while True:
+            smaller = [(reduce_setting(best.A @ m), n) for n in (2, 3, 4) for m in sublattices(n)]
+            scored = [(score_lattice(a, rlp).fraction, a, n) for a, n in smaller if large_enough(a, *least)]
+            fraction, a_matrix, n = max(scored, key=lambda s: s[0], default=(0.0, best.A, 1))
+            if fraction < best.score.fraction + CLEARLY_MORE:
+                return trials if best is trials[0] else [best, *(t for t in trials if not same_lattice(t.A, best.A))]
+            a_matrix = reduce_setting(fit_setting(a_matrix, rlp))
+            best = LatticeTrial(a_matrix, score_lattice(a_matrix, rlp), f"/ {n}")
 
     def with_symmetry(self, trials: list[LatticeTrial], rlp: F) -> tuple[Crystal, int, list[LatticeTrial]] | None:
         """The best lattice that has the known symmetry and cell, on the axes asked for; None if there is none.
