@@ -109,6 +109,24 @@ def test_only_cut_reflections_change_and_sums_never() -> None:
     )
 
 
+class ByFrames(GaussianRs):
+    """Takes the predicted place along the scan from pixels, where the other takes the angle."""
+
+    def partiality(self, experiment: Experiment, table: ReflectionTable) -> np.ndarray:
+        table = table.copy()
+        table["xyzcal.mm"] = np.column_stack([table["xyzcal.mm"][:, :2], experiment.scan.phi(table["xyzcal.px"][:, 2])])  # type: ignore[union-attr]
+        return super().partiality(experiment, table)
+
+
+def test_profile_models_may_look_at_frames_or_angles() -> None:
+    parts = []
+    for profile in (GaussianRs(), ByFrames()):
+        model, table, _ = integrated(OFF, 0.03)
+        settle_cut(table, 0, model, profile)
+        parts.append(np.array(table["partiality"]))
+    np.testing.assert_allclose(parts[1], parts[0], atol=1e-6)
+
+
 def test_spots_that_are_wrong_do_not_count() -> None:
     """One in fifty has a neighbour of a hundred times its counts on its first frames."""
     model, table, true = integrated(OFF, 0.0)

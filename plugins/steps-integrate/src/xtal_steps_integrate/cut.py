@@ -175,15 +175,16 @@ def _fractions(
     wider : part by which rocking curves are made wider
     """
     assert experiment.scan is not None
-    mm, zeta = np.asarray(table["xyzcal.mm"]), np.asarray(table["zeta"])
+    width, along = experiment.scan.width, np.array([0.0, 0.0, 1.0])
 
     def part(later: float, more: float) -> F:
         moved = ReflectionTable({name: table[name] for name in table.columns()}, n_rows=len(table))
-        moved["xyzcal.mm"] = mm + np.outer(np.broadcast_to(shift + later, len(table)), [0, 0, 1])
-        moved["zeta"] = zeta / (1 + wider + more)
+        turn = np.outer(np.broadcast_to(shift + later, len(table)), along)
+        moved["xyzcal.mm"], moved["xyzcal.px"] = table["xyzcal.mm"] + turn, table["xyzcal.px"] + turn / width
+        moved["zeta"] = table["zeta"] / (1 + wider + more)
         return profile.partiality(experiment, moved)
 
-    step = STEP * abs(experiment.scan.width)
+    step = STEP * abs(width)
     by_angle = (part(step, 0) - part(-step, 0)) / (2 * step)
     by_width = (part(0, STEP) - part(0, -STEP)) / (2 * STEP)
     return part(0, 0), np.column_stack([by_angle, by_width])
