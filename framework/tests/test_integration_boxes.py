@@ -15,6 +15,7 @@ from xtal.physics.integration import (
     count_noise,
     drop_bad_pixels,
     footprint_boxes,
+    split_sums,
     summation,
     take_boxes,
 )
@@ -230,6 +231,18 @@ def test_hot_pixels_are_found_under_spots(bright):
     assert valid.sum() == n * 4 * layer - 4 * 300
     sums = summation(boxes, np.zeros(n))
     assert np.all(sums.n_missing[:200] > 0)
+
+
+def test_sums_before_and_after_a_frame_like_a_slow_twin():
+    boxes = drawn_boxes(0.9, 300, 2.0)
+    boxes.mask[::7] &= ~V
+    edges = (np.arange(len(boxes)) % 5).astype(np.int32)
+    for k, found in enumerate(split_sums(boxes, edges)):
+        part = slice(boxes.offsets[k], boxes.offsets[k + 1])
+        own = (boxes.mask[part].reshape(4, -1) & (V | F)) == V | F
+        counts, above = (np.where(own, x[part].reshape(4, -1), 0) for x in (boxes.data, boxes.data - boxes.background))
+        slow = [x[z].sum() for x in (above, counts) for z in (slice(edges[k]), slice(edges[k], None))]
+        np.testing.assert_allclose(found, slow, rtol=1e-6, atol=1e-3)
 
 
 @pytest.mark.parametrize(("sigma", "counts"), [(0.7, 3000), (0.9, 2000), (1.5, 5000)])

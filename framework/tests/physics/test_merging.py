@@ -196,6 +196,14 @@ def test_integrated_intensities_choose_and_correct() -> None:
     np.testing.assert_allclose(found.value, np.array([10, 18, 56]) * 0.5 / 0.8)
     np.testing.assert_allclose(found.variance, np.array([4, 9, 36]) * (0.5 / 0.8) ** 2)
     np.testing.assert_allclose(integrated_intensities(table(), "sum").counts, [8, 18, 56])
+    # What is unknown of 1 / p goes with the sum that was recorded, and alike into a fit of the whole.
+    unsure = table(**{"partiality.inv.variance": np.array([0.0, 0.0, 0.04, 0.04])})
+    np.testing.assert_allclose(
+        integrated_intensities(unsure, "sum").variance, np.array([9, 9, 36 + 28**2 * 0.04]) * (0.5 / 0.8) ** 2
+    )
+    np.testing.assert_allclose(
+        integrated_intensities(unsure).variance, np.array([4, 4, 4 + (30 * 0.5) ** 2 * 0.04]) * (0.5 / 0.8) ** 2
+    )
     mixed = integrated_intensities(table(), "combine", middle=18.0)
     assert mixed.counts[1] == pytest.approx(19.0)
     with pytest.raises(DataError, match="not integrated"):

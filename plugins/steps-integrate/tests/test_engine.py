@@ -129,6 +129,8 @@ def integrate(
 
 def test_intensities_and_their_errors(drawn: tuple[Experiment, ReflectionTable, np.ndarray, Drawn]) -> None:
     table, true = integrate(drawn, 10**6), drawn[2]
+    signal = np.asarray(table["split.sums"])[:, :2]
+    np.testing.assert_allclose(signal.sum(axis=1), table["intensity.sum.value"], rtol=1e-6, atol=1e-2)
     whole = (np.asarray(table["partiality"]) > 0.99) & ~table.has_flags(Flag.OVERLAPPED_FG)
     for kind, flag in (("sum", Flag.INTEGRATED_SUM), ("prf", Flag.INTEGRATED_PRF)):
         for level in (0.0, 20.0, 200.0, 3000.0):

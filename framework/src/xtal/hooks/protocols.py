@@ -226,7 +226,8 @@ class ProfileModel(Protocol):
         """
 
     def partiality(self, experiment: Experiment, table: ReflectionTable) -> F:
-        """(n,) fraction of each reflection in the frames of its bbox in the table, which need not be its own."""
+        """(n,) fraction of each reflection in the frames of its bbox in the table, which need not be its own, nor need
+        the predicted angle (in xyzcal.px and xyzcal.mm) and zeta: integrate looks how fractions change with them."""
 
     def footprint(self, experiment: Experiment, table: ReflectionTable) -> NDArray[np.uint8]:
         """Foreground (1) of one layer [y][x] of each bbox, packed one after another; all layers are alike."""

@@ -28,11 +28,13 @@ from xtal.physics.integration import (
     count_noise,
     drop_bad_pixels,
     expect_levels,
+    split_sums,
     summation,
     take_boxes,
 )
 from xtal.run.images import FrameReader
 from xtal.table import Flag, MaskBit, ReflectionTable, Shoeboxes
+from xtal_steps_integrate.cut import slim, split_frames
 
 Ints = NDArray[np.int64]
 BYTES_PER_VOXEL = 40
@@ -110,6 +112,7 @@ class Engine:
     _panel: Ints = field(init=False)
     _flags: NDArray[np.uint64] = field(init=False)
     _core: NDArray[np.int32] = field(init=False)
+    _splits: NDArray[np.int32] = field(init=False)
     _ends: Ints = field(init=False)
     _static: list[NDArray[np.bool_]] = field(init=False)
 
@@ -118,13 +121,14 @@ class Engine:
         self._panel = np.asarray(self.table["panel"]).astype(np.int64)
         self._flags = np.array(self.table["flags"], dtype=np.uint64)
         self._core = self._bbox[:, 4:].copy()
+        self._splits = self.table["split.frame"] = split_frames(self._bbox, np.asarray(self.table["xyzcal.px"])[:, 2])
         self._static = list(self.reader.static_mask())
         ids = np.asarray(self.table["id"])
         _add_columns(self.table)
         for k, experiment in self.experiments.items():
             references = self.profile.references(experiment)
             mine = np.flatnonzero(ids == k)
-            self._core[mine] = core_frames(self.profile, experiment, _slim(self.table, mine))
+            self._core[mine] = core_frames(self.profile, experiment, slim(self.table, mine))
             # By where boxes end: some near the rotation axis are so long that blocks would wait for them.
             block = np.where(ids == k, references.block_of(self._bbox[:, 5].astype(float) - 0.5), -1)
             ends = np.full(references.n_blocks, np.iinfo(np.int32).min, np.int32)
@@ -190,13 +194,13 @@ class Engine:
         b = self._bbox[rows].astype(np.int64)
         sizes = (b[:, 1] - b[:, 0]) * (b[:, 3] - b[:, 2])
         if len(self.experiments) == 1:
-            return self.profile.footprint(self._any, _slim(self.table, rows))
+            return self.profile.footprint(self._any, slim(self.table, rows))
         starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         out = np.empty(int(starts[-1]), np.uint8)
         ids = np.asarray(self.table["id"])[rows]
         for k, experiment in self.experiments.items():
             mine = np.flatnonzero(ids == k)
-            packed = self.profile.footprint(experiment, _slim(self.table, rows[mine]))
+            packed = self.profile.footprint(experiment, slim(self.table, rows[mine]))
             at = np.repeat(starts[mine] - np.cumsum(sizes[mine]) + sizes[mine], sizes[mine]) + np.arange(len(packed))
             out[at] = packed
         return out
@@ -253,6 +257,7 @@ class Engine:
             "background.mean": sums.background_mean,
             "background.mean.variance": fit.variance,
             "background.dispersion": fit.dispersion,
+            "split.sums": split_sums(boxes, self._splits[rows]),
             "xyzobs.px.value": sums.xyz,
             "xyzobs.px.variance": sums.xyz_variance,
             "num_pixels.valid": sums.n_valid,
@@ -343,14 +348,6 @@ def _views(boxes: Shoeboxes, part: slice) -> Shoeboxes:
     )  # fmt: skip
 
 
-def _slim(table: ReflectionTable, rows: Ints) -> ReflectionTable:
-    """Only what the profile model needs of a prediction."""
-    out = ReflectionTable(n_rows=len(rows))
-    for name in ("s1", "xyzcal.px", "xyzcal.mm", "zeta", "panel", "bbox"):
-        out[name] = np.asarray(table[name])[rows]
-    return out
-
-
 def _add_columns(table: ReflectionTable) -> None:
     n = len(table)
     for name in (
@@ -361,6 +358,7 @@ def _add_columns(table: ReflectionTable) -> None:
         table[name] = np.full(n, -1.0) if name == "intensity.prf.variance" else np.zeros(n)
     for name in ("xyzobs.px.value", "xyzobs.px.variance"):
         table[name] = np.zeros((n, 3))
+    table["split.sums"] = np.zeros((n, 4))
     for name in ("valid", "background", "background_used", "foreground", "bad"):
         table[f"num_pixels.{name}"] = np.zeros(n, np.int32)
 

@@ -22,6 +22,7 @@ from xtal.run.images import Arrays, FrameReader, Masks
 from xtal.table import Flag, ReflectionTable, Shoeboxes
 from xtal.table.shoebox import box_sizes
 from xtal.words import counted
+from xtal_steps_integrate.cut import settle_cut
 from xtal_steps_integrate.engine import BYTES_PER_VOXEL, Engine, Settings, groups_of_images
 from xtal_steps_integrate.options import IntegrateOptions
 from xtal_steps_integrate.report import report
@@ -136,8 +137,24 @@ def _integrate_images(
             "neighbours allow (hot or dead ones that no mask names, zingers): these are left out, the sums too."
         )
     table["counts_per_photon"] = np.full(len(table), _widen_variances(context, table))
-    del table["background.noise"], table["background.mean.variance"], table["num_pixels.bad"]
+    _settle(context, group, table, profile)
+    for name in ("background.noise", "background.mean.variance", "num_pixels.bad", "split.frame", "split.sums"):
+        del table[name]
     return table
+
+
+def _settle(context: Context, group: list[int], table: ReflectionTable, profile: ProfileModel) -> None:
+    """Make the partiality of reflections true that the ends of the scan cut, and tell what was found."""
+    table["partiality.inv.variance"] = np.zeros(len(table))
+    for k in group:
+        found = settle_cut(table, k, context.experiments[k], profile)
+        if found is not None:
+            context.print(
+                f"Experiment {k}: {counted(found.n_cut, 'reflection is', 'reflections are')} cut by the ends of the "
+                f"scan; by whole ones nearby their angles are off by {np.degrees(found.angle):.4f}° (now known to "
+                f"{np.degrees(found.doubt):.4f}°), and rocking curves {abs(found.width):.1%} "
+                f"{'wider' if found.width > 0 else 'narrower'} than the profile model: partiality is corrected."
+            )
 
 
 def _widen_variances(context: Context, table: ReflectionTable) -> float:

@@ -7,6 +7,7 @@ import numpy as np
 from xtal.run.context import Context
 from xtal.table import Flag, ReflectionTable
 from xtal.words import counted
+from xtal_steps_integrate.cut import WHOLE
 
 SHELLS = 8
 
@@ -14,7 +15,7 @@ SHELLS = 8
 def report(context: Context, table: ReflectionTable) -> None:
     """Print the table of shells and the summary."""
     summed, fitted = table.has_flags(Flag.INTEGRATED_SUM), table.has_flags(Flag.INTEGRATED_PRF)
-    partial = np.asarray(table["partiality"]) < 0.9973
+    partial = np.asarray(table["partiality"]) < WHOLE
     d = np.asarray(table["d"])
     order = np.argsort(-d, kind="stable")
     rows = []

@@ -14,6 +14,7 @@ from xtal.physics.integration.summation import (
     Sums,
     count_noise,
     drop_bad_pixels,
+    split_sums,
     summation,
     take_boxes,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "expect_levels",
     "expected_levels",
     "footprint_boxes",
+    "split_sums",
     "summation",
     "take_boxes",
 ]

@@ -225,6 +225,23 @@ def sum_boxes(bbox, offsets, data, mask, background, counts, sums):
         sums[r, 2] = total / max(1, width * height * depth)
 
 
+@jit
+def split_boxes(bbox, offsets, data, mask, background, edges, sums):
+    """Sums over the valid foreground of each box before and after a frame edge.
+
+    ``edges`` (n,): first frame after the edge, as array index. ``sums`` (n, 4): counts less background, then counts
+    alone, before and after.
+    """
+    for r in range(len(bbox)):
+        area = (bbox[r, 1] - bbox[r, 0]) * (bbox[r, 3] - bbox[r, 2])
+        cut = offsets[r] + area * (edges[r] - bbox[r, 4])
+        for at in range(offsets[r], offsets[r] + area * (bbox[r, 5] - bbox[r, 4])):
+            if mask[at] & FOREGROUND and mask[at] & VALID:
+                after = 1 if at >= cut else 0
+                sums[r, after] += data[at] - background[at]
+                sums[r, 2 + after] += data[at]
+
+
 @inlined
 def over_frames(data, mask, background, first, last, area):
     """Excess of a pixel over the background (`UNSEEN` if it is never valid) and its counts, over all frames."""

@@ -6,7 +6,7 @@ import numpy as np
 from attrs import define
 from numpy.typing import NDArray
 
-from xtal.physics.integration.kernels import copy_boxes, drop_bad, frame_noise, sum_boxes
+from xtal.physics.integration.kernels import copy_boxes, drop_bad, frame_noise, split_boxes, sum_boxes
 from xtal.table import Shoeboxes
 from xtal.table.shoebox import box_offsets
 
@@ -95,6 +95,23 @@ def _centroids(bbox: NDArray[np.int32], moments: Array) -> tuple[Array, Array]:
     mean = np.where(some[:, None], moments[:, 1:4] / w, 0.0)
     spread = np.maximum(moments[:, 4:7] / w - mean**2, 0.0) * w / np.maximum(w - 1.0, 1e-3)
     return middle + mean, np.where(some[:, None], spread / w, 0.0) + 1.0 / 12.0
+
+
+def split_sums(boxes: Shoeboxes, edges: NDArray[np.int32]) -> Array:
+    """Sums over the foreground of each box whose background is known, before and after a frame edge.
+
+    Parameters
+    ----------
+    edges : (n,)
+        First frame after the edge, as array index.
+
+    Returns
+    -------
+    (n, 4) counts less background, before and after, then counts alone, before and after
+    """
+    out = np.zeros((len(boxes), 4))
+    split_boxes(boxes.bbox, boxes.offsets, boxes.data, boxes.mask, boxes.background, edges, out)
+    return out
 
 
 def drop_bad_pixels(boxes: Shoeboxes) -> NDArray[np.int32]:

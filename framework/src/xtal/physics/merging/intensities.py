@@ -103,6 +103,9 @@ def integrated_intensities(
             weight = np.where(total[0] > 0, 1.0 / (1.0 + (np.maximum(total[0], 0.0) / middle) ** 3), 1.0)
         value = np.where(both, weight * prf[0] + (1 - weight) * total[0], value)
         variance = np.where(both, weight * prf[1] + (1 - weight) * total[1], variance)
+    if "partiality.inv.variance" in table:
+        # Both kinds are those of the whole reflection, I / p: the relative variance of p is that of 1 / p times p^2.
+        variance = variance + np.maximum(value, 0.0) ** 2 * table["partiality.inv.variance"] * partiality**2
     factor = correction_factor(table)
     good = (prf[2] | total[2]) & (partiality >= min_partiality) & np.isfinite(factor) & (factor > 0)
     good &= np.asarray(table["id"]) >= 0
