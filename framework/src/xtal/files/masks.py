@@ -111,16 +111,7 @@ def _read(path: Path, shapes: Shapes) -> Masks:
     except OSError as error:
         cause = error.strerror or "it is damaged"
         raise DataError(f"The mask {path} cannot be read: {cause}.", advice=_ACCEPTED) from error
-    except (
-        ValueError,
-        EOFError,
-        KeyError,
-        RuntimeError,
-        zipfile.BadZipFile,
-        zlib.error,
-        InflateError,
-        tokenize.TokenError,
-    ) as error:
+    except _DAMAGE as error:
         raise DataError(f"The mask {path} cannot be read: {error}.", advice=_ACCEPTED) from error
     raise DataError(f"{path} is no mask.", advice=_ACCEPTED)
 
