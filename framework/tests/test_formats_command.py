@@ -5,7 +5,9 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -146,3 +148,22 @@ def test_compressed_files_unpack_within_bounds(tmp_path: Path, monkeypatch: pyte
     path.write_bytes(compress(bytes(1001)))
     with pytest.raises(DataError, match="unpacks to more"):
         raw.read_whole(path)
+
+
+@pytest.mark.parametrize(("library", "compress"), [("inflater", gzip.compress), ("bz2.BZ2Decompressor", bz2.compress)])
+def test_what_follows_each_of_many_streams_is_not_copied_every_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: str, compress: Callable[[bytes], bytes]
+) -> None:
+    path, content = tmp_path / "a.img.packed", np.random.default_rng(1).bytes(6_000_000)
+    path.write_bytes(b"".join(compress(content[i : i + 60_000]) for i in range(0, len(content), 60_000)))
+    streams: list[Any] = []
+    make = raw.inflater if library == "inflater" else bz2.BZ2Decompressor
+
+    def kept(*arguments: int) -> Any:
+        streams.append(make(*arguments))
+        return streams[-1]
+
+    monkeypatch.setattr(f"xtal.files.raw.{library}", kept)
+    assert bytes(raw.read_whole(path)) == content
+    assert len(streams) == 100
+    assert sum(len(s.unused_data) for s in streams) < 5 * len(content)

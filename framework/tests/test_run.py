@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -166,7 +167,7 @@ def test_wrong_inputs(run: Call, tmp_path: Path) -> None:
         run("copy", "a.expt", "a.refl", "d_mni=3")
 
 
-@pytest.mark.parametrize("name", ["output.notes", "plot"])
+@pytest.mark.parametrize("name", ["output.notes", "plot", "output.log"])
 def test_folders_of_files_to_be_written_are_looked_for_before_work_begins(run: Call, tmp_path: Path, name: str) -> None:
     (tmp_path / "there").mkdir()
     with pytest.raises(OptionError, match=rf"{name}=none/words.txt: the folder out/none does not exist\. Create it"):
@@ -180,6 +181,28 @@ def test_folders_of_files_to_be_written_are_looked_for_before_work_begins(run: C
         run("fail", f"{name}=there/words.txt")
     with pytest.raises(RuntimeError, match="a defect"):
         run("fail", f"{name}=words.txt", "output.directory=new/folder")
+    with pytest.raises(RuntimeError, match="a defect"):  # the folder of the outputs by its other name
+        run("fail", f"{name}={tmp_path}/made/words.txt", "output.directory=made")
+    (tmp_path / "same").symlink_to("there")
+    with pytest.raises(OptionError, match=r"both name (same|there)/x\.expt\. Give each"):
+        run("fail", f"{name}=same/x.expt", "output.experiments=there/x.expt")
+    for word in ("", ".", "..", "../same/"):
+        with pytest.raises(OptionError, match="is a folder"):
+            run("fail", f"{name}={word}", "output.directory=there")
+
+
+def test_a_folder_that_may_not_be_written_to_is_told_before_work_begins(
+    run: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "there").mkdir()
+    access = os.access  # root may write everywhere
+    monkeypatch.setattr("os.access", lambda path, mode: not str(path).endswith("there") and access(path, mode))
+    with pytest.raises(OptionError, match=r"notes=there/x: the folder there may not be written to\. Give another"):
+        run("fail", "output.notes=there/x")
+    with pytest.raises(OptionError, match=r"output\.experiments=copied\.expt: the folder there may not be written to"):
+        run("fail", "output.directory=there", "output.log=None")
+    assert [p.name for p in tmp_path.iterdir()] == ["there"], "nothing is written"
+    assert run("look", "output.directory=there").summary == ("seen",)
 
 
 def test_a_tilde_that_names_nobody_is_a_name_like_others(run: Call, tmp_path: Path) -> None:
@@ -222,9 +245,9 @@ def test_only_a_step_that_writes_files_needs_its_log(
     run: Call, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("look", "fail"):
-        (tmp_path / f"xtal.{name}.log").mkdir()
+        (tmp_path / f"xtal.{name}.log").symlink_to(tmp_path / "none" / "x")
     assert run("look").summary == ("seen",)
-    assert "Warning: The log xtal.look.log cannot be written: Is a directory." in capsys.readouterr().err
+    assert "Warning: The log xtal.look.log cannot be written: No such file or directory." in capsys.readouterr().err
     with pytest.raises(DataError, match=r"The log xtal\.fail\.log cannot be written"):
         run("fail")
 

@@ -236,7 +236,8 @@ def test_two_lattices_and_joint_scans(tmp_path: Path, run_step: Callable[..., An
     save(tmp_path, [first], ReflectionTable.concatenate([a, b]))
     run_step("index", tmp_path / "imported.expt", tmp_path / "strong.refl")
     told = (tmp_path / "xtal.index.log").read_text()
-    assert "look for a further lattice with max_lattices=2" in told and "beam_search.enable=True" in told
+    assert "look for a further lattice with max_lattices=2" in told
+    assert "beam_search.enable=True, farther off with beam_search.scope=8." in told
     run_step("index", tmp_path / "imported.expt", tmp_path / "strong.refl", "max_lattices=3")
     experiments = read_experiments(tmp_path / "indexed.expt")
     assert len(experiments) == 2 and len({e.identifier for e in experiments}) == 2

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xtal.files.inflate import inflater
+from xtal.files.inflate import inflated
 from xtal.files.raw import LARGEST
 
 DEFLATE, SHUFFLE, FLETCHER32, BZIP2 = 1, 2, 3, 307
@@ -193,21 +193,6 @@ def _blocks_end(chunk: bytes, block: int, size: int) -> float:
         at += 4 + int.from_bytes(chunk[at : at + 4], "big")
         done += block
     return at
-
-
-def inflated(chunk: Any, most: int) -> bytes:
-    """A deflated chunk, of at most so many bytes.
-
-    Raises
-    ------
-    ValueError, InflateError
-        If it is larger, cut off or damaged.
-    """
-    stream = inflater()
-    content = stream.decompress(chunk, most + 1)
-    if len(content) > most or not stream.eof:
-        raise ValueError("a chunk unpacks to another size than it should")
-    return content
 
 
 def inflate_frame(dataset: Any, at: int, out: NDArray[Any]) -> None:

@@ -16,3 +16,18 @@ InflateError = cast(type[Exception], zlib_ng.error)
 def inflater(wbits: int = zlib_ng.MAX_WBITS) -> Any:
     """An object like that of `zlib.decompressobj`; zlib-ng takes a quarter of zlib's time."""
     return zlib_ng.decompressobj(wbits=wbits)
+
+
+def inflated(content: Any, most: int) -> bytes:
+    """A whole stream of zlib, of at most so many bytes when it is inflated.
+
+    Raises
+    ------
+    ValueError, InflateError
+        If it is larger, cut off or damaged.
+    """
+    stream = inflater()
+    found: bytes = stream.decompress(content, most + 1)
+    if len(found) > most or not stream.eof:
+        raise ValueError("a chunk unpacks to another size than it should")
+    return found

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from xtal.errors import DataError
 from xtal.files.atomic import writing
 from xtal.files.hdf5 import look_over
-from xtal.files.inflate import InflateError, inflater
+from xtal.files.inflate import InflateError, inflated
 from xtal.files.masks_pickle import dump_flat_maps, dump_masks, load_masks
 
 Shapes = Sequence[tuple[int, int]]
@@ -111,16 +111,7 @@ def _read(path: Path, shapes: Shapes) -> Masks:
     except OSError as error:
         cause = error.strerror or "it is damaged"
         raise DataError(f"The mask {path} cannot be read: {cause}.", advice=_ACCEPTED) from error
-    except (
-        ValueError,
-        EOFError,
-        KeyError,
-        RuntimeError,
-        zipfile.BadZipFile,
-        zlib.error,
-        InflateError,
-        tokenize.TokenError,
-    ) as error:
+    except _DAMAGE as error:
         raise DataError(f"The mask {path} cannot be read: {error}.", advice=_ACCEPTED) from error
     raise DataError(f"{path} is no mask.", advice=_ACCEPTED)
 
@@ -169,7 +160,7 @@ def _read_panel(panel: Any) -> NDArray[np.uint8]:
     for k in range(panel.id.get_num_chunks()):
         row, column = panel.id.get_chunk_info(k).chunk_offset
         unfiltered, packed = panel.id.read_direct_chunk((row, column))
-        content = packed if unfiltered else inflater().decompress(packed, rows * columns + 1)
+        content = packed if unfiltered else inflated(packed, rows * columns)
         if len(content) != rows * columns:
             raise ValueError("it is damaged")
         room = values[row : row + rows, column : column + columns]

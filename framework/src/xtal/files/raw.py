@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from xtal.errors import DataError
 from xtal.files.inflate import GZIP, InflateError, inflater
 
-LARGEST, PIECE = 2**29, 2**26
+LARGEST, PIECE, FED = 2**29, 2**26, 2**18
 """Most bytes of an image, also once it is unpacked: several times the largest frame known; what is more is a trap.
-And bytes that are unpacked at a time."""
+And bytes that are unpacked, and that are fed to be unpacked, at a time."""
 
 _PROBLEMS = (OSError, EOFError, ValueError, zlib.error, InflateError)
 _thread = threading.local()
@@ -105,14 +105,19 @@ def read_whole(path: Path) -> memoryview:
 
 
 def _unpacked(content: memoryview, decompressor: Callable[[], Any], path: Path) -> memoryview:
-    """All streams of a compressed file, one after another, within `LARGEST` bytes."""
-    whole, rest = bytearray(), content
-    while rest:
+    """All streams of a compressed file, one after another, within `LARGEST` bytes.
+
+    A stream that ends keeps a copy of all that it was fed beyond its end: so it is fed little at a time.
+    """
+    whole, at = bytearray(), 0
+    while at < len(content):
         stream = decompressor()
         while not stream.eof:
-            part = stream.decompress(rest, PIECE)
-            rest = memoryview(getattr(stream, "unconsumed_tail", b""))  # bz2 keeps it to itself
-            if not part and not stream.eof:
+            fed = content[at : at + FED]
+            part = stream.decompress(fed, PIECE)
+            left = stream.unused_data if stream.eof else getattr(stream, "unconsumed_tail", b"")  # bz2 keeps it
+            at += len(fed) - len(left)
+            if not part and not fed and not stream.eof:
                 raise EOFError
             whole += part
             if len(whole) > LARGEST:
@@ -120,8 +125,8 @@ def _unpacked(content: memoryview, decompressor: Callable[[], Any], path: Path) 
                     f"The compressed image {path} unpacks to more than {LARGEST >> 20} MB, which no image is.",
                     advice="Unpack it by hand if it can be trusted.",
                 )
-        # what follows a stream is another one, or padding with zeros
-        rest = memoryview(stream.unused_data) if stream.unused_data.strip(b"\0") else memoryview(b"")
+        if content[at : at + 1] == b"\0" and not bytes(content[at:]).strip(b"\0"):  # padding, no other stream
+            break
     return memoryview(whole)
 
 

@@ -189,7 +189,7 @@ def differences(options: Any) -> dict[str, str]:
 
 def files_written(options: Any) -> dict[str, str]:
     """Full name to value of the options that name files to be written."""
-    return {path: value for path, spec, value, _ in _values(options) if spec.writes and value}
+    return {path: value for path, spec, value, _ in _values(options) if spec.writes and value is not None}
 
 
 def _values(options: Any, prefix: str = "") -> Iterator[tuple[str, Spec, Any, Any]]:

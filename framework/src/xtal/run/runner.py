@@ -138,16 +138,23 @@ def step_options(
 def _check_files_written(parsed: Parsed) -> None:
     """See that the files to be written may be: the folder of the outputs is made, others must be there."""
     own, outputs, _ = parsed.objects
-    directory = Path(os.path.expanduser(outputs.output.directory))
+    directory = os.path.expanduser(outputs.output.directory)
     others: dict[str, str] = {}
     for name, value in {**files_written(own), **files_written(outputs)}.items():
-        path = os.path.join(directory, os.path.expanduser(value))
-        folder = Path(os.path.dirname(path))
-        if folder != directory and not folder.is_dir():
-            raise OptionError(f"{name}={value}: the folder {folder} does not exist.", advice="Create it first.")
-        if os.path.isdir(path) and not name.endswith("prefix"):
+        folder, file = os.path.split(os.path.join(directory, os.path.expanduser(value)))
+        real = os.path.realpath(folder)  # one folder may have several names
+        made = real == os.path.realpath(directory) and not os.path.isdir(directory)
+        if not made and not os.path.isdir(folder):
+            raise OptionError(f"{name}={value}: the folder {Path(folder)} does not exist.", advice="Create it first.")
+        if name != "output.log" and not made and not os.access(folder, os.W_OK):  # a step that only looks needs no log
+            raise OptionError(
+                f"{name}={value}: the folder {Path(folder)} may not be written to.", advice="Give another folder."
+            )
+        if name.endswith("prefix"):
+            continue
+        if file in ("", ".", "..") or os.path.isdir(os.path.join(folder, file)):
             raise OptionError(f"{name}={value} is a folder.", advice="Give the name of a file.")
-        if (other := others.setdefault(os.path.abspath(path), name)) != name:
+        if (other := others.setdefault(os.path.join(real, file), name)) != name:
             raise OptionError(f"{other} and {name} both name {value}.", advice="Give each file a name of its own.")
 
 

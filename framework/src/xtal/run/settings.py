@@ -37,7 +37,7 @@ def output_class(step: str, outputs: tuple[tuple[str, str], ...]) -> type:
     """A class of the scope ``output`` of a step: a name per role, the folder and the log."""
     fields = {role: option(name, help=_told(role), writes=True) for role, name in outputs}
     fields["directory"] = option(".", help="Folder of all outputs; made if absent", level=1)
-    fields["log"] = option(f"xtal.{step}.log", help="Log file (None: no log)", level=1)
+    fields["log"] = option(f"xtal.{step}.log", help="Log file (None: no log)", level=1, writes=True)
     kinds = dict.fromkeys(fields, str) | {"log": str | None}
     inner = attrs.make_class("OutputOptions", {n: _typed(f, kinds[n]) for n, f in fields.items()}, frozen=True)
     return attrs.make_class("StepOutputs", {"output": scope(inner)}, frozen=True)

@@ -416,12 +416,13 @@ def write(
     indexed = int((np.asarray(table["id"]) >= 0).sum())
     share = indexed / len(table)
     crystals = [c for state in states for c in state.crystals]
-    most = context.options.indexing.multiple_lattice_search.max_lattices
+    options = context.options.indexing
+    most, scope = options.multiple_lattice_search.max_lattices, options.beam_search.scope
     if share < FEW_INDEXED and len(crystals) == most * len(states):
         context.warn(
             f"{counted(len(table) - indexed, 'spot has', 'spots have')} no index: if the crystal is not single, look "
             f"for a further lattice with max_lattices={most + 1}; else check the rotation axis, and seek the beam "
-            "centre with beam_search.enable=True."
+            f"centre with beam_search.enable=True, farther off with beam_search.scope={2 * scope:g}."
         )
     context.summary(
         f"{indexed} of {len(table)} spots indexed ({100 * share:.1f} %), " + counted(len(crystals), "lattice"),
