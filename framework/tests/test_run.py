@@ -191,6 +191,18 @@ def test_folders_of_files_to_be_written_are_looked_for_before_work_begins(run: C
             run("fail", f"{name}={word}", "output.directory=there")
 
 
+def test_the_log_takes_the_place_of_no_input(run: Call, tmp_path: Path) -> None:
+    data_set(tmp_path, "a")
+    dear = [(tmp_path / name).read_bytes() for name in ("a.expt", "a.refl")]
+    (tmp_path / "same").symlink_to("a.expt")
+    for log in ("a.expt", "./a.expt", "a.refl", "same"):
+        with pytest.raises(OptionError, match=rf"output.log={log} is an input\. Give the log a name of its own"):
+            run("copy", "a.expt", "a.refl", f"output.log={log}")
+    with pytest.raises(OptionError, match=r"output.log=a\.expt is an input"):
+        run("copy", "input.experiments=a.expt", "input.reflections=a.refl", "output.log=a.expt")
+    assert [(tmp_path / name).read_bytes() for name in ("a.expt", "a.refl")] == dear
+
+
 def test_a_folder_that_may_not_be_written_to_is_told_before_work_begins(
     run: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -90,7 +90,9 @@ def prepare(plugins: Plugins, name: str, assignments: Sequence[Assignment], file
     changed: dict[str, str] = {}
     for options in parsed.objects:
         changed.update(differences(options))
-    return Prepared(step, parsed, changed, sort_inputs(step, files, _named(parsed)), site)
+    inputs = sort_inputs(step, files, _named(parsed))
+    _keep_from_log(parsed, [path for paths in inputs.values() for path in paths])
+    return Prepared(step, parsed, changed, inputs, site)
 
 
 def _named(parsed: Parsed) -> dict[str, Sequence[str]]:
@@ -158,6 +160,14 @@ def _check_files_written(parsed: Parsed) -> None:
             raise OptionError(f"{other} and {name} both name {value}.", advice="Give each file a name of its own.")
 
 
+def _keep_from_log(parsed: Parsed, inputs: Sequence[str | Path]) -> None:
+    """See that the log, which is begun before anything is read, takes the place of no input."""
+    output = parsed.objects[1].output
+    log = Path(os.path.expanduser(output.directory), output.log) if output.log else None
+    if log is not None and log.exists() and any(os.path.exists(path) and log.samefile(path) for path in inputs):
+        raise OptionError(f"output.log={output.log} is an input.", advice="Give the log a name of its own.")
+
+
 def _all_differences(parsed: Parsed) -> dict[str, str]:
     found: dict[str, str] = {}
     for options in parsed.objects:
@@ -219,6 +229,7 @@ def import_images(
     images = images_to_import(step, files, _named(parsed))
     if not images:
         return list(files)
+    _keep_from_log(parsed, images)
     folder = os.path.expanduser(parsed.objects[1].output.directory)
     older = Path(folder, plugins.find("step", "import").outputs["experiments"])
     if "reflections" not in step.outputs and older.exists():
