@@ -12,9 +12,6 @@ VALID, BACKGROUND, FOREGROUND, BACKGROUND_USED, OVERLAPPED = 1, 2, 4, 16, 32
 LONELY = 0.03
 """Part of a pixel's counts that its second brightest neighbour holds at least in a spot: 0.1 where the spot's standard
 deviation is 0.4 of a pixel, 0.35 at 0.65."""
-WIDE = 0.12
-"""Excess of the 16 pixels round a pixel's neighbours over that of these, without the brightest, at least in a wide
-spot: 0.12 where the spot's standard deviation is 0.7 of a pixel, 0.001 at 0.4."""
 SHARP = 14
 """Pixels of a foreground below which spots may be narrower than that."""
 ROOM = 8.0
@@ -259,35 +256,23 @@ def over_frames(data, mask, background, first, last, area):
 
 @inlined
 def stands_alone(excess, total, width, height, x, y):
-    """Whether a pixel is far above its neighbours as no spot is.
-
-    The second brightest neighbour, with all its noise, is below `LONELY` of it. Where neighbours are raised all the
-    same, these may be of a spot so sharp that a pixel holds nearly all of it, or of a wider one with a hot pixel in it,
-    which reaches to the pixels round them, too (`WIDE`).
-    """
+    """Whether the second brightest neighbour of a pixel is, with all its noise, below `LONELY` of it."""
     i = y * width + x
     if LONELY * excess[i] < ROOM:
         return False
     first, second, noise1, noise2, known = UNSEEN, UNSEEN, 0.0, 0.0, 0
-    beside, noise, around = 0.0, 0.0, 0.0
-    for v in range(max(y - 2, 0), min(y + 3, height)):
-        for u in range(max(x - 2, 0), min(x + 3, width)):
+    for v in range(max(y - 1, 0), min(y + 2, height)):
+        for u in range(max(x - 1, 0), min(x + 2, width)):
             k = v * width + u
             if k == i or excess[k] <= UNSEEN:
                 continue
-            if max(abs(u - x), abs(v - y)) == 2:
-                around += excess[k]
-                continue
-            known, beside, noise = known + 1, beside + excess[k], noise + total[k]
+            known += 1
             if excess[k] > first:
                 second, noise2 = first, noise1
                 first, noise1 = excess[k], total[k]
             elif excess[k] > second:
                 second, noise2 = excess[k], total[k]
-    if known < 4 or max(second, 0.0) + 4.0 * math.sqrt(noise2 + 1.0) >= LONELY * excess[i]:
-        return False
-    beside, noise = beside - first, noise - noise1  # another hot pixel, perhaps
-    return beside < 4.0 * math.sqrt(noise + 1.0) or around > WIDE * beside
+    return known >= 4 and max(second, 0.0) + 4.0 * math.sqrt(noise2 + 1.0) < LONELY * excess[i]
 
 
 @inlined
@@ -312,7 +297,7 @@ def drop_bad(bbox, offsets, data, mask, background, bad):
     """Make pixels invalid that no diffraction could make so bright, or so dark; ``bad`` (n,) counts them per box.
 
     A pixel's excess is summed over the frames of the box. A real spot raises neighbours too: of the eight round its
-    brightest pixel at least two hold a few hundredths of its counts, unless it is far narrower than a pixel. So
+    brightest pixel at least two hold a few hundredths of its counts, even where it is hardly wider than a pixel. So
     hot is a pixel that stands alone (`stands_alone`); when these are gone, dead ones are looked for (`is_dead`). Boxes
     with a foreground of less than `SHARP` pixels a layer are left alone.
     """
