@@ -16,7 +16,7 @@ import pytest
 
 from xtal.errors import DataError, ImageWarning
 from xtal.testing import load_module
-from xtal_format_nxmx.bitshuffle import unpack
+from xtal_format_nxmx.bitshuffle import Unpacking
 from xtal_format_nxmx.chunks import usual_block
 from xtal_format_nxmx.format import NXmx
 
@@ -562,6 +562,13 @@ def bitshuffled(data: np.ndarray, block: int) -> bytes:
     return b"".join([*parts, flat[whole:].tobytes()])
 
 
+def unpack(chunk: Any, out: Any, *sizes: int) -> None:
+    """Fill ``out`` from a chunk in pieces of the sizes given, and the rest at once."""
+    unpacking = Unpacking(chunk, out.dtype, out.size)
+    for part in np.split(out, np.cumsum(sizes)):
+        unpacking.read(part)
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32", "int32"])
 @pytest.mark.parametrize(("n", "block"), [(4096, 4096), (4096 + 8 * 71 + 5, 4096), (2000, 1000), (3, 8), (40, 8)])
 def test_unpacking_against_a_slow_twin(dtype: str, n: int, block: int) -> None:
@@ -573,8 +580,11 @@ def test_unpacking_against_a_slow_twin(dtype: str, n: int, block: int) -> None:
     np.testing.assert_array_equal(out, data)
     narrow = (data % 120).astype(dtype)
     narrow[::7] -= np.array(121).astype(dtype)  # all ones and nearly so in unsigned types
-    unpack(np.frombuffer(bitshuffled(narrow, block), np.uint8), out)
-    np.testing.assert_array_equal(out, narrow)
+    for _ in range(20):
+        out[:] = 0
+        pieces = rng.integers(0, rng.integers(1, n) + 1, 40)
+        unpack(np.frombuffer(bitshuffled(narrow, block), np.uint8), out, *pieces[np.cumsum(pieces) <= n])
+        np.testing.assert_array_equal(out, narrow)
     for short in (chunk[:-1], chunk[:11], chunk[:0]):
         with pytest.raises(ValueError, match="damaged"):
             unpack(short, out)
@@ -585,6 +595,10 @@ def test_what_a_chunk_says_of_its_blocks_and_size() -> None:
     whole, out = bitshuffled(data, usual_block(2)), np.zeros_like(data)
     unpack(np.frombuffer(whole[:8] + bytes(4) + whole[12:], np.uint8), out)  # blocks of the usual size
     np.testing.assert_array_equal(out, data)
+    unpacking = Unpacking(np.frombuffer(whole, np.uint8), data.dtype, data.size)
+    unpacking.read(out)
+    with pytest.raises(ValueError, match="damaged"):
+        unpacking.read(out[:1])  # there are no more
     for head in ((data.nbytes + 2).to_bytes(8, "big") + whole[8:12], whole[:8] + (24).to_bytes(4, "big")):
         with pytest.raises(ValueError, match="damaged"):
             unpack(np.frombuffer(head + whole[12:], np.uint8), out)

@@ -10,6 +10,7 @@ import attrs
 import numpy as np
 
 from xtal.models import ExperimentList
+from xtal.run.bands import Bands
 from xtal.table import Shoeboxes
 from xtal.testing import tiny_experiment
 from xtal_steps_spots import find_spots as step
@@ -39,10 +40,20 @@ class Frames:
     def static_mask(self):
         return [np.ones(shape, bool) for shape in self.shapes]
 
-    def mask(self, z, images, out):
-        for image, mask in zip(images, out, strict=True):
-            np.greater_equal(image, 0, out=mask)
-        return out
+    def mask(self, z, images, out=None):
+        return [image >= 0 for image in images]
+
+    def bands(self, static, halos):
+        return Bands(self, static, halos)
+
+    def stream(self, z):
+        return None
+
+    def shadows(self, z):
+        return []
+
+    def panel_mask(self, panel, image, static, shadow, out):
+        return np.logical_and(image >= 0, static, out=out)
 
     def close(self):
         self.closed = True

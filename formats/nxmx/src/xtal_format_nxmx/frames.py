@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from xtal.errors import DataError
 from xtal.files.inflate import InflateError
 from xtal.files.links import target_of
 from xtal.files.raw import check_claim
-from xtal_format_nxmx.bitshuffle import decoder
+from xtal_format_nxmx.bitshuffle import Unpacking, decoder, stream, streams
 from xtal_format_nxmx.chunks import NeverWritten, read_by_library
 from xtal_format_nxmx.links import check_dataset, follow, open_file
 
@@ -119,17 +121,38 @@ def _runs(space: Any, shape: tuple[int, ...]) -> Iterator[tuple[int, int]] | Non
 
 @frozen(eq=False)
 class Stored:
-    """A dataset, what asking it each time would cost as much as a part of the decoding, and its decoder, if any."""
+    """A dataset, what asking it each time would cost as much as a part of the decoding, its decoder, if any, and
+    whether its frames can be decoded row after row."""
 
     dataset: Any
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     decode: Callable[[Any, int, NDArray[Any]], None] | None
+    streams: bool
 
     @classmethod
     def of(cls, dataset: Any) -> Stored:
         """Of an open dataset."""
-        return cls(dataset, dataset.shape, dataset.dtype, decoder(dataset))
+        return cls(dataset, dataset.shape, dataset.dtype, decoder(dataset), streams(dataset))
+
+
+@frozen(eq=False)
+class Rows:
+    """The rows of a frame, in their order (`xtal.hooks.protocols.RowStream`)."""
+
+    _unpacking: Unpacking
+    _telling: Callable[[], AbstractContextManager[None]]
+
+    def read(self, out: NDArray[Any]) -> None:
+        """Fill ``out`` (n, fast) with the next rows.
+
+        Raises
+        ------
+        DataError
+            If the frame is damaged.
+        """
+        with self._telling():
+            self._unpacking.read(out)
 
 
 class Frames:
@@ -177,6 +200,37 @@ class Frames:
             raise DataError(f"Frame {frame + 1} of {self.master} is in none of its data files.")
         return part
 
+    def _place(self, frame: int, shape: tuple[int, ...]) -> tuple[Part, Stored, int]:
+        """Where a frame is stored, with its number there.
+
+        Raises
+        ------
+        DataError
+            If it is not there, or not of this shape.
+        """
+        part = self._part(frame)
+        stored = self._dataset(part)
+        at = frame - part.first + part.offset
+        if stored.shape[-2:] != shape or (len(stored.shape) == 3 and at >= stored.shape[0]):
+            raise DataError(f"Frame {frame + 1} of {self.master} is missing or of another size in {part.file}.")
+        return part, stored, at
+
+    @contextmanager
+    def _telling(self, frame: int, file: str) -> Iterator[None]:
+        """Say which frame cannot be read, and why."""
+        try:
+            yield
+        except NeverWritten as error:
+            raise DataError(
+                f"Frame {frame + 1} of {self.master} was never written to {file}.",
+                advice="Leave it out with geometry.scan.image_range=, or copy the file again.",
+            ) from error
+        except (OSError, RuntimeError, ValueError, KeyError, InflateError) as error:
+            raise DataError(
+                f"Frame {frame + 1} of {self.master} cannot be read from {file}: it is truncated or damaged.",
+                advice="Copy the file again.",
+            ) from error
+
     def read(self, frame: int, out: NDArray[Any]) -> None:
         """Fill ``out`` (slow, fast), of the dtype that is stored or a wider one.
 
@@ -185,26 +239,28 @@ class Frames:
         DataError
             If the frame was never written, or is damaged or of another size; names its file.
         """
-        part = self._part(frame)
-        stored = self._dataset(part)
-        at = frame - part.first + part.offset
-        try:
-            if stored.shape[-2:] != out.shape or (len(stored.shape) == 3 and at >= stored.shape[0]):
-                raise DataError(f"Frame {frame + 1} of {self.master} is missing or of another size in {part.file}.")
+        part, stored, at = self._place(frame, out.shape)
+        with self._telling(frame, part.file):
             if stored.decode is not None and out.dtype == stored.dtype and out.flags.c_contiguous:
                 stored.decode(stored.dataset, at, out)
             else:
                 read_by_library(stored.dataset, at, out)
-        except NeverWritten as error:
-            raise DataError(
-                f"Frame {frame + 1} of {self.master} was never written to {part.file}.",
-                advice="Leave it out with geometry.scan.image_range=, or copy the file again.",
-            ) from error
-        except (OSError, RuntimeError, ValueError, KeyError, InflateError) as error:
-            raise DataError(
-                f"Frame {frame + 1} of {self.master} cannot be read from {part.file}: it is truncated or damaged.",
-                advice="Copy the file again.",
-            ) from error
+
+    def stream(self, frame: int, dtype: np.dtype[Any]) -> Rows | None:
+        """The rows of a frame in their order, as ``dtype``; None where it is stored in another way.
+
+        Raises
+        ------
+        DataError
+            As `read` does.
+        """
+        part, stored, at = self._place(frame, self.shape)
+        if not stored.streams or stored.dtype != dtype:
+            return None
+        telling = partial(self._telling, frame, part.file)
+        with telling():
+            unpacking = stream(stored.dataset, at)
+        return None if unpacking is None else Rows(unpacking, telling)
 
     def close(self) -> None:
         with self._lock:

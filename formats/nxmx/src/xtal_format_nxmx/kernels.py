@@ -97,24 +97,24 @@ def turn_octet(bits, stride, at, out):
 
 
 @jit
-def unpack_chunk(decompressor, chunk, block, words, turned, out):
-    """Undo a chunk but for its last numbers, less than eight, which are stored plain.
+def unpack_blocks(decompressor, chunk, begin, block, words, turned, out):
+    """Undo blocks of a chunk until an array is full.
 
     Parameters
     ----------
     decompressor : address of LZ4_decompress_safe
-    chunk : (m,) uint8, with its header of 12 bytes
+    chunk : (m,) uint8
+    begin : where the first block begins in it
     block : numbers of a block, a multiple of 8
     words, turned : (>= bytes of a block,) uint64 and uint8, work space
-    out : (n,) uint8, uint16 or uint32
+    out : (n,) uint8, uint16 or uint32; n is a multiple of ``block``, but for the chunk's last one, and of 8
 
     Returns
     -------
     int
-        Where the plain numbers begin in the chunk; -1 if the chunk is damaged.
+        Where the next block begins; -1 if the chunk is damaged.
     """
-    at, done = np.int64(12), np.int64(0)
-    item, whole = out.itemsize, out.size - out.size % 8
+    at, done, whole, item = np.int64(begin), np.int64(0), out.size, out.itemsize
     bits = words.view(np.uint8)
     base, planes, target = chunk.ctypes.data, bits.ctypes.data, turned.ctypes.data
     while done < whole:

@@ -15,7 +15,7 @@ from xtal.errors import DataError
 from xtal.files.raw import fill
 from xtal.models import Beam, Detector, Goniometer, Scan
 from xtal_format_nxmx import dectris, geometry
-from xtal_format_nxmx.frames import Frames, Part, parts_of
+from xtal_format_nxmx.frames import Frames, Part, Rows, parts_of
 from xtal_format_nxmx.links import member, open_file, telling_damage
 from xtal_format_nxmx.tree import children, number, text
 
@@ -114,6 +114,12 @@ class NXmxImages:
         self._frames.read(frame, whole)
         for panel, part in zip(out, self._models[4], strict=True):
             fill(panel, whole[part], self.path)
+
+    def stream(self, frame: int) -> Rows | None:
+        """Rows of a frame of one panel in their order, where it is stored so that they can be had one after another."""
+        if list(self.shapes) != [self._frames.shape]:
+            return None
+        return self._frames.stream(frame, self.dtype)
 
     def masks(self) -> Sequence[NDArray[np.bool_]] | None:
         """The detector's own pixel mask, per module."""

@@ -26,6 +26,19 @@ R = TypeVar("R")
 # --- formats ------------------------------------------------------------------
 
 
+class RowStream(Protocol):
+    """The rows of one frame in their order; used by one thread, and perhaps not to the end."""
+
+    def read(self, out: NDArray[Any]) -> None:
+        """Fill ``out`` (n, fast), of the source's dtype and contiguous, with the next n rows.
+
+        Raises
+        ------
+        DataError
+            As `ImageSource.read` does.
+        """
+
+
 class ImageSource(Protocol):
     """An open image file, or a container of many frames. Safe to read from several threads, different frames at once.
 
@@ -37,7 +50,10 @@ class ImageSource(Protocol):
 
     It may have two more: ``container`` (True where frames are numbered within the file, also if
     it holds one only; default: whether it holds several) and ``value_limit`` (highest raw value
-    that is a count, where higher ones mark pixels without a value).
+    that is a count, where higher ones mark pixels without a value). Where frames are one panel whose
+    rows can be had one after another, it may have the method ``stream(frame)``: what fills arrays with
+    the next rows (`RowStream`), or None for a frame that it can only read at once. find_spots is
+    faster so, as pixels stay in the processor's cache.
     """
 
     n_frames: int
@@ -102,7 +118,12 @@ class ImageFormat(Protocol):
 
 
 class ThresholdKernel(Protocol):
-    """Marks strong pixels of frames of one panel; holds its own buffers, used by one thread at a time."""
+    """Marks strong pixels of frames of one panel; holds its own buffers, used by one thread at a time.
+
+    One that needs few rows around a pixel to decide about it may say so: with the attribute ``halo``, rows before and
+    after, it is given bands of the panel, some rows at a time with so many around them. What it marks in these is not
+    looked at, and neither the place of a band nor what it was given before may matter to it.
+    """
 
     def __call__(self, image: NDArray[Any], mask: NDArray[np.bool_], strong: NDArray[np.bool_], frame: int) -> None:
         """Fill ``strong`` (slow, fast). ``frame`` is the array index z of the image."""

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from xtal.errors import DataError
 from xtal.files.masks import read_mask
-from xtal.hooks.protocols import ImageFormat, ImageSource
+from xtal.hooks.protocols import ImageFormat, ImageSource, RowStream
 from xtal.models import Experiment, Images
 from xtal.physics.detectors import rectangle_mask
 from xtal.plugins import Plugins
+from xtal.run.bands import Bands
 from xtal.run.formats import Formats
 from xtal.words import counted
 
@@ -211,19 +212,56 @@ class FrameReader:
             Not to be changed: they are those of ``out`` or, where this frame has no other bad pixels, the static
             masks themselves.
         """
+        shadows: Sequence[NDArray[np.bool_] | None] = self.shadows(z) or [None] * self.n_panels
+        each = zip(range(self.n_panels), images, self._static, shadows, out or self.allocate_masks(), strict=True)
+        return [self.panel_mask(*one) for one in each]
+
+    def panel_mask(
+        self,
+        panel: int,
+        image: NDArray[Any],
+        static: NDArray[np.bool_],
+        shadow: NDArray[np.bool_] | None,
+        out: NDArray[np.bool_],
+    ) -> NDArray[np.bool_]:
+        """Good pixels of some rows of a panel: those of ``static`` within the trusted range and out of the shadow.
+
+        Parameters
+        ----------
+        panel
+            Number of the panel.
+        image, static, shadow, out
+            (n, fast) raw values, good pixels of all frames, those of this one if it has a mask of its own, work space.
+
+        Returns
+        -------
+        ``out`` or, where that would be the same, ``static``
+        """
         from xtal.run.kernels import trusted_pixels
 
-        room = self.allocate_masks() if out is None else list(out)
-        masks = [
-            mask if trusted_pixels(image.reshape(-1), static.reshape(-1), low, high, mask.reshape(-1)) else static
-            for image, static, (low, high), mask in zip(images, self._static, self._limits, room, strict=True)
-        ]
-        shadows = self._shadows(z)
-        if shadows:
-            masks = [np.logical_and(m, shadow, out=o) for m, shadow, o in zip(masks, shadows, room, strict=True)]
-        return masks
+        low, high = self._limits[panel]
+        differs = trusted_pixels(image.reshape(-1), static.reshape(-1), low, high, out.reshape(-1))
+        mask = out if differs else static
+        return mask if shadow is None else np.logical_and(mask, shadow, out=out)
 
-    def _shadows(self, z: int) -> Sequence[NDArray[np.bool_]]:
+    def bands(self, static: Sequence[NDArray[np.bool_]], halos: Sequence[int | None]) -> Bands:
+        """What cuts frames into bands of rows, for one thread (`xtal.run.bands.Bands`)."""
+        return Bands(self, static, halos)
+
+    def stream(self, z: int) -> RowStream | None:
+        """Rows of the only panel of a frame, one after another; None where frames are read at once.
+
+        Raises
+        ------
+        DataError
+            If the frame is missing, damaged or of another size.
+        """
+        if self._container is None or z in self.ahead:
+            return None
+        found: RowStream | None = getattr(self._container, "stream", lambda frame: None)(self.frame(z))
+        return found
+
+    def shadows(self, z: int) -> Sequence[NDArray[np.bool_]]:
         """The format's own masks of one frame, none where it has none."""
         if self._container is not None:
             return self._container.frame_mask(self.frame(z)) or []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterator, Set
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from xtal.errors import AlgorithmFailed, DataError
 from xtal.models import Experiment
 from xtal.physics.spots import StrongPixels
+from xtal.run.bands import Band, Bands
 from xtal_steps_spots.advice import Background, background_of, gain_advice
 
 Mask = NDArray[np.bool_]
@@ -25,14 +27,16 @@ towards the end, so that all workers end together. What is found does not depend
 
 @define
 class Workspace:
-    """Buffers and kernels that one thread uses at a time, per panel, and the good pixels of the frame that it holds."""
+    """Buffers and kernels that one thread uses at a time, per panel."""
 
-    images: list[NDArray[Any]]
-    corrected: list[NDArray[Any]]
-    masks: list[Mask]
-    good: list[Mask]
+    bands: Bands
+    counts: list[NDArray[Any]]
     strong: list[Mask]
     kernels: list[Any]
+
+
+class PassedOver(Exception):
+    """A frame is bad and to be passed over."""
 
 
 @frozen
@@ -52,12 +56,13 @@ class Correction:
         whole = raw.kind in "iu" and gain == 1.0 and float(panel.pedestal).is_integer()
         return cls(gain, panel.pedestal, np.dtype(np.int32 if whole else np.float64))
 
-    def apply(self, raw: NDArray[Any], out: NDArray[Any]) -> None:
-        """Fill ``out``."""
+    def apply(self, raw: NDArray[Any], out: NDArray[Any]) -> NDArray[Any]:
+        """Fill ``out`` and return it."""
         np.copyto(out, raw, casting="unsafe")
         out -= out.dtype.type(self.pedestal)
         if self.gain != 1.0:
             out /= self.gain
+        return out
 
 
 class Search:
@@ -137,11 +142,9 @@ class Search:
         if not self.learns:
             return
         for z in range(first, last):
-            if z not in self.excluded:
-                work = self._workspace()
-                if self._load(z, work):
-                    self.threshold.learn(work.corrected[0])
-                    return
+            if z not in self.excluded and (first_panel := self._whole(z, 0)) is not None:
+                self.threshold.learn(first_panel[0])
+                return
 
     def block(self, frames: range) -> list[StrongPixels]:
         """Strong pixels of a block of frames, per panel. May be called from several threads."""
@@ -155,22 +158,62 @@ class Search:
 
     def _frame(self, z: int, work: Workspace) -> list[StrongPixels]:
         """Strong pixels of a frame, per panel; none of one that is passed over."""
-        if z in self.excluded or not self._load(z, work):
+        found: list[list[StrongPixels]] = [[] for _ in self.reader.shapes]
+        background = np.zeros(2)
+        try:
+            for band in self._bands(z, work):
+                k, own = band.panel, band.cut.inner
+                image, strong = self._counts(k, band.image, work.counts[k]), work.strong[k][: len(band.image)]
+                work.kernels[k](image, band.mask, strong, z)
+                found[k].append(StrongPixels.of_frame(image[own], strong[own], band.cut.own.start))
+                if self.measure_background:
+                    rest = band.mask[own] & ~strong[own]
+                    background += [np.count_nonzero(rest), image[own].sum(where=rest, dtype=np.float64)]
+        except PassedOver:
             return [StrongPixels.empty(1, fast) for _, fast in self.reader.shapes]
-        found, background = [], np.zeros(2)
-        for image, mask, strong, kernel in zip(work.corrected, work.good, work.strong, work.kernels, strict=True):
-            kernel(image, mask, strong, z)
-            found.append(StrongPixels.of_frame(image, strong))
-            if self.measure_background:
-                rest = mask & ~strong
-                background += [np.count_nonzero(rest), image.sum(where=rest, dtype=np.float64)]
         if self.measure_background:
             self.background[z] = int(background[0]), float(background[1])
-        self._check(z, sum(map(len, found)), work)
-        return found
+        pixels = [StrongPixels.stacked(rows) for rows in found]
+        self._check(z, pixels)
+        return pixels
 
-    def _load(self, z: int, work: Workspace) -> bool:
-        """Read a frame, its mask and its counts; False if it is bad and to be passed over.
+    def _bands(self, z: int, work: Workspace) -> Iterator[Band]:
+        """The bands of a frame.
+
+        Raises
+        ------
+        DataError
+            If it is bad and bad images are not to be passed over.
+        PassedOver
+            If it is excluded, or bad.
+        """
+        if z in self.excluded:
+            raise PassedOver
+        try:
+            good = False
+            for band in work.bands.of(z):
+                good = good or bool(band.mask[band.cut.inner].any())
+                yield band
+            if not good:
+                raise no_good_pixel(z)
+        except DataError as error:
+            self._pass_over(z, error)
+            raise PassedOver from error
+
+    def _pass_over(self, z: int, error: DataError) -> None:
+        """Note a bad frame, or raise the error with advice where bad ones are not to be passed over."""
+        if not self.skip_bad:
+            advice = " ".join(filter(None, (error.advice, self.bad_advice)))
+            raise DataError(error.message, advice=advice) from error
+        self.bad[z] = error.message
+
+    def _counts(self, panel: int, raw: NDArray[Any], out: NDArray[Any]) -> NDArray[Any]:
+        """The counts of some rows of a panel."""
+        correction = self.corrections[panel]
+        return raw if correction is None else correction.apply(raw, out[: len(raw)])
+
+    def _whole(self, z: int, panel: int) -> tuple[NDArray[Any], Mask] | None:
+        """Counts and good pixels of a panel; None if the frame is bad and passed over.
 
         Raises
         ------
@@ -178,28 +221,22 @@ class Search:
             If it is bad and bad images are not to be passed over.
         """
         try:
-            self.reader.read(z, out=work.images)
-            work.good = self.reader.mask(z, work.images, out=work.masks)
-            if self.masks is not None:
-                both = zip(work.good, self.masks, work.masks, strict=True)
-                work.good = [np.logical_and(good, mask, out=out) for good, mask, out in both]
-            for correction, image, corrected in zip(self.corrections, work.images, work.corrected, strict=True):
-                if correction is not None:
-                    correction.apply(image, corrected)
-            if not any(mask.any() for mask in work.good):
-                raise DataError(f"Image {z + 1} holds no good pixel: all are masked or out of the trusted range.")
+            images = self.reader.read(z, out=self.reader.allocate())
+            masks = self.reader.mask(z, images)
+            if not any((mask & static).any() for mask, static in zip(masks, self._static, strict=True)):
+                raise no_good_pixel(z)
         except DataError as error:
-            if not self.skip_bad:
-                advice = " ".join(filter(None, (error.advice, self.bad_advice)))
-                raise DataError(error.message, advice=advice) from error
-            self.bad[z] = error.message
-            return False
-        return True
+            self._pass_over(z, error)
+            return None
+        correction = self.corrections[panel]
+        room = images[panel] if correction is None else np.empty(images[panel].shape, correction.dtype)
+        return self._counts(panel, images[panel], room), masks[panel] & self._static[panel]
 
-    def _check(self, z: int, n_strong: int, work: Workspace) -> None:
+    def _check(self, z: int, pixels: list[StrongPixels]) -> None:
+        n_strong = sum(map(len, pixels))
         if n_strong > self.most:
-            k = int(np.argmax([np.count_nonzero(strong) for strong in work.strong]))
-            gain = gain_advice(background_of(work.corrected[k], work.good[k]))
+            whole = self._whole(z, int(np.argmax([len(p) for p in pixels])))
+            gain = gain_advice(background_of(*whole)) if whole else None
             raise AlgorithmFailed(
                 f"On image {z + 1} there are {n_strong} strong pixels, more than the {self.most} allowed.",
                 advice=(gain or "Set threshold.gain= or raise threshold.sigma_strong= for a noisy detector.")
@@ -208,30 +245,31 @@ class Search:
 
     def sample_background(self) -> Background | None:
         """What the largest panel of an image in the middle holds between its spots; None if it cannot be read."""
-        work = self._workspace()
-        k = int(np.argmax([mask.size for mask in work.masks]))
         first, last = self.reader.z0, self.reader.z1
         usable = [z for z in range(first, last) if z not in self.excluded and z not in self.bad]
         if not usable:
             return None
-        middle = usable[len(usable) // 2]
         try:
-            self.reader.read(middle, out=work.images)
+            largest = int(np.argmax([slow * fast for slow, fast in self.reader.shapes]))
+            whole = self._whole(usable[len(usable) // 2], largest)
         except DataError:
             return None
-        work.good = self.reader.mask(middle, work.images, out=work.masks)
-        correction = self.corrections[k]
-        if correction is not None:
-            correction.apply(work.images[k], work.corrected[k])
-        return background_of(work.corrected[k], work.good[k])
+        return background_of(*whole) if whole else None
+
+    @cached_property
+    def _static(self) -> list[Mask]:
+        """Pixels that are searched, where they are good."""
+        static: list[Mask] = self.reader.static_mask()
+        return static if self.masks is None else [a & b for a, b in zip(static, self.masks, strict=True)]
 
     def _workspace(self) -> Workspace:
-        shapes = self.reader.shapes
-        images = [np.empty(shape, self.reader.dtype) for shape in shapes]
-        corrected = [i if c is None else np.empty(i.shape, c.dtype) for i, c in zip(images, self.corrections)]
-        static = self.reader.static_mask()
-        if self.masks is not None:
-            static = [a & b for a, b in zip(static, self.masks, strict=True)]
-        kernels = [self.threshold.prepare(self.experiment, k, mask) for k, mask in enumerate(static)]
-        masks, strong = ([np.empty(shape, bool) for shape in shapes] for _ in range(2))
-        return Workspace(images, corrected, masks, masks, strong, kernels)
+        kernels = [self.threshold.prepare(self.experiment, k, mask) for k, mask in enumerate(self._static)]
+        bands = self.reader.bands(self._static, [getattr(kernel, "halo", None) for kernel in kernels])
+        kinds = [None if c is None else c.dtype for c in self.corrections]
+        counts = [np.empty(room if kind else (0, 0), kind) for room, kind in zip(bands.room, kinds, strict=True)]
+        return Workspace(bands, counts, [np.empty(room, bool) for room in bands.room], kernels)
+
+
+def no_good_pixel(z: int) -> DataError:
+    """The error about an image that is masked throughout."""
+    return DataError(f"Image {z + 1} holds no good pixel: all are masked or out of the trusted range.")

@@ -36,12 +36,17 @@ class DispersionExtendedKernel:
 
     A window is dispersed as far as it reaches a spot, so regions are shrunk by the half
     window less one pixel (Winter et al. 2018); the rest of the image is background.
+
+    Attributes
+    ----------
+    halo : rows before and after a row that decide about it
     """
 
     def __init__(self, window: Window, shape: tuple[int, ...], masked_is_background: bool) -> None:
         self.window, self.marker = window, Marker(window, shape)
         self.masked_counts = not masked_is_background
         self.reach = min(window.half_slow, window.half_fast) - 1
+        self.halo = window.half_slow + self.reach + window.half_slow + EXTRA
         self.column = np.empty(TILE + 2 * self.reach, np.uint8)
         self.sums = np.empty((2, shape[1]))
         self.signal = np.zeros((signal_rows(self.reach, window.half_slow + EXTRA), shape[1]), np.uint8)

@@ -143,10 +143,15 @@ class Dispersion:
 
 
 class DispersionKernel:
-    """Marks strong pixels of frames."""
+    """Marks strong pixels of frames.
+
+    Attributes
+    ----------
+    halo : rows before and after a row that decide about it
+    """
 
     def __init__(self, window: Window, shape: tuple[int, ...]) -> None:
-        self.marker = Marker(window, shape)
+        self.marker, self.halo = Marker(window, shape), window.half_slow
 
     def __call__(self, image: NDArray[Any], mask: NDArray[np.bool_], strong: NDArray[np.bool_], frame: int) -> None:
         """Fill ``strong``; all arrays have the shape (slow, fast)."""

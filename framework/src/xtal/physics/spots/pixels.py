@@ -38,8 +38,8 @@ class StrongPixels:
         return len(self.index)
 
     @classmethod
-    def of_frame(cls, image: NDArray[Any], strong: NDArray[np.bool_]) -> StrongPixels:
-        """Pixels of one frame, (slow, fast), where ``strong``."""
+    def of_frame(cls, image: NDArray[Any], strong: NDArray[np.bool_], row: int = 0) -> StrongPixels:
+        """Pixels of one frame, (slow, fast), where ``strong``; or of some of its rows, from ``row`` on."""
         flat, values = strong.reshape(-1), image.reshape(-1)
         words = flat[: len(flat) // 8 * 8].view(np.uint64)
         n, room = USUALLY_STRONG, 0
@@ -47,7 +47,8 @@ class StrongPixels:
             room = n
             index, value = np.empty(room, np.int32), np.empty(room, np.float32)
             n = gather(words, flat, values, index, value)
-        return cls(index[:n].copy(), value[:n].copy(), np.array([0, n], dtype=np.int64), image.shape[1])
+        first = np.int32(row * image.shape[1])
+        return cls(index[:n] + first, value[:n].copy(), np.array([0, n], dtype=np.int64), image.shape[1])
 
     @classmethod
     def empty(cls, n_frames: int, width: int) -> StrongPixels:
@@ -61,6 +62,12 @@ class StrongPixels:
         starts = np.concatenate([[0], np.cumsum(per_frame)]).astype(np.int64)
         index = np.concatenate([p.index for p in parts])
         return cls(index, np.concatenate([p.value for p in parts]), starts, parts[0].width, parts[0].first)
+
+    @classmethod
+    def stacked(cls, rows: Sequence[StrongPixels]) -> StrongPixels:
+        """One frame from runs of its rows, in their order."""
+        index, value = np.concatenate([p.index for p in rows]), np.concatenate([p.value for p in rows])
+        return cls(index, value, np.array([0, len(index)], dtype=np.int64), rows[0].width)
 
     def select(self, keep: NDArray[np.bool_], first: int) -> StrongPixels:
         """The pixels where ``keep``, of all but the ``first`` first frames."""
