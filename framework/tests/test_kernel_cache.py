@@ -22,14 +22,65 @@ from xtal.jit import jit
 def quadruple(x):
     return double(double(x))
 """
+ALL_SORTS = """import math
+import numpy as np
+from xtal.jit import jit
+
+
+@jit
+def hashed(text):
+    return hash(text)
+
+
+@jit
+def multiplied(a):
+    return np.dot(a, a).sum() + np.linalg.solve(a, a).sum()
+
+
+@jit
+def drawn(seed):
+    np.random.seed(seed)
+    return np.random.normal() + math.erf(0.5) + np.exp(np.array([0.1, 0.2])).sum()
+
+
+@jit
+def gathered(n):
+    found, names = [0.5], {1: "one"}
+    for i in range(n):
+        found.append(float(i))
+        names[i] = str(i) + "!"
+    return sorted(found)[-1], names[1], np.sort(np.array(found))[0], 2**n % 7
+
+
+@jit
+def refused(n):
+    if n < 0:
+        raise ValueError("negative")
+    return n
+"""
+USE_ALL = """import sys
+import numpy as np
+from acme import acme_kernels as k
+try:
+    k.refused(-1)
+except ValueError as error:
+    print(error)
+print(k.drawn(3), k.multiplied(np.array([[2.0, 1.0], [1.0, 3.0]])))
+print("numba.np.polynomial.polynomial_core" in sys.modules)
+print(k.gathered(5))
+print("numba.np.polynomial.polynomial_core" in sys.modules)
+"""
+USE_HASHED = "from acme.acme_kernels import hashed; print(hashed('text'))"
 READ_ONLY = 'for d in $FOLDERS; do mount --bind "$d" "$d" && mount -o remount,ro,bind "$d" || exit 77; done; exec "$@"'
 """A shell's words: bind folders read-only (for root as well), then run the rest."""
 
 
-def process(folder: Path, *, read_only: tuple[Path, ...] = (), **environment: str) -> subprocess.Popen[str]:
+def process(
+    folder: Path, use: str = USE, *, read_only: tuple[Path, ...] = (), **environment: str
+) -> subprocess.Popen[str]:
     """Use the kernels of the package in ``folder`` in a process of its own."""
     base = {k: v for k, v in os.environ.items() if k != "NUMBA_CACHE_DIR"}
-    words = [sys.executable, "-B", "-c", USE]
+    words = [sys.executable, "-B", "-c", use]
     if read_only:
         private = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-rm"]
         words = [*private, "sh", "-c", READ_ONLY, "sh", *words]
@@ -94,6 +145,22 @@ def test_an_edited_kernel_is_never_stale(kernel: Path, tmp_path: Path) -> None:
     assert done(process(kernel, **cache)) == "189"
     source.write_text(KERNEL)
     assert done(process(kernel, **cache)) == "84"
+
+
+def test_kernels_are_loaded_with_as_much_of_numba_as_they_need(kernel: Path, tmp_path: Path) -> None:
+    (kernel / "acme" / "acme_kernels.py").write_text(ALL_SORTS)
+    settings = {"XTAL_CACHE": str(tmp_path / "cache"), "PYTHONHASHSEED": "7"}
+    compiled, loaded, again = (done(process(kernel, USE_ALL, **settings)).splitlines() for _ in range(3))
+    assert compiled.pop(2) == "True"
+    assert loaded.pop(2) == again.pop(2) == "False", "what numba compiles with was imported"
+    assert compiled == loaded == again
+    assert loaded[0] == "negative"
+    assert loaded[-1] == "True", "a name that was not known yet was not looked for"
+    first, second = (done(process(kernel, USE_HASHED, **settings)) for _ in range(2))
+    assert first == second
+    settings["PYTHONHASHSEED"] = "8"
+    assert done(process(kernel, USE_HASHED, **settings)) != first, "hashes of text are of one process"
+    assert done(process(kernel, USE_ALL, **settings)).splitlines()[3] == loaded[2]
 
 
 def test_a_read_only_installation(kernel: Path, tmp_path: Path) -> None:

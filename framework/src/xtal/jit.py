@@ -15,6 +15,8 @@ is compiled which the cache lacks is announced.
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Callable
 from typing import Any
 
 from xtal.kernel_cache import compiling, prepare_cache
@@ -22,7 +24,10 @@ from xtal.kernel_cache import compiling, prepare_cache
 prepare_cache()
 
 import numba  # noqa: E402  (the cache directory must be known first)
-from numba.core import event  # noqa: E402  (the cache directory, too)
+from llvmlite import binding  # noqa: E402
+from numba.core import event  # noqa: E402
+from numba.core.caching import CompileResultCacheImpl, FunctionCache  # noqa: E402
+from numba.core.runtime import rtsys  # noqa: E402
 
 # somebody may have imported numba before us
 setattr(numba.config, "CACHE_DIR", os.environ["NUMBA_CACHE_DIR"])  # noqa: B010  (the attribute is made at run time)
@@ -40,7 +45,37 @@ class _Announcer(event.Listener):
 
 event.register("numba:compile", _Announcer())
 
-jit = numba.njit(nogil=True, cache=True, error_model="numpy")
+_NUMBAS_NAMES = re.compile(rb"(?<=\x00)_?numba_\w+(?=\x00)")
+"""In compiled code: names of functions and values that numba supplies."""
+
+
+class _Loading(CompileResultCacheImpl):
+    def rebuild(self, target_context: Any, payload: Any) -> Any:
+        """A compiled kernel, after what it was compiled with where it needs some of that when it runs."""
+        _, _, (code, _) = payload[0]
+        if not all(binding.address_of_symbol(name.decode()) for name in _NUMBAS_NAMES.findall(code)):
+            target_context.refresh()
+        return super().rebuild(target_context, payload)
+
+
+class _Cache(FunctionCache):
+    """Compiled kernels, which are loaded without all that numba can compile: that would take most of a step's start."""
+
+    _impl_class = _Loading
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """The kernel compiled for a signature, or None."""
+        rtsys.initialize(target_context)
+        with self._guard_against_spurious_io_errors():
+            return self._load_overload(sig, target_context)
+
+
+def jit(function: Callable[..., Any]) -> Any:
+    """Compile a kernel when it is called first, for the types that it is called with."""
+    kernel = numba.njit(nogil=True, error_model="numpy")(function)
+    setattr(kernel, "_cache", _Cache(function))  # noqa: B010  (what numba's own option cache=True sets)
+    return kernel
+
 
 inlined = numba.njit(nogil=True, error_model="numpy", inline="always")
 """For parts of one kernel that are functions only to be read: compiled within it, not once more by themselves."""
