@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -220,6 +221,52 @@ class LeavesCornerOfTheLast(Frames):
             out[0][0, 0] = corner
 
 
+class Streams(Frames):
+    """Hands out rows."""
+
+    def _number(self, frame: int) -> int:
+        return frame
+
+    def stream(self, frame: int) -> Any:
+        number = self._number(frame)
+        self.done = {**getattr(self, "done", {}), number: 0}
+        image = [np.empty(self.raw_shape, self.dtype)]
+        CbfMiniImage.read(self, 0, image)
+
+        def read(out: Any) -> None:
+            out[:] = image[0][self.done[number] :][: len(out)]
+            self.done[number] += len(out)
+
+        return SimpleNamespace(read=read)
+
+
+class StreamsByHalves(Streams):
+    """Has two panels, but the rows of one."""
+
+    shapes = property(lambda self: [(rows, self.raw_shape[1]) for rows in (self.raw_shape[0] // 2,) * 2])
+
+    def read(self, frame: int, out: Any) -> None:
+        whole = np.empty(self.raw_shape, self.dtype)
+        super().read(frame, [whole])
+        out[0][:], out[1][:] = whole[: len(out[0])], whole[-len(out[1]) :]
+
+
+class StreamsOne(Streams):
+    """Keeps the place of one frame alone."""
+
+    def _number(self, frame: int) -> int:
+        return 0
+
+
+class StreamsBeyond(Streams):
+    """Has rows of any frame."""
+
+    def read(self, frame: int, out: Any) -> None:
+        if not 0 <= frame < 3:
+            raise DataError(f"{self.path} has no such frame.")
+        super().read(frame, out)
+
+
 class NumbersOn(Frames):
     """Counts the frames of a file from where those of another ended."""
 
@@ -338,7 +385,8 @@ WRONG = {
     "other_type": opening(CopiesBytes),
     "earlier_arrays": opening(Recycles),
     "other_size": [opening(Squeezes), opening(Nameless)],
-    "beyond": opening(Container),
+    "beyond": [opening(Container), opening(StreamsBeyond)],
+    "rows": [opening(StreamsByHalves), opening(StreamsOne)],
     "static_mask": source(masks=lambda self: [np.ones((3, 3), dtype=bool)]),
     "frame_mask": source(frame_mask=lambda self, frame: [np.ones(self.raw_shape, dtype=np.uint8)]),
     "truncated": opening(ZerosForMissing),

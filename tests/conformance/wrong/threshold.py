@@ -119,6 +119,18 @@ class LastMask(Dispersion):
         return lambda image, mask, strong, frame: right(image, mask & self.mask, strong, frame)
 
 
+def with_halo(halo: Any) -> type:
+    """Right but for its halo."""
+
+    class Wrong(Dispersion):
+        def prepare(self, experiment: Any, panel: Any, mask: Any) -> Any:
+            kernel = super().prepare(experiment, panel, mask)
+            kernel.halo = halo
+            return kernel
+
+    return Wrong
+
+
 def blank(image: Any, mask: Any, strong: Any, frame: Any) -> None:
     strong[:] = False
 
@@ -182,6 +194,7 @@ WRONG = {
     "empty_image": after(marks_zeros),
     "all_masked": after(marks_a_masked_panel),
     "order": [OneFrame, KnowsArrays],
+    "bands": [with_halo(2), with_halo(-1)],
     "panels": [FirstPanel, OtherPanelsBlank],
     "side_by_side": LastMask,
     "negative": [after(counts_values), after(marks_masked_below)],

@@ -40,6 +40,7 @@ HEADER = 1 << 16
 """Bytes in which the header of a sample ends, or nearly."""
 MANY = 1_000_000
 """Pixels that no side of a detector has."""
+ROWS_AT_ONCE = 7
 BINARY = {"<H": 2**16 - 1, ">H": 2**16 - 1, "<I": MANY, ">I": MANY, "<Q": MANY, ">Q": MANY}
 """Ways to write the number of pixels of a side, and the number that is put in its place."""
 
@@ -327,6 +328,22 @@ def images_at_once(case: FormatCase) -> None:
             ensure(alike(found, alone[k % len(alone)]), f"frame {frame + 1} of {path.name} comes out otherwise")
 
 
+@expects("hand out the rows of a frame, where it does so, as it reads them at once, of two frames side by side")
+def rows(case: FormatCase) -> None:
+    stream, n = getattr(case.source, "stream", None), case.source.n_frames
+    if stream is None:
+        return
+    streams = {frame: found for frame in sorted({0, n - 1}) if (found := stream(frame)) is not None}
+    whole = {frame: case.read(frame, before=1) for frame in streams}
+    ensure(all(len(panels) == 1 for panels in whole.values()), "its frames are of several panels")
+    for first in range(0, case.source.shapes[0][0], ROWS_AT_ONCE):
+        for frame, found in streams.items():
+            expected = whole[frame][0][first : first + ROWS_AT_ONCE]
+            out = np.zeros_like(expected)
+            found.read(out)
+            ensure(alike([out], [expected]), f"rows of frame {frame + 1} from {first} on are others")
+
+
 @expects("put the same values into arrays of a wider type, as another file of a scan may ask for, or raise a DataError")
 def other_type(case: FormatCase) -> None:
     if case.container or isinstance(getattr(type(case.source), "dtype", None), np.dtype):
@@ -357,6 +374,8 @@ def beyond(case: FormatCase) -> None:
         n = case.source.n_frames
         for frame in (-1, n):
             case.refused(partial(case.read, frame), case.sample.name, f"frame {frame} of {n}")
+            if hasattr(case.source, "stream"):
+                case.refused(partial(case.source.stream, frame), case.sample.name, f"frame {frame} of {n}, by rows,")
 
 
 @expects("give a bool mask of the shape of each panel, or None")

@@ -31,6 +31,15 @@ def spotty_image(dtype: str = "int32") -> NDArray[Any]:
     return np.minimum(image, np.iinfo(np.uint8).max if dtype == "uint8" else image).astype(dtype)
 
 
+def crowded_image() -> NDArray[Any]:
+    """Spots of all brightnesses so close that many pixels are decided by those at the ends of their windows."""
+    rng = np.random.default_rng(0)
+    level = np.full((100, 120), 2.0)
+    for slow, fast, height in zip(rng.integers(0, 98, 300), rng.integers(0, 118, 300), rng.exponential(20.0, 300)):
+        level[slow : slow + 3, fast : fast + 3] += height
+    return rng.poisson(level).astype(np.int32)
+
+
 def spotty_mask() -> Mask:
     """Good pixels of that image."""
     mask = np.ones((100, 120), dtype=bool)
@@ -149,6 +158,24 @@ def order(case: ThresholdCase) -> None:
     kernel(buffer, mask, strong, 0)
     n = np.count_nonzero(strong != case.strong(image, mask))
     ensure(n == 0, f"{n} pixels differ after another frame")
+
+
+@expects("threshold", "mark in bands of rows what it marks in the whole, where its kernels have a halo")
+def bands(case: ThresholdCase) -> None:
+    image, mask = crowded_image(), spotty_mask()
+    kernel, whole = case.plugin.prepare(tiny_experiment(), 0, mask), case.strong(image, mask)
+    halo, n_rows = getattr(kernel, "halo", None), len(image)
+    if halo is None:
+        return
+    ensure(isinstance(halo, int) and halo >= 0, f"the halo {halo!r} is no number of rows")
+    found = np.zeros_like(whole)
+    for row in reversed(range(n_rows)):  # the last one first: no band may need another
+        low, high = max(row - halo, 0), min(row + halo + 1, n_rows)
+        strong = np.ones((high - low, image.shape[1]), dtype=bool)
+        kernel(image[low:high], mask[low:high], strong, 0)
+        found[row] = strong[row - low]
+    n = np.count_nonzero(found != whole)
+    ensure(n == 0, f"{n} pixels differ")
 
 
 @expects("threshold", "work on each panel in its own size")
