@@ -197,7 +197,7 @@ def drawn_boxes(sigma: float, counts: float, level: float, n: int = 300) -> Shoe
     bbox = np.tile(np.array([0, 13, 0, 13, 0, 4], np.int32), (n, 1))
     boxes = Shoeboxes.allocate(np.zeros(n, np.uint32), bbox)
     edge = np.arange(14)
-    grid = np.hypot(*np.meshgrid(edge[:-1] - 6, edge[:-1] - 6)) <= max(2.0, 4 * sigma)
+    grid = np.hypot(*np.meshgrid(edge[:-1] - 6, edge[:-1] - 6)) <= max(2.5, 4 * sigma)
     for k in range(n):
         parts = [np.diff(0.5 * (1 + erf((edge - c) / np.sqrt(2) / sigma))) for c in 6 + rng.random(2)]
         mean = level + counts * np.outer(*parts)[None] * np.array([0.15, 0.35, 0.35, 0.15])[:, None, None]
@@ -208,7 +208,7 @@ def drawn_boxes(sigma: float, counts: float, level: float, n: int = 300) -> Shoe
     return boxes
 
 
-@pytest.mark.parametrize("sigma", [0.4, 0.7, 1.5])
+@pytest.mark.parametrize("sigma", [0.2, 0.25, 0.28, 0.4, 0.7, 1.5])
 @pytest.mark.parametrize("counts", [0, 300, 3000, 100_000])
 @pytest.mark.parametrize("level", [0.2, 20.0])
 def test_spots_are_not_taken_for_hot_or_dead_pixels(sigma, counts, level):
@@ -217,8 +217,9 @@ def test_spots_are_not_taken_for_hot_or_dead_pixels(sigma, counts, level):
 
 
 @pytest.mark.parametrize("bright", [1000.0, 20_000.0])
-def test_hot_pixels_are_found_under_spots(bright):
-    boxes = drawn_boxes(0.9, 200, 0.5)
+@pytest.mark.parametrize("sigma", [0.6, 0.9, 1.5])
+def test_hot_pixels_are_found_under_spots(sigma, bright):
+    boxes = drawn_boxes(sigma, 200, 0.5)
     n, layer = len(boxes), 13 * 13
     voxels = boxes.data.reshape(n, 4, layer)
     voxels[:100, :, 6 * 13 + 8] = bright
@@ -231,6 +232,15 @@ def test_hot_pixels_are_found_under_spots(bright):
     assert valid.sum() == n * 4 * layer - 4 * 300
     sums = summation(boxes, np.zeros(n))
     assert np.all(sums.n_missing[:200] > 0)
+
+
+@pytest.mark.parametrize("sigma", [0.6, 0.9, 1.5])
+def test_zingers_are_found_under_spots(sigma):
+    boxes = drawn_boxes(sigma, 200, 0.5)
+    voxels = boxes.data.reshape(len(boxes), 4, 13, 13)
+    for frame in range(4):
+        voxels[frame * 50 : (frame + 1) * 50, frame, 6, 7] = 5000.0
+    assert drop_bad_pixels(boxes).tolist() == [1] * 200 + [0] * 100
 
 
 def test_sums_before_and_after_a_frame_like_a_slow_twin():

@@ -72,6 +72,16 @@ def test_integration_does_not_give_up(chain):
         assert (mine & table.has_flags(Flag.INTEGRATED_PRF)).sum() > 15
 
 
+def test_the_sharpest_spot_is_not_taken_for_a_hot_pixel(chain):
+    """Of its 3771 counts 3321 fall on one pixel, and 239 and less on the next ones."""
+    folder, text = chain
+    assert "hot or dead ones" not in text
+    table = read_reflections(folder / "integrated.refl")
+    near = np.hypot(*(np.asarray(table["xyzobs.px.value"])[:, :2] - (651.5, 762.5)).T) < 1
+    found = np.asarray(table["intensity.sum.value"])[near & table.has_flags(Flag.INTEGRATED_SUM)]
+    assert found == pytest.approx([3771], rel=0.02)
+
+
 def test_a_merged_mtz_comes_out(chain):
     mtz = gemmi.read_mtz_file(str(chain[0] / "merged.mtz"))
     assert mtz.spacegroup.xhm() == "P 21 21 21"

@@ -14,6 +14,11 @@ LONELY = 0.03
 deviation is 0.4 of a pixel, 0.35 at 0.65."""
 SHARP = 14
 """Pixels of a foreground below which spots may be narrower than that."""
+BRIEF = 0.75
+"""Mean squared distance of a spot's counts from the middle of its box's frames, over that of counts that are the same
+on all of them, at most: 0.2 to 0.4 in boxes of four frames and more, which reach farther than spots do."""
+ONE_FRAME = 0.8
+"""Part of a spot's counts that a single frame holds at most, if it is to be told from a zinger."""
 ROOM = 8.0
 """Counts that chance may give a neighbour; pixels with less than this over `LONELY` prove nothing."""
 UNSEEN = -1e30
@@ -276,6 +281,22 @@ def stands_alone(excess, total, width, height, x, y):
 
 
 @inlined
+def comes_and_goes(data, mask, background, first, last, area):
+    """Whether a pixel is bright about the middle of a box's frames (`BRIEF`) and on more than one (`ONE_FRAME`).
+
+    So is a spot, be it as sharp as a pixel; hot pixels are the same on every frame, zingers are on one.
+    """
+    middle = 0.5 * ((last - 1 - first) // area)
+    total, peak, spread, seen, even = 0.0, 0.0, 0.0, 0, 0.0
+    for z, at in enumerate(range(first, last, area)):
+        if mask[at] & VALID:
+            value, square = data[at] - background[at], (z - middle) ** 2
+            total, peak, spread = total + value, max(peak, value), spread + value * square
+            seen, even = seen + 1, even + square
+    return peak < ONE_FRAME * total and spread * seen < BRIEF * total * even
+
+
+@inlined
 def is_dead(excess, total, width, height, x, y):
     """Whether a pixel counted nothing where the spot says that it should have counted more than `BESIDE_DEAD`.
 
@@ -297,9 +318,10 @@ def drop_bad(bbox, offsets, data, mask, background, bad):
     """Make pixels invalid that no diffraction could make so bright, or so dark; ``bad`` (n,) counts them per box.
 
     A pixel's excess is summed over the frames of the box. A real spot raises neighbours too: of the eight round its
-    brightest pixel at least two hold a few hundredths of its counts, even where it is hardly wider than a pixel. So
-    hot is a pixel that stands alone (`stands_alone`); when these are gone, dead ones are looked for (`is_dead`). Boxes
-    with a foreground of less than `SHARP` pixels a layer are left alone.
+    brightest pixel at least two hold a few hundredths of its counts, unless it is far narrower than a pixel. So hot is
+    a pixel that stands alone (`stands_alone`), but for those that come and go with the frames as spots do
+    (`comes_and_goes`); when these are gone, dead ones are looked for (`is_dead`). Boxes with a foreground of less than
+    `SHARP` pixels a layer are left alone.
     """
     excess, total, odd = np.empty(1024), np.empty(1024), np.empty(1024, np.bool_)
     for r in range(len(bbox)):
@@ -325,7 +347,9 @@ def drop_bad(bbox, offsets, data, mask, background, bad):
                     odd[i] = False
                     if mask[first + i] & FOREGROUND and excess[i] > UNSEEN:
                         if turn == 0:
-                            odd[i] = stands_alone(excess, total, width, height, x, y)
+                            odd[i] = stands_alone(excess, total, width, height, x, y) and not comes_and_goes(
+                                data, mask, background, first + i, end, area
+                            )
                         else:
                             odd[i] = is_dead(excess, total, width, height, x, y)
             for i in range(area):

@@ -117,8 +117,8 @@ def split_sums(boxes: Shoeboxes, edges: NDArray[np.int32]) -> Array:
 def drop_bad_pixels(boxes: Shoeboxes) -> NDArray[np.int32]:
     """Mark as bad, on all frames of a box, the pixels of its foreground that no diffraction could make as they are.
 
-    Those are pixels that stand alone, hot ones that no mask names and strong zingers; and dead ones that no mask names,
-    which a bright spot shows (`kernels.drop_bad`).
+    Those are pixels that stand alone and do not come and go with the frames, hot ones that no mask names and strong
+    zingers; and dead ones that no mask names, which a bright spot shows (`kernels.drop_bad`).
 
     Parameters
     ----------
