@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from xtal.jit import jit
+from xtal.jit import inlined, jit
+
+
+@inlined
+def gather_some(strong, first, last, image, index, value, n):
+    """Those of the pixels first to last, after n others; how many there are then (`gather`)."""
+    for i in range(first, last):
+        if strong[i]:
+            if n < len(index):
+                index[n], value[n] = i, image[i]
+            n += 1
+    return n
 
 
 @jit
@@ -25,24 +36,20 @@ def gather(words, strong, image, index, value):
     -------
     number of strong pixels, which may be more than m
     """
-    n, n_groups = 0, len(words) // 8
-    for group in range(n_groups + 1):
-        end = 8 * group + 8 if group < n_groups else len(words) + 1
-        if group < n_groups:
-            some = np.uint64(0)
-            for word in words[8 * group : end]:
-                some |= word
+    n, w, n_words = 0, np.uint64(0), np.uint64(len(words))
+    while w < n_words:
+        if w + np.uint64(8) <= n_words:
+            some = words[w]
+            for k in range(np.uint64(1), np.uint64(8)):
+                some |= words[w + k]
             if not some:
+                w += np.uint64(8)
                 continue
-        for w in range(8 * group, end):
-            if w < len(words) and not words[w]:
-                continue
-            for i in range(8 * w, min(8 * w + 8, len(strong))):
-                if strong[i]:
-                    if n < len(index):
-                        index[n], value[n] = i, image[i]
-                    n += 1
-    return n
+        first, last = np.uint64(8) * w, np.uint64(8) * (w + np.uint64(1))
+        w += np.uint64(1)
+        if words[w - np.uint64(1)]:
+            n = gather_some(strong, first, last, image, index, value, n)
+    return gather_some(strong, np.uint64(8) * n_words, np.uint64(len(strong)), image, index, value, n)
 
 
 @jit
