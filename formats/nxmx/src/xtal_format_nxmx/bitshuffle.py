@@ -123,10 +123,10 @@ class Unpacking:
         block = int.from_bytes(head[8:], "big") // item or usual_block(item)
         if len(head) < 12 or int.from_bytes(head[:8], "big") != n * item or block % 8:
             raise ValueError("damaged chunk")
-        self._chunk, self._kind = chunk, np.dtype(f"<u{item}")
-        self._at, self._left = 12, n  # in the chunk; numbers that are still packed, or plain at its end
+        self._chunk, self._kind, self._plain = chunk, np.dtype(f"<u{item}"), n % 8
         self._block = min(block, n)  # one that claims to be larger than the frame ends with it
-        self._over = np.empty(0, self._kind)  # numbers of a block that was begun
+        self._place = np.array([12, n - self._plain, 0])  # `unpack_numbers`
+        self._over = np.empty(self._block, self._kind)
 
     def read(self, out: NDArray[Any]) -> None:
         """Fill a contiguous array with the next numbers.
@@ -136,44 +136,21 @@ class Unpacking:
         ValueError
             If the chunk is damaged, or holds no more.
         """
-        flat = out.reshape(-1).view(self._kind)
-        while flat.size:
-            if self._over.size:
-                some = self._over[: flat.size]
-                flat[: some.size] = some
-                self._over = self._over[some.size :]
-            else:
-                some = self._unpacked(flat)
-            flat = flat[some.size :]
+        from xtal_format_nxmx.kernels import unpack_numbers
 
-    def _unpacked(self, out: NDArray[Any]) -> NDArray[Any]:
-        """The first part of ``out``, filled with as many blocks as it has room for; where that is none, the next
-        numbers are held over."""
-        packed = self._left - self._left % 8
-        n = packed if packed <= out.size else out.size - out.size % self._block
-        if n:
-            self._unpack(out[:n])
-        elif packed:
-            self._over = np.empty(min(self._block, packed), self._kind)
-            self._unpack(self._over)
-        else:  # the last numbers, less than eight, are stored plain
-            size = self._left * self._kind.itemsize
-            plain = self._chunk[self._at : self._at + size]
-            if not size or plain.size < size:
-                raise ValueError("damaged chunk")
-            self._over, self._left = plain.view(self._kind), 0
-        return out[:n]
-
-    def _unpack(self, out: NDArray[Any]) -> None:
-        from xtal_format_nxmx.kernels import unpack_blocks
-
-        room = self._block * self._kind.itemsize
+        flat, room = out.reshape(-1).view(self._kind), self._over.nbytes
         words, turned = _buffer("words", room), _buffer("turned", room)
         words = words[: words.size // 8 * 8].view(np.uint64)
-        self._at = unpack_blocks(_decompressor(), self._chunk, self._at, self._block, words, turned, out)
-        if self._at < 0:
+        decompressor, work = _decompressor(), (words, turned, self._over)
+        done = unpack_numbers(decompressor, self._chunk, self._place, self._block, *work, flat)
+        if 0 <= done < flat.size:  # the last numbers, less than eight, are stored plain
+            n, at, item = flat.size - done, int(self._place[0]), self._kind.itemsize
+            if n > self._plain or at + n * item > self._chunk.size:
+                raise ValueError("damaged chunk")
+            flat[done:] = self._chunk[at : at + n * item].view(self._kind)
+            self._place[0], self._plain = at + n * item, self._plain - n
+        elif done < 0:
             raise ValueError("damaged chunk")
-        self._left -= out.size
 
 
 def _buffer(name: str, size: int) -> NDArray[np.uint8]:

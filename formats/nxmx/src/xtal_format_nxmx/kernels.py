@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from xtal.jit import jit
+from xtal.jit import inlined, jit
 
 STEP = 32
 """Bytes of a plane that are undone at a time."""
@@ -96,59 +96,81 @@ def turn_octet(bits, stride, at, out):
         out[i] = value
 
 
+@inlined
+def unpack_block(decompressor, chunk, at, count, words, turned, out):
+    """Undo the block of ``count`` numbers that begins at byte ``at`` of a chunk; where the next begins, or -1."""
+    bits, item = words.view(np.uint8), out.itemsize
+    planes, target = bits.ctypes.data, turned.ctypes.data
+    if at + 4 > chunk.size:
+        return -1
+    size = np.int64(0)
+    for k in range(4):
+        size = (size << 8) | np.int64(chunk[at + k])
+    at += 4
+    if at + size > chunk.size:
+        return -1
+    if call_decompressor(decompressor, chunk.ctypes.data + at, planes, size, count * item) != count * item:
+        return -1
+    stride = count // 8
+    small = item > 1 and upper_planes_repeat(words, stride, 8 * item)
+    for b in range(1 if small else item):
+        k = np.int64(0)
+        while k + STEP <= stride:
+            turn_planes(planes + 8 * b * stride + k, stride, target + b * count + 8 * k)
+            k += STEP
+        while k < stride:
+            turn_octet(bits[8 * b * stride :], stride, k, turned[b * count + 8 * k :])
+            k += 1
+    if small:
+        signed = turned[:count].view(np.int8)
+        for k in range(count):
+            out[k] = signed[k]
+    else:
+        join_bytes(turned, count, out)
+    return at + size
+
+
 @jit
-def unpack_blocks(decompressor, chunk, begin, block, words, turned, out):
-    """Undo blocks of a chunk until an array is full.
+def unpack_numbers(decompressor, chunk, place, block, words, turned, over, out):
+    """Fill an array with the next numbers of a chunk, as far as these are packed.
 
     Parameters
     ----------
     decompressor : address of LZ4_decompress_safe
     chunk : (m,) uint8
-    begin : where the first block begins in it
-    block : numbers of a block, a multiple of 8
+    place : (3,) int64, changed: where the next block begins in the chunk, numbers that are still packed, a multiple of
+        8, and numbers at the end of ``over`` that come before them
+    block : numbers of a block, a multiple of 8 unless it is the only one
     words, turned : (>= bytes of a block,) uint64 and uint8, work space
-    out : (n,) uint8, uint16 or uint32; n is a multiple of ``block``, but for the chunk's last one, and of 8
+    over : (block,) uint8, uint16 or uint32, numbers of a block of which some were asked for
+    out : (n,) of the same dtype
 
     Returns
     -------
     int
-        Where the next block begins; -1 if the chunk is damaged.
+        How many numbers were filled in; -1 if the chunk is damaged.
     """
-    at, done, whole, item = np.int64(begin), np.int64(0), out.size, out.itemsize
-    bits = words.view(np.uint8)
-    base, planes, target = chunk.ctypes.data, bits.ctypes.data, turned.ctypes.data
-    while done < whole:
-        count = min(np.int64(block), whole - done)
-        if at + 4 > chunk.size:
+    done = np.int64(0)
+    while done < out.size and (place[2] > 0 or place[1] > 0):
+        if place[2] > 0:
+            n = min(place[2], out.size - done)
+            for k in range(n):
+                out[done + k] = over[over.size - place[2] + k]
+            place[2] -= n
+            done += n
+            continue
+        count = min(np.int64(block), place[1])
+        whole = done + count <= out.size
+        target = out[done : done + count] if whole else over[over.size - count :]
+        at = unpack_block(decompressor, chunk, place[0], count, words, turned, target)
+        if at < 0:
             return -1
-        size = np.int64(0)
-        for k in range(4):
-            size = (size << 8) | np.int64(chunk[at + k])
-        at += 4
-        if at + size > chunk.size:
-            return -1
-        if call_decompressor(decompressor, base + at, planes, size, count * item) != count * item:
-            return -1
-        at += size
-        stride = count // 8
-        small = item > 1 and upper_planes_repeat(words, stride, 8 * item)
-        for b in range(1 if small else item):
-            k = np.int64(0)
-            while k + STEP <= stride:
-                turn_planes(planes + 8 * b * stride + k, stride, target + b * count + 8 * k)
-                k += STEP
-            while k < stride:
-                turn_octet(bits[8 * b * stride :], stride, k, turned[b * count + 8 * k :])
-                k += 1
-        if small:
-            signed = turned[:count].view(np.int8)
-            part = out[done : done + count]
-            for k in range(count):
-                part[k] = signed[k]
+        place[0], place[1] = at, place[1] - count
+        if whole:
+            done += count
         else:
-            join_bytes(turned, count, out[done : done + count])
-        done += count
-    return at
+            place[2] = count
+    return done
 
 
 @jit

@@ -134,8 +134,8 @@ class Bands:
         begin = end = 0  # rows that the window holds
         for cut in self._cuts[0]:
             first, last = cut.rows.start, cut.rows.stop
-            shared = self._window[first - begin : end - begin].copy()
-            self._window[: len(shared)] = shared
-            stream.read(self._window[len(shared) : last - first])
+            shared = end - first
+            self._window[:shared] = self._window[first - begin : end - begin]
+            stream.read(self._window[shared : last - first])
             begin, end = first, last
             yield self._window[: last - first]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import gemmi
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from scipy import ndimage
 
 from xtal.physics.resolution import d_of_panel
 from xtal.physics.spots import (
+    Gathering,
     SpotStream,
     StrongPixels,
     circle_mask,
@@ -236,3 +239,25 @@ def test_resolution_mask(parallax):
         expected &= ~((d >= a) & (d <= b))
     np.testing.assert_array_equal(mask, expected)
     assert 0.1 < mask.mean() < 0.95
+
+
+def test_pixels_are_gathered_by_rows_and_frames_against_a_slow_twin():
+    rng = np.random.default_rng(8)
+    gathering = Gathering(203)
+    for turn in range(3):  # its room is used again
+        expected = []
+        for _ in range(6):
+            image = rng.integers(0, 1000, (301, 203), dtype=np.uint16)
+            strong = rng.random(image.shape) < rng.choice([0.0, 0.01, 0.9])
+            for a, b in pairwise([0, 1, 8, 150, 301]):
+                gathering.add(image[a:b], strong[a:b], a)
+            keep = bool(turn == 0 or rng.random() < 0.6)
+            where = np.flatnonzero(strong & keep)
+            assert gathering.end_frame(keep=keep) == len(where)
+            expected.append((where, image.reshape(-1)[where]))
+        found = gathering.taken()
+        assert len(found.starts) == 7 and found.width == 203
+        for frame, (where, values) in enumerate(expected):
+            part = slice(found.starts[frame], found.starts[frame + 1])
+            np.testing.assert_array_equal(found.index[part], where)
+            np.testing.assert_array_equal(found.value[part], values)

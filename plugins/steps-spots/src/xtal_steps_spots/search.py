@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from xtal.errors import AlgorithmFailed, DataError
 from xtal.models import Experiment
-from xtal.physics.spots import StrongPixels
+from xtal.physics.spots import Gathering, StrongPixels
 from xtal.run.bands import Band, Bands
 from xtal_steps_spots.advice import Background, background_of, gain_advice
 
@@ -33,6 +33,7 @@ class Workspace:
     counts: list[NDArray[Any]]
     strong: list[Mask]
     kernels: list[Any]
+    found: list[Gathering]
 
 
 class PassedOver(Exception):
@@ -152,30 +153,29 @@ class Search:
             work = self._idle.pop()
         except IndexError:
             work = self._workspace()
-        found = [self._frame(z, work) for z in frames]
+        for z in frames:
+            self._frame(z, work)
+        pixels = [found.taken() for found in work.found]
         self._idle.append(work)
-        return [StrongPixels.concatenate(parts) for parts in zip(*found, strict=True)]
+        return pixels
 
-    def _frame(self, z: int, work: Workspace) -> list[StrongPixels]:
-        """Strong pixels of a frame, per panel; none of one that is passed over."""
-        found: list[list[StrongPixels]] = [[] for _ in self.reader.shapes]
-        background = np.zeros(2)
+    def _frame(self, z: int, work: Workspace) -> None:
+        """Find the strong pixels of a frame; none of one that is passed over."""
+        background, good = np.zeros(2), True
         try:
             for band in self._bands(z, work):
                 k, own = band.panel, band.cut.inner
                 image, strong = self._counts(k, band.image, work.counts[k]), work.strong[k][: len(band.image)]
                 work.kernels[k](image, band.mask, strong, z)
-                found[k].append(StrongPixels.of_frame(image[own], strong[own], band.cut.own.start))
+                work.found[k].add(image[own], strong[own], band.cut.own.start)
                 if self.measure_background:
                     rest = band.mask[own] & ~strong[own]
                     background += [np.count_nonzero(rest), image[own].sum(where=rest, dtype=np.float64)]
         except PassedOver:
-            return [StrongPixels.empty(1, fast) for _, fast in self.reader.shapes]
-        if self.measure_background:
+            good = False
+        if self.measure_background and good:
             self.background[z] = int(background[0]), float(background[1])
-        pixels = [StrongPixels.stacked(rows) for rows in found]
-        self._check(z, pixels)
-        return pixels
+        self._check(z, [found.end_frame(keep=good) for found in work.found])
 
     def _bands(self, z: int, work: Workspace) -> Iterator[Band]:
         """The bands of a frame.
@@ -232,10 +232,10 @@ class Search:
         room = images[panel] if correction is None else np.empty(images[panel].shape, correction.dtype)
         return self._counts(panel, images[panel], room), masks[panel] & self._static[panel]
 
-    def _check(self, z: int, pixels: list[StrongPixels]) -> None:
-        n_strong = sum(map(len, pixels))
+    def _check(self, z: int, n_pixels: list[int]) -> None:
+        n_strong = sum(n_pixels)
         if n_strong > self.most:
-            whole = self._whole(z, int(np.argmax([len(p) for p in pixels])))
+            whole = self._whole(z, int(np.argmax(n_pixels)))
             gain = gain_advice(background_of(*whole)) if whole else None
             raise AlgorithmFailed(
                 f"On image {z + 1} there are {n_strong} strong pixels, more than the {self.most} allowed.",
@@ -267,7 +267,8 @@ class Search:
         bands = self.reader.bands(self._static, [getattr(kernel, "halo", None) for kernel in kernels])
         kinds = [None if c is None else c.dtype for c in self.corrections]
         counts = [np.empty(room if kind else (0, 0), kind) for room, kind in zip(bands.room, kinds, strict=True)]
-        return Workspace(bands, counts, [np.empty(room, bool) for room in bands.room], kernels)
+        found = [Gathering(fast) for _, fast in self.reader.shapes]
+        return Workspace(bands, counts, [np.empty(room, bool) for room in bands.room], kernels, found)
 
 
 def no_good_pixel(z: int) -> DataError:

@@ -8,35 +8,36 @@ from xtal.jit import inlined, jit
 
 
 @inlined
-def gather_some(strong, first, last, image, index, value, n):
-    """Those of the pixels first to last, after n others; how many there are then (`gather`)."""
-    for i in range(first, last):
+def gather_some(strong, begin, end, image, first, n, index, value):
+    """Add those of the pixels begin to end to n others; how many there are then (`gather`)."""
+    for i in range(begin, end):
         if strong[i]:
             if n < len(index):
-                index[n], value[n] = i, image[i]
+                index[n], value[n] = first + i, image[i]
             n += 1
     return n
 
 
 @jit
-def gather(words, strong, image, index, value):
-    """Indices and values of strong pixels of a frame.
+def gather(words, strong, image, first, n, index, value):
+    """Add indices and values of strong pixels of some rows of a frame to n others.
 
     Strong pixels are rare: 64 pixels are passed over at a time, then 8.
 
     Parameters
     ----------
     words : (k,) uint64, the first 8 k bytes of ``strong``
-    strong : (n,) bool
-    image : (n,) any real dtype
-    index : (m,) int32, filled as far as it reaches
-    value : (m,) float32, likewise
+    strong : (m,) bool
+    image : (m,) any real dtype
+    first : index of the first pixel
+    index : int32, filled as far as it reaches
+    value : float32, likewise
 
     Returns
     -------
-    number of strong pixels, which may be more than m
+    number of strong pixels, which may be more than there is room for
     """
-    n, w, n_words = 0, np.uint64(0), np.uint64(len(words))
+    w, n_words = np.uint64(0), np.uint64(len(words))
     while w < n_words:
         if w + np.uint64(8) <= n_words:
             some = words[w]
@@ -45,11 +46,11 @@ def gather(words, strong, image, index, value):
             if not some:
                 w += np.uint64(8)
                 continue
-        first, last = np.uint64(8) * w, np.uint64(8) * (w + np.uint64(1))
+        begin = np.uint64(8) * w
+        if words[w]:
+            n = gather_some(strong, begin, begin + np.uint64(8), image, first, n, index, value)
         w += np.uint64(1)
-        if words[w - np.uint64(1)]:
-            n = gather_some(strong, first, last, image, index, value, n)
-    return gather_some(strong, np.uint64(8) * n_words, np.uint64(len(strong)), image, index, value, n)
+    return gather_some(strong, np.uint64(8) * n_words, np.uint64(len(strong)), image, first, n, index, value)
 
 
 @jit
