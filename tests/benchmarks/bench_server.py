@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -46,6 +47,9 @@ def get(port: int, path: str) -> dict[str, Any]:
 
 def start(command: list[str], port: int, folder: str) -> subprocess.Popen[bytes]:
     """A server that answers."""
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", port)) == 0:
+            raise SystemExit(f"something answers at port {port} already")
     # DIALS's own HDF5 needs to be told where the filter of these images is
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HDF5_PLUGIN_PATH": str(hdf5plugin.PLUGIN_PATH)}
     server = subprocess.Popen(
