@@ -26,7 +26,7 @@ from xtal.files.notes import listening
 from xtal.models import ExperimentList
 from xtal.plugins import default_plugins
 from xtal.run.formats import Formats, lacking
-from xtal.run.images import open_images
+from xtal.run.images import FrameReader, open_images
 from xtal.testing import load_module
 from xtal_format_cbf_mini.header import MAGIC
 from xtal_steps_import.checks import check
@@ -53,10 +53,23 @@ def read_images(path: Path) -> None:
     with open_images(experiment, _formats()) as reader:
         out = reader.allocate()
         for z in {reader.z0, reader.z1 - 1}:
+            by_rows = rows_of(reader, z)
             assert reader.read(z, out) is not None
+            assert by_rows is None or np.array_equal(by_rows, out[0]), "rows come out otherwise than the frame"
             reader.mask(z, out)
     if not lacking(experiment.beam, experiment.detector):
         check(_context, ExperimentList([experiment]))
+
+
+def rows_of(reader: FrameReader, z: int) -> np.ndarray | None:
+    """A frame whose rows are read some at a time, where that can be done."""
+    stream = reader.stream(z)
+    if stream is None:
+        return None
+    (out,) = reader.allocate()
+    for first in range(0, len(out), 5):
+        stream.read(out[first : first + 5])
+    return out
 
 
 def makers(package: str, name: str) -> ModuleType:
