@@ -60,6 +60,19 @@ def test_background_is_sampled_on_the_largest_panel_of_an_image_in_the_middle():
     assert search(levels, excluded=set(range(10))).sample_background() is None
 
 
+def test_pixels_outside_of_the_region_that_is_searched_are_not_masked_ones():
+    region = [np.ones(SMALL, bool), np.zeros(LARGE, bool)]
+    background = search(lambda z, panel, shape: np.full(shape, 7), region).sample_background()
+    assert (background.masked, background.level) == (0.0, 2.0)
+
+
+def test_images_that_were_searched_are_not_bad_afterwards():
+    made = search(spotty, skip_bad=True)
+    assert made.sample_background() is not None
+    made.reader.make = lambda z, panel, shape: np.full(shape, -1)
+    assert made.sample_background() is None and made.bad == {}
+
+
 def test_too_many_strong_pixels_are_explained_by_the_panel_that_holds_them():
     noise = 16 * np.random.default_rng(4).poisson(4, LARGE) + 5
     made = search(lambda z, panel, shape: noise if panel else np.zeros(shape))

@@ -143,8 +143,14 @@ class Search:
         if not self.learns:
             return
         for z in range(first, last):
-            if z not in self.excluded and (first_panel := self._whole(z, 0)) is not None:
-                self.threshold.learn(first_panel[0])
+            if z in self.excluded:
+                continue
+            try:
+                first_panel, _ = self._whole(z, 0)
+            except DataError as error:
+                self._pass_over(z, error)
+            else:
+                self.threshold.learn(first_panel)
                 return
 
     def block(self, frames: range) -> list[StrongPixels]:
@@ -212,31 +218,28 @@ class Search:
         correction = self.corrections[panel]
         return raw if correction is None else correction.apply(raw, out[: len(raw)])
 
-    def _whole(self, z: int, panel: int) -> tuple[NDArray[Any], Mask] | None:
-        """Counts and good pixels of a panel; None if the frame is bad and passed over.
+    def _whole(self, z: int, panel: int) -> tuple[NDArray[Any], Mask]:
+        """Counts of a panel and its good pixels, be they searched or not.
 
         Raises
         ------
         DataError
-            If it is bad and bad images are not to be passed over.
+            If the frame is bad.
         """
-        try:
-            images = self.reader.read(z, out=self.reader.allocate())
-            masks = self.reader.mask(z, images)
-            if not any((mask & static).any() for mask, static in zip(masks, self._static, strict=True)):
-                raise no_good_pixel(z)
-        except DataError as error:
-            self._pass_over(z, error)
-            return None
+        images = self.reader.read(z, out=self.reader.allocate())
+        masks = self.reader.mask(z, images)
+        if not any((mask & static).any() for mask, static in zip(masks, self._static, strict=True)):
+            raise no_good_pixel(z)
         correction = self.corrections[panel]
         room = images[panel] if correction is None else np.empty(images[panel].shape, correction.dtype)
-        return self._counts(panel, images[panel], room), masks[panel] & self._static[panel]
+        return self._counts(panel, images[panel], room), masks[panel]
 
     def _check(self, z: int, n_pixels: list[int]) -> None:
         n_strong = sum(n_pixels)
         if n_strong > self.most:
-            whole = self._whole(z, int(np.argmax(n_pixels)))
-            gain = gain_advice(background_of(*whole)) if whole else None
+            panel = int(np.argmax(n_pixels))
+            counts, good = self._whole(z, panel)
+            gain = gain_advice(background_of(counts, good & self._static[panel]))
             raise AlgorithmFailed(
                 f"On image {z + 1} there are {n_strong} strong pixels, more than the {self.most} allowed.",
                 advice=(gain or "Set threshold.gain= or raise threshold.sigma_strong= for a noisy detector.")
@@ -251,10 +254,9 @@ class Search:
             return None
         try:
             largest = int(np.argmax([slow * fast for slow, fast in self.reader.shapes]))
-            whole = self._whole(usable[len(usable) // 2], largest)
+            return background_of(*self._whole(usable[len(usable) // 2], largest))
         except DataError:
             return None
-        return background_of(*whole) if whole else None
 
     @cached_property
     def _static(self) -> list[Mask]:
