@@ -50,8 +50,8 @@ class ImageSource(Protocol):
 
     It may have two more: ``container`` (True where frames are numbered within the file, also if
     it holds one only; default: whether it holds several) and ``value_limit`` (highest raw value
-    that is a count, where higher ones mark pixels without a value). Where frames are one panel whose
-    rows can be had one after another, it may have the method ``stream(frame)``: what fills arrays with
+    that is a count, where higher ones mark pixels without a value). Where the frames of a container are one
+    panel whose rows can be had one after another, it may have the method ``stream(frame)``: what fills arrays with
     the next rows (`RowStream`), or None for a frame that it can only read at once. find_spots is
     faster so, as pixels stay in the processor's cache.
     """

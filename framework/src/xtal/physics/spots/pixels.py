@@ -46,11 +46,6 @@ class StrongPixels:
         return gathering.taken()
 
     @classmethod
-    def empty(cls, n_frames: int, width: int) -> StrongPixels:
-        """Frames without any strong pixel."""
-        return cls(np.empty(0, np.int32), np.empty(0, np.float32), np.zeros(n_frames + 1, np.int64), width)
-
-    @classmethod
     def concatenate(cls, parts: Sequence[StrongPixels]) -> StrongPixels:
         """Frames of all parts, one after another."""
         per_frame = np.concatenate([np.diff(p.starts) for p in parts])
