@@ -24,10 +24,10 @@ from xtal.kernel_cache import compiling, prepare_cache
 prepare_cache()
 
 import numba  # noqa: E402  (the cache directory must be known first)
-from llvmlite import binding  # noqa: E402
-from numba.core import event  # noqa: E402
-from numba.core.caching import CompileResultCacheImpl, FunctionCache  # noqa: E402
-from numba.core.runtime import rtsys  # noqa: E402
+from llvmlite import binding  # noqa: E402  (with numba, which it belongs to)
+from numba.core import event  # noqa: E402  (imports numba: the cache directory, too)
+from numba.core.caching import CompileResultCacheImpl, FunctionCache  # noqa: E402  (the same)
+from numba.core.runtime import rtsys  # noqa: E402  (the same)
 
 # somebody may have imported numba before us
 setattr(numba.config, "CACHE_DIR", os.environ["NUMBA_CACHE_DIR"])  # noqa: B010  (the attribute is made at run time)
@@ -73,7 +73,7 @@ class _Cache(FunctionCache):
 def jit(function: Callable[..., Any]) -> Any:
     """Compile a kernel when it is called first, for the types that it is called with."""
     kernel = numba.njit(nogil=True, error_model="numpy")(function)
-    setattr(kernel, "_cache", _Cache(function))  # noqa: B010  (what numba's own option cache=True sets)
+    setattr(kernel, "_cache", _Cache(function))  # noqa: B010  (numba's own option cache=True sets it; its types do not name it)
     return kernel
 
 

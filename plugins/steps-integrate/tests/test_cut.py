@@ -44,7 +44,8 @@ def integrated(
     table, true = (predict_all(e, 1.5, padding=1.0) for e in (model, real))
     at = dict(zip(keys(true), true["xyzcal.mm"][:, 2], strict=True))
     table = table.select(np.array([key in at for key in keys(table)]))
-    table["zeta"] = zeta(table["s1"], model.beam.s0, model.goniometer.axis)  # type: ignore[union-attr]
+    assert model.goniometer is not None
+    table["zeta"] = zeta(table["s1"], model.beam.s0, model.goniometer.axis)
     table = table.select(np.abs(table["zeta"]) > 0.15)
     table["bbox"] = profile.bbox(model, table, 2.0)
     table["partiality"] = profile.partiality(model, table)
@@ -113,8 +114,9 @@ class ByFrames(GaussianRs):
     """Takes the predicted place along the scan from pixels, where the other takes the angle."""
 
     def partiality(self, experiment: Experiment, table: ReflectionTable) -> np.ndarray:
-        table = table.copy()
-        table["xyzcal.mm"] = np.column_stack([table["xyzcal.mm"][:, :2], experiment.scan.phi(table["xyzcal.px"][:, 2])])  # type: ignore[union-attr]
+        assert experiment.scan is not None
+        table, phi = table.copy(), experiment.scan.phi(table["xyzcal.px"][:, 2])
+        table["xyzcal.mm"] = np.column_stack([table["xyzcal.mm"][:, :2], phi])
         return super().partiality(experiment, table)
 
 
